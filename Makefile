@@ -1,0 +1,96 @@
+# Ringback. `make run` starts it, `make test` checks it; both need Python 3.11+ and a package registry.
+
+SHELL := /bin/sh
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := run
+
+VENV := .venv
+BIN := $(VENV)/bin
+LOCKS := deploy/lock
+SOURCES := service tests
+PYTEST_ARGS ?= -n 2
+
+.PHONY: run test lint pytest format lock clean
+
+# The shell becomes the service (exec), so SIGTERM and Ctrl-C reach it and nothing else.
+run: $(VENV)/runtime.stamp
+	@if [ -z "$${RINGBACK_ALLOW_HTTP+set}" ]; then \
+		export RINGBACK_ALLOW_HTTP=true; \
+		echo "make run: RINGBACK_ALLOW_HTTP is not set; allowing http:// callback URLs (development only)"; \
+	fi; \
+	if [ -z "$${RINGBACK_ALLOW_TARGETS+set}" ]; then \
+		export RINGBACK_ALLOW_TARGETS=127.0.0.0/8,::1/128; \
+		echo "make run: RINGBACK_ALLOW_TARGETS is not set; allowing $$RINGBACK_ALLOW_TARGETS (development only)"; \
+	fi; \
+	exec $(BIN)/ringback serve
+
+# Two targets, so that `make --keep-going test` runs the tests even where the linters complain.
+test: lint pytest
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+pytest: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+format: $(VENV)/dev.stamp
+	$(BIN)/ruff check --fix-only
+	$(BIN)/ruff format
+
+# Versions in the locks are kept where they still fit; `make lock UPGRADE=--upgrade` takes the newest.
+COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
+	--custom-compile-command "make lock" $(UPGRADE)
+lock: $(VENV)/created.stamp
+	$(BIN)/python -m pip install --quiet --require-hashes -r $(LOCKS)/uv.txt
+	$(COMPILE) --group installer -o $(LOCKS)/uv.txt
+	$(COMPILE) --group build -o $(LOCKS)/runtime.txt pyproject.toml
+	$(COMPILE) --group dev -c $(LOCKS)/runtime.txt -o $(LOCKS)/dev.txt pyproject.toml
+
+clean:
+	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The first Python that starts (a pyenv shim may not), is new enough and can make a virtual environment.
+$(VENV)/created.stamp:
+	@rm -rf $(VENV); old=; bare=; \
+	for python in $(PYTHON) python3.13 python3.12 python3.11 python3; do \
+		"$$python" -c '' >/dev/null 2>&1 || continue; \
+		"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { old=$$python; continue; }; \
+		"$$python" -c 'import ensurepip, venv' >/dev/null 2>&1 || { bare=$$python; continue; }; \
+		echo "Creating $(VENV) with $$("$$python" --version)"; \
+		"$$python" -m venv $(VENV) && touch $@ && exit 0; \
+		rm -rf $(VENV); exit 1; \
+	done; \
+	if [ -n "$$bare" ]; then \
+		echo "$$bare cannot make a virtual environment. Install its venv module (Debian, Ubuntu: apt install python3-venv)." >&2; \
+	else \
+		echo "Ringback needs Python 3.11 or newer$${old:+; $$old is older}. Install it, or name it: make run PYTHON=/path/to/python3" >&2; \
+	fi; exit 1
+
+# Everything comes from the lock, checked by hash, the build backend included; so the project itself installs without
+# build isolation. uv reads no pip configuration, therefore it is told pip's index; where uv cannot be had, pip does it.
+define install
+	@echo "Installing $(1)"
+	@pip="$(BIN)/python -m pip --disable-pip-version-check"; uv="$(BIN)/uv"; \
+	index=$$($$pip config get global.index-url 2>/dev/null || true); index=$${PIP_INDEX_URL:-$$index}; \
+	if [ -n "$$index" ] && [ -z "$${UV_DEFAULT_INDEX:-}$${UV_INDEX_URL:-}" ]; then export UV_DEFAULT_INDEX="$$index"; fi; \
+	if $$pip install --quiet --require-hashes -r $(LOCKS)/uv.txt \
+		&& $$uv pip install --quiet --python $(BIN)/python --require-hashes -r $(1) \
+		&& $$uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .; \
+	then exit 0; fi; \
+	echo "uv could not install; using pip"; \
+	$$pip install --quiet --require-hashes -r $(1) \
+		&& $$pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+endef
+
+$(VENV)/runtime.stamp: $(VENV)/created.stamp $(LOCKS)/runtime.txt $(LOCKS)/uv.txt pyproject.toml
+	$(call install,$(LOCKS)/runtime.txt)
+
+# The development lock contains the runtime lock.
+$(VENV)/dev.stamp: $(VENV)/created.stamp $(LOCKS)/dev.txt $(LOCKS)/uv.txt pyproject.toml
+	$(call install,$(LOCKS)/dev.txt)
+	@touch $(VENV)/runtime.stamp
