@@ -1,0 +1,183 @@
+"""Signing and verifying deliveries with HMAC-SHA256 (contract, section 5; Standard Webhooks 1.0).
+
+Two headers carry a signature, made with the same key bytes:
+
+- ``webhook-signature``: ``v1,<base64>`` over ``{id}.{timestamp}.{body}``, one entry per secret;
+- ``x-webhook-signature``: ``sha256=<hex>`` over the body alone, as GitHub does it.
+"""
+
+import base64
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+
+SECRET_PREFIX = "whsec_"  # noqa: S105 (the prefix of a secret, not one)
+
+#: Seconds that the timestamp may be off the receiver's clock, either way (Standard Webhooks).
+TOLERANCE = 300
+
+#: Bytes of a ``whsec_`` key (Standard Webhooks: between 24 and 64).
+_KEY_BYTES = range(24, 65)
+#: UTF-8 bytes of a secret without the prefix. They are for receivers that already have a secret, so
+#: more is let in than for new ones; under eight bytes one captured delivery gives it away.
+_PLAIN_BYTES = range(8, 257)
+
+_BODY_PREFIX = "sha256="
+_STANDARD_VERSION = "v1"
+_TIMESTAMP = re.compile(r"[0-9]{1,12}")
+
+
+class SignatureFault(StrEnum):
+    """Why a delivery does not verify."""
+
+    MISSING_HEADER = "missing-header"
+    MALFORMED_TIMESTAMP = "malformed-timestamp"
+    TOO_OLD = "too-old"
+    TOO_NEW = "too-new"
+    MALFORMED_SIGNATURE = "malformed-signature"
+    NO_MATCH = "no-match"
+
+
+def key_bytes(secret: str) -> bytes:
+    """The HMAC key of a secret.
+
+    ``whsec_<base64>`` is decoded (missing padding is forgiven); any other text is its UTF-8 bytes.
+    Raises ``ValueError`` for what :func:`secret_fault` finds unreadable.
+    """
+    if not secret.startswith(SECRET_PREFIX):
+        return secret.encode()
+    key = _decoded(secret.removeprefix(SECRET_PREFIX))
+    if key is None:
+        raise ValueError("The part of the secret after 'whsec_' is not base64.")
+    return key
+
+
+def secret_fault(secret: str) -> str | None:
+    """What is wrong with a secret someone wants to register and how to mend it, or ``None``.
+
+    A ``whsec_`` secret has 24 to 64 key bytes, any other 8 to 256 UTF-8 bytes. The text never
+    repeats the secret.
+    """
+    if secret != secret.strip():
+        return "The secret begins or ends with white space; send it without."
+    if secret.startswith(SECRET_PREFIX):
+        return _standard_fault(secret.removeprefix(SECRET_PREFIX))
+    return _plain_fault(secret)
+
+
+def new_secret(random: bytes) -> str:
+    """A ``whsec_`` secret made of random bytes (32 of them; 24 to 64 are possible)."""
+    if len(random) not in _KEY_BYTES:
+        raise ValueError("A secret is made of 24 to 64 random bytes.")
+    return SECRET_PREFIX + base64.b64encode(random).decode()
+
+
+def signed_content(message_id: str, timestamp: int, body: bytes) -> bytes:
+    """The bytes that Standard Webhooks signs: ``{id}.{unix seconds}.{body}``."""
+    return b"%b.%d.%b" % (message_id.encode(), timestamp, body)
+
+
+def sign_standard(keys: Sequence[bytes], message_id: str, timestamp: int, body: bytes) -> str:
+    """The value of ``webhook-signature``: one ``v1,<base64>`` per key, in their order."""
+    content = signed_content(message_id, timestamp, body)
+    return " ".join([f"{_STANDARD_VERSION},{_standard_digest(key, content)}" for key in keys])
+
+
+def sign_body(key: bytes, body: bytes) -> str:
+    """The value of ``x-webhook-signature``: ``sha256=`` and the hex HMAC of the body alone."""
+    return _BODY_PREFIX + hmac.digest(key, body, hashlib.sha256).hex()
+
+
+def verify_standard(
+    keys: Sequence[bytes], headers: Mapping[str, str], body: bytes, now: int
+) -> SignatureFault | None:
+    """Check a received delivery against the receiver's keys; ``None`` when one of them signed it.
+
+    ``headers`` has lower-case names (or is a case-insensitive mapping), ``now`` is in unix seconds.
+    """
+    message_id = headers.get("webhook-id")
+    timestamp = headers.get("webhook-timestamp")
+    signature = headers.get("webhook-signature")
+    if message_id is None or timestamp is None or signature is None:
+        return SignatureFault.MISSING_HEADER
+    late = _time_fault(timestamp, now)
+    if late is not None:
+        return late
+    given = _standard_entries(signature)
+    if not given:
+        return SignatureFault.MALFORMED_SIGNATURE
+    content = b"%b.%b.%b" % (_octets(message_id), _octets(timestamp), body)
+    expected = [_standard_digest(key, content).encode() for key in keys]
+    matches = [hmac.compare_digest(one, other) for one in expected for other in given]
+    return None if any(matches) else SignatureFault.NO_MATCH
+
+
+def verify_body(key: bytes, signature: str | None, body: bytes) -> SignatureFault | None:
+    """Check a received ``x-webhook-signature`` value (``None``: the header was not there)."""
+    if signature is None:
+        return SignatureFault.MISSING_HEADER
+    if not signature.startswith(_BODY_PREFIX):
+        return SignatureFault.MALFORMED_SIGNATURE
+    matches = hmac.compare_digest(sign_body(key, body).encode(), _octets(signature))
+    return None if matches else SignatureFault.NO_MATCH
+
+
+def _standard_fault(encoded: str) -> str | None:
+    key = _decoded(encoded)
+    if key is None:
+        return (
+            "What follows 'whsec_' is not base64 (letters, digits, '+', '/', '='); "
+            "leave 'secret' out to be given a good one."
+        )
+    if len(key) not in _KEY_BYTES:
+        return (
+            f"A 'whsec_' secret holds 24 to 64 bytes in base64, this one holds {len(key)}; "
+            "leave 'secret' out to be given a good one."
+        )
+    return None
+
+
+def _plain_fault(secret: str) -> str | None:
+    try:
+        size = len(secret.encode())
+    except UnicodeEncodeError:
+        return "The secret cannot be written as UTF-8: it holds half of a surrogate pair."
+    if size not in _PLAIN_BYTES:
+        return (
+            f"A secret without 'whsec_' has 8 to 256 bytes, this one has {size}; "
+            "leave 'secret' out to be given a good one."
+        )
+    return None
+
+
+def _decoded(encoded: str) -> bytes | None:
+    # Strictly the standard alphabet: receivers' libraries drop '-' and '_' and get another key.
+    try:
+        return base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
+    except ValueError:
+        return None
+
+
+def _standard_digest(key: bytes, content: bytes) -> str:
+    return base64.b64encode(hmac.digest(key, content, hashlib.sha256)).decode()
+
+
+def _standard_entries(header: str) -> list[bytes]:
+    entries = (entry.partition(",") for entry in header.split())
+    return [_octets(value) for version, _, value in entries if version == _STANDARD_VERSION]
+
+
+def _time_fault(timestamp: str, now: int) -> SignatureFault | None:
+    if _TIMESTAMP.fullmatch(timestamp) is None:
+        return SignatureFault.MALFORMED_TIMESTAMP
+    age = now - int(timestamp)
+    if age > TOLERANCE:
+        return SignatureFault.TOO_OLD
+    return SignatureFault.TOO_NEW if age < -TOLERANCE else None
+
+
+def _octets(text: str) -> bytes:
+    # Whatever a header held must compare, not raise; '?' is in no signature.
+    return text.encode("utf-8", "replace")

@@ -1,0 +1,1 @@
+"""Secrets at rest: the only room that knows the cryptography library."""
