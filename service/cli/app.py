@@ -1,0 +1,131 @@
+"""The subcommands, each one call into the service, and what people see when one fails."""
+
+import os
+import sys
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from service import __version__
+
+if TYPE_CHECKING:
+    from service.settings import Settings
+
+ROLES = ("api", "worker", "sweeper")
+FAILURE = 1
+MISUSE = 2  # as command lines use it: the arguments or the settings are at fault
+
+# The hook that prints decorated tracebacks is off: `main` says what failed, in a sentence.
+app = typer.Typer(
+    name="ringback",
+    help="Ringback delivers operation events as signed, retried webhooks.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: laying out boxes takes longer than everything else
+)
+
+
+class Output(StrEnum):
+    """How `ringback config` prints."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+@app.command()
+def serve(
+    roles: Annotated[
+        str, typer.Option(help="What this process does: a comma list of api, worker, sweeper.")
+    ] = ",".join(ROLES),
+) -> None:
+    """Start the service and stay in the foreground until SIGTERM or Ctrl-C."""
+    chosen = _parse_roles(roles)
+    settings = _load_settings()
+    from service import runtime
+
+    runtime.serve(settings, chosen)
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database schema up to date."""
+    settings = _load_settings()
+    from service import runtime
+
+    typer.echo(runtime.migrate(settings))
+
+
+@app.command()
+def rekey() -> None:
+    """Encrypt every stored secret anew with the first key of RINGBACK_ENCRYPTION_KEYS."""
+    settings = _load_settings()
+    from service import runtime
+
+    typer.echo(f"{runtime.rekey(settings)} secrets now use the first key")
+
+
+@app.command()
+def demo() -> None:
+    """Show a delivery, a retry, a dead letter and its replay on a throw-away service."""
+    from service.cli import demo as show
+
+    raise typer.Exit(show.run())
+
+
+@app.command()
+def config(
+    output: Annotated[Output, typer.Option("--output", "-o", help="Output form.")] = Output.TEXT,
+) -> None:
+    """Show every setting, its value, where it comes from and what it means; secrets masked."""
+    settings = _load_settings()
+    from service.cli import table
+
+    table.show(settings.describe(), as_json=output is Output.JSON)
+
+
+@app.command()
+def version() -> None:
+    """Show the version."""
+    typer.echo(f"ringback {__version__}")
+
+
+def main() -> None:
+    """Run the command line; exit code 0, 1 for a failure, 2 for wrong arguments or settings."""
+    try:
+        app()
+    except Exception as error:  # noqa: BLE001 - people get a sentence, not a traceback
+        _fail(error)
+
+
+def _fail(error: Exception) -> NoReturn:
+    """Explain on stderr and exit; Python's development mode (`-X dev`) shows the traceback."""
+    if sys.flags.dev_mode:
+        raise error
+    from service.settings import SettingsError
+
+    if isinstance(error, SettingsError | OSError):
+        typer.echo(f"ringback: {error}", err=True)
+    else:
+        kind = type(error).__name__
+        where = "`python -X dev -m service` in its place shows where"
+        typer.echo(f"ringback: unexpected {kind}: {error} ({where})", err=True)
+    sys.exit(MISUSE if isinstance(error, SettingsError) else FAILURE)
+
+
+def _load_settings() -> "Settings":
+    from service import settings
+
+    return settings.load(os.environ)
+
+
+def _parse_roles(text: str) -> frozenset[str]:
+    chosen = frozenset(role.strip() for role in text.split(","))
+    unknown = sorted(chosen.difference(ROLES))
+    if unknown:
+        raise typer.BadParameter(
+            f"unknown: {', '.join(map(repr, unknown))}; allowed are {', '.join(ROLES)}",
+            param_hint="--roles",
+        )
+    return chosen

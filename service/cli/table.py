@@ -1,0 +1,29 @@
+"""Printing the settings: a table for a terminal, tab-separated lines or JSON for a program."""
+
+import json
+from collections.abc import Iterable
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from service.settings import Row
+
+
+def show(rows: Iterable[Row], *, as_json: bool) -> None:
+    """Write rows to stdout: JSON if asked for, else a table on a terminal, else plain lines."""
+    console = Console()
+    if as_json:
+        typer.echo(json.dumps([row._asdict() for row in rows], indent=2))
+    elif console.is_terminal:
+        console.print(_table(rows))
+    else:
+        typer.echo("\n".join("\t".join(row) for row in rows))
+
+
+def _table(rows: Iterable[Row]) -> Table:
+    table = Table(*Row._fields)
+    for row in rows:
+        table.add_row(*map(Text, row))  # Text: a bracket in a value is no markup
+    return table

@@ -1,0 +1,58 @@
+"""From an environment to `Settings`, or to one error that names every fault."""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from service.settings.model import PREFIX, Settings, form, variable
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+
+class SettingsError(ValueError):
+    """The environment cannot be used. The text says what is wrong and how to mend it.
+
+    Attributes:
+        faults: one sentence per fault, each naming its variable; values of secrets never appear.
+    """
+
+    def __init__(self, faults: tuple[str, ...]) -> None:
+        self.faults = faults
+        listed = "".join(f"\n  {fault}" for fault in faults)
+        super().__init__(f"The settings cannot be used:{listed}")
+
+
+def load(environ: Mapping[str, str]) -> Settings:
+    """Parse the `RINGBACK_*` variables of an environment; an empty one counts as not set.
+
+    Raises:
+        SettingsError: with every unknown name and every value that cannot be used.
+    """
+    names = {variable(field): field for field in Settings.model_fields}
+    given = {name: text for name, text in environ.items() if name.startswith(PREFIX)}
+    faults = [_unknown(name, tuple(names)) for name in sorted(given) if name not in names]
+    values = {field: given[name] for name, field in names.items() if given.get(name, "").strip()}
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as invalid:
+        faults += [_fault(error) for error in invalid.errors() if error["loc"][0] in values]
+        raise SettingsError(tuple(faults)) from None
+    if faults:
+        raise SettingsError(tuple(faults))
+    return settings
+
+
+def _unknown(name: str, known: tuple[str, ...]) -> str:
+    closest = get_close_matches(name, known, n=1, cutoff=0.0)[0]
+    return f"{name} is not a setting; did you mean {closest}?"
+
+
+def _fault(error: "ErrorDetails") -> str:
+    field = str(error["loc"][0])
+    raised = error.get("ctx", {}).get("error")
+    if isinstance(raised, ValueError):
+        return f"{variable(field)}: {raised}."
+    return f"{variable(field)}: {error['input']!r} is not usable; give {form(field).expected}."

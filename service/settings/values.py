@@ -1,0 +1,191 @@
+"""From the text of a setting to its value, and back to text; one function per kind of value."""
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
+from typing import Any, TypeVar
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import SecretStr
+
+MAX_DELAY = 31 * 86_400
+MAX_ATTEMPTS = 50
+MAX_PORT = 65_535
+SQLITE = "sqlite:///"
+SQLITE_FORMS = "sqlite:///relative.db or sqlite:////absolute.db"
+HOST_AND_PORT = re.compile(r"(?:\[(?P<ipv6>[^]]+)]|(?P<host>[A-Za-z0-9_.-]+)):(?P<port>[0-9]{1,5})")
+MASK = "********"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class AllowedTargets:
+    """Otherwise forbidden targets that may be called.
+
+    Attributes:
+        networks: address ranges of which every port is allowed.
+        hosts: (host, port) pairs; hosts in lower case, IPv6 addresses without brackets.
+    """
+
+    networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    hosts: tuple[tuple[str, int], ...] = ()
+
+    def __str__(self) -> str:
+        pairs = (
+            f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts
+        )
+        return ",".join([*map(str, self.networks), *pairs])
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a field's text must look like, in words, and how its value is written back as text."""
+
+    expected: str
+    show: Callable[[Any], str] = str
+
+
+def each(text: str, parse: Callable[[str], T]) -> tuple[T, ...]:
+    """Parse a comma list; raises one ValueError about all of its bad entries."""
+    parsed: list[T] = []
+    faults: list[str] = []
+    for entry in text.split(","):
+        try:
+            parsed.append(parse(entry.strip()))
+        except ValueError as fault:
+            faults.append(str(fault))
+    if faults:
+        raise ValueError("; ".join(faults))
+    return tuple(parsed)
+
+
+def database_url(url: str) -> str:
+    """The URL of an SQLite file; never repeats a refused one, which may hold a password."""
+    if url.startswith(("postgresql", "postgres:")):
+        raise ValueError(f"this version stores in SQLite only; use {SQLITE_FORMS}")
+    path = url.removeprefix(SQLITE)
+    no_file = not path or path.endswith("/") or path.startswith((":", "file:"))
+    if path == url or no_file or "?" in path:
+        raise ValueError(f"is not the URL of an SQLite file; use {SQLITE_FORMS}")
+    return url
+
+
+def redis_url(url: str) -> str:
+    """Only the empty URL; never repeats a refused one, which may hold a password."""
+    if url:
+        raise ValueError("this version runs as one process, without Redis; leave it empty")
+    return url
+
+
+def key(secret: SecretStr | None) -> SecretStr | None:
+    """A key that travels in a header unchanged: visible ASCII."""
+    text = secret.get_secret_value() if secret else ""
+    if not all("!" <= character <= "~" for character in text):
+        raise ValueError("has a blank or a non-ASCII character; use letters, digits and signs")
+    return secret
+
+
+def base_url(url: str) -> str:
+    """An absolute http(s) URL to which paths can be added; without a slash at its end."""
+    parts = _web_address(url)
+    if parts is None or parts.query or parts.fragment:
+        raise ValueError(f"{url!r} is not a base URL; give one such as https://hooks.example.com")
+    return url.rstrip("/")
+
+
+def origins(text: str) -> tuple[str, ...]:
+    """A comma list of web origins, in lower case as browsers send them."""
+    return each(text, _origin) if text else ()
+
+
+def _origin(entry: str) -> str:
+    parts = _web_address(entry)
+    if parts is None or f"{parts.scheme}://{parts.netloc}" != entry.lower():
+        raise ValueError(f"{entry!r} is not an origin; give one such as https://app.example.com")
+    return entry.lower()
+
+
+def _web_address(url: str) -> SplitResult | None:
+    """The parts of an http(s) URL that has a host and no credentials, in lower case."""
+    try:
+        parts = urlsplit(url.lower())
+        port_fits = parts.port != 0
+    except ValueError:  # of the port or of an IPv6 address
+        return None
+    plain = port_fits and parts.scheme in {"http", "https"} and "@" not in parts.netloc
+    return parts if plain and parts.hostname else None
+
+
+def targets(text: str) -> AllowedTargets:
+    """A comma list of CIDRs and of `host:port`."""
+    entries = each(text, _target) if text else ()
+    return AllowedTargets(
+        networks=tuple(entry for entry in entries if not isinstance(entry, tuple)),
+        hosts=tuple(entry for entry in entries if isinstance(entry, tuple)),
+    )
+
+
+def _target(entry: str) -> IPv4Network | IPv6Network | tuple[str, int]:
+    pair = HOST_AND_PORT.fullmatch(entry)
+    if pair:
+        return _host_and_port(pair)
+    try:
+        return ip_network(entry)
+    except ValueError:
+        raise ValueError(f"{entry!r} is neither a CIDR nor host:port; {_hint(entry)}") from None
+
+
+def _hint(entry: str) -> str:
+    try:
+        return f"did you mean {ip_network(entry, strict=False)}?"
+    except ValueError:
+        return "give, for example, 10.0.0.0/8, localhost:9000 or [::1]:9000"
+
+
+def _host_and_port(pair: re.Match[str]) -> tuple[str, int]:
+    port = int(pair["port"])
+    if not 1 <= port <= MAX_PORT:
+        raise ValueError(f"{pair[0]!r} has no port from 1 to {MAX_PORT}")
+    if pair["ipv6"] is None:
+        return pair["host"].lower().rstrip("."), port
+    try:
+        return str(IPv6Address(pair["ipv6"])), port
+    except ValueError:
+        raise ValueError(f"{pair[0]!r} has no IPv6 address in its brackets") from None
+
+
+def schedule(text: str) -> tuple[float, ...]:
+    """A comma list of delays in seconds, one for each attempt."""
+    delays = each(text, _delay)
+    if len(delays) > MAX_ATTEMPTS:
+        raise ValueError(f"has {len(delays)} entries; give at most {MAX_ATTEMPTS}")
+    return delays
+
+
+def _delay(entry: str) -> float:
+    try:
+        seconds = float(entry)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds <= MAX_DELAY:  # false for NaN too
+        raise ValueError(f"{entry!r} is not a delay; give seconds from 0 to {MAX_DELAY} (31 days)")
+    return seconds
+
+
+def default_public_url(fields: dict[str, Any]) -> str:
+    """`http://HOST:PORT` of where the API listens."""
+    host = fields["host"]
+    return f"http://{f'[{host}]' if ':' in host else host}:{fields['port']}"
+
+
+def number(value: float) -> str:
+    """A number without a needless `.0`."""
+    return str(value).removesuffix(".0")
+
+
+def numbers(values: tuple[float, ...]) -> str:
+    """A comma list of numbers."""
+    return ",".join(map(number, values))
