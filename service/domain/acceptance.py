@@ -1,0 +1,200 @@
+"""Accepting events: each is judged against its operation and gets a verdict of its own.
+
+The store reads what is known under its locks, lets a :class:`Planner` take the events in order, and writes
+the plan; all of it in one transaction, so that a 2xx to the producer means durably committed.
+"""
+
+from collections.abc import Callable, Mapping
+
+import msgspec
+from msgspec.structs import replace
+
+from service.domain import event as events
+from service.domain import ids, times
+from service.domain.errors import Fault, Refusal, conflict, invalid
+from service.domain.event import EventIn, EventOut
+from service.domain.operation import Operation, Status, implied_status, is_end, refuse_move
+
+
+class Accepted(msgspec.Struct, frozen=True, rename="camel"):
+    """The verdict on an event that is in the log: now, or since earlier when ``duplicate``."""
+
+    id: str
+    operation_id: str | None
+    sequence: int | None
+    status: str | None
+    duplicate: bool = False
+
+
+Verdict = Accepted | Refusal
+
+
+class KnownEvent(msgspec.Struct, frozen=True):
+    """What the log remembers of an event id."""
+
+    type: str
+    operation_id: str | None
+    sequence: int | None
+    status: str | None
+
+
+class NewEvent(msgspec.Struct):
+    """One event to be written. ``body`` is the object every reader gets, to the byte."""
+
+    key: int
+    tenant_id: str
+    id: str
+    type: str
+    operation_key: int | None
+    operation_id: str | None
+    operation_type: str | None
+    sequence: int | None
+    status: str | None
+    created_at: int
+    body: bytes
+    #: The event's place in its tenant's feed; numbered under the tenant row's lock, just before the insert.
+    feed_position: int = 0
+
+
+TenantName = tuple[str, str]  # (tenant id, operation or event id)
+
+
+class Planner:
+    """Takes events in order and collects what is to be written; refused events leave nothing behind."""
+
+    def __init__(
+        self,
+        operations: Mapping[TenantName, Operation],
+        event_ids: Mapping[TenantName, KnownEvent],
+        keys: ids.KeyMaker,
+        now: int,
+        salt: Callable[[], bytes],
+    ) -> None:
+        self._before = operations
+        self._operations = dict(operations)
+        self._event_ids = dict(event_ids)
+        self._keys = keys
+        self._now = now
+        self._salt = salt
+        self._stamp = times.render(now)
+        self.events: list[NewEvent] = []
+
+    def take(self, tenant_id: str, event: EventIn) -> Verdict:
+        """Judge one event of ``tenant_id``, whose faults :func:`service.domain.event.check` found none of."""
+        if event.operation_id is None:
+            return invalid(Fault("/operationId", "is required: which operation is this event of?"))
+        if event.id is not None:
+            seen = self._event_ids.get((tenant_id, event.id))
+            if seen is not None:
+                return _repeated(event, seen)
+        operation = self._operations.get((tenant_id, event.operation_id))
+        if operation is None:
+            operation = self._created(tenant_id, event.operation_id, event.operation_type)
+        moved_to = implied_status(event.type, event.status)
+        to = moved_to if isinstance(moved_to, Status) else None
+        refusal = refuse_move(operation, to) or _refuse_type(operation, event.operation_type)
+        if refusal is not None:
+            return refusal
+        return self._record(_advance(operation, event, to, self._now), event)
+
+    def changed_operations(self) -> tuple[list[Operation], list[Operation]]:
+        """The operations to insert and those to update."""
+        changed = [(k, o) for k, o in self._operations.items() if o is not self._before.get(k)]
+        new = [operation for key, operation in changed if key not in self._before]
+        return new, [operation for key, operation in changed if key in self._before]
+
+    def _created(self, tenant_id: str, name: str, operation_type: str | None) -> Operation:
+        key = self._keys.next(self._now)
+        return Operation(
+            key=key,
+            tenant_id=tenant_id,
+            id=name,
+            type=operation_type,
+            created_at=self._now,
+            updated_at=self._now,
+        )
+
+    def _record(self, operation: Operation, event: EventIn) -> Accepted:
+        key = self._keys.next(self._now)
+        name = event.id or ids.keyed("evt", key, self._salt())
+        tenant_id = operation.tenant_id
+        self.events.append(
+            NewEvent(
+                key=key,
+                tenant_id=tenant_id,
+                id=name,
+                type=event.type,
+                operation_key=operation.key,
+                operation_id=operation.id,
+                operation_type=operation.type,
+                sequence=operation.sequence,
+                status=operation.status.value,
+                created_at=self._now,
+                body=events.encode(self._rendered(name, operation, event)),
+            )
+        )
+        self._operations[tenant_id, operation.id] = operation
+        known = KnownEvent(event.type, operation.id, operation.sequence, operation.status.value)
+        self._event_ids[tenant_id, name] = known
+        return Accepted(name, operation.id, operation.sequence, operation.status.value)
+
+    def _rendered(self, name: str, operation: Operation, event: EventIn) -> EventOut:
+        given = times.parse(event.timestamp) if event.timestamp is not None else None
+        return EventOut(
+            id=name,
+            type=event.type,
+            timestamp=self._stamp if given is None else times.render(given),
+            operation_id=operation.id,
+            operation_type=operation.type,
+            sequence=operation.sequence,
+            status=operation.status.value,
+            message=event.message,
+            progress=events.normal_progress(event.progress),
+            result=event.result,
+            error=event.error,
+            warnings=event.warnings,
+            data=event.data,
+        )
+
+
+def _repeated(event: EventIn, seen: KnownEvent) -> Verdict:
+    if (seen.operation_id, seen.type) == (event.operation_id, event.type):
+        return Accepted(str(event.id), seen.operation_id, seen.sequence, seen.status, duplicate=True)
+    return conflict(
+        f"Event {event.id!r} was posted before, for operation {seen.operation_id!r} and type {seen.type!r}. "
+        "Give this event an id of its own, or none."
+    )
+
+
+def _refuse_type(operation: Operation, wanted: str | None) -> Refusal | None:
+    if wanted is None or operation.type is None or wanted == operation.type:
+        return None
+    return conflict(
+        f"Operation {operation.id!r} is of type {operation.type!r}, not {wanted!r}; "
+        "leave operationType out, or correct it."
+    )
+
+
+def _advance(operation: Operation, event: EventIn, to: Status | None, now: int) -> Operation:
+    """The operation after the event: numbered, moved, and with what the event says of it."""
+    status = to or operation.status
+    started = operation.started_at
+    if started is None and status not in (Status.PENDING, Status.CANCELLED):
+        started = now
+    return replace(
+        operation,
+        type=operation.type or event.operation_type,
+        status=status,
+        sequence=operation.sequence + 1,
+        updated_at=now,
+        started_at=started,
+        ended_at=now if is_end(status) else None,
+        progress=_newer(events.normal_progress(event.progress), operation.progress),
+        result=_newer(event.result, operation.result),
+        error=_newer(event.error, operation.error),
+        warnings=_newer(event.warnings, operation.warnings),
+    )
+
+
+def _newer(given: msgspec.Raw, kept: bytes | None) -> bytes | None:
+    return bytes(given) if given else kept

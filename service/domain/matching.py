@@ -1,0 +1,84 @@
+"""Which subscriptions an event goes to.
+
+``*`` in a pattern matches any characters, dots included. Events of the type ``ringback.replay`` operation
+reach only subscriptions that name that operation type, so that a replay never feeds itself.
+"""
+
+from collections.abc import Iterable
+
+from service.domain.operation import REPLAY_TYPE
+from service.domain.subscription import Subscription, SubscriptionStatus
+
+
+def matches(pattern: str, text: str) -> bool:
+    """Whether the pattern matches the whole text.
+
+    Parts between stars are looked for from left to right, which is linear: a regular expression
+    with many stars would be a way to keep a processor busy.
+    """
+    head, *rest = pattern.split("*")
+    if not rest:
+        return pattern == text
+    *middle, tail = rest
+    if len(head) + len(tail) > len(text) or not (text.startswith(head) and text.endswith(tail)):
+        return False
+    position, end = len(head), len(text) - len(tail)
+    for part in middle:
+        found = text.find(part, position, end)
+        if found < 0:
+            return False
+        position = found + len(part)
+    return True
+
+
+def matches_any(patterns: Iterable[str], text: str) -> bool:
+    """Whether any of the patterns matches the whole text."""
+    return any(matches(each, text) for each in patterns)
+
+
+def wants(
+    subscription: Subscription, event_type: str, operation_type: str | None, operation_id: str | None
+) -> bool:
+    """Whether an event goes to the subscription, its status left aside."""
+    if subscription.operation_id is not None and subscription.operation_id != operation_id:
+        return False
+    if operation_type == REPLAY_TYPE and REPLAY_TYPE not in subscription.operation_types:
+        return False
+    if subscription.operation_types and not (
+        operation_type is not None and matches_any(subscription.operation_types, operation_type)
+    ):
+        return False
+    return matches_any(subscription.event_types, event_type)
+
+
+class Index:
+    """The subscriptions of one tenant that take deliveries, ready to be matched.
+
+    The answer for a pair of types is remembered, since producers repeat few types many times.
+    """
+
+    _REMEMBERED = 10_000
+
+    def __init__(self, subscriptions: Iterable[Subscription]) -> None:
+        taking = [s for s in subscriptions if s.status is not SubscriptionStatus.DISABLED]
+        self._general = [s for s in taking if s.operation_id is None]
+        self._by_operation: dict[str, list[Subscription]] = {}
+        for each in taking:
+            if each.operation_id is not None:
+                self._by_operation.setdefault(each.operation_id, []).append(each)
+        self._known: dict[tuple[str, str | None], list[Subscription]] = {}
+
+    def match(
+        self, event_type: str, operation_type: str | None, operation_id: str | None
+    ) -> list[Subscription]:
+        """The subscriptions an event goes to, by subscription number."""
+        found = self._known.get((event_type, operation_type))
+        if found is None:
+            found = [s for s in self._general if wants(s, event_type, operation_type, operation_id)]
+            if len(self._known) >= self._REMEMBERED:
+                self._known.clear()
+            self._known[event_type, operation_type] = found
+        if operation_id is None or operation_id not in self._by_operation:
+            return found
+        special = self._by_operation[operation_id]
+        return found + [s for s in special if wants(s, event_type, operation_type, operation_id)]

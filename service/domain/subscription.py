@@ -1,0 +1,66 @@
+"""A subscription: where events go, which ones, and how."""
+
+from enum import StrEnum
+from typing import Literal
+
+import msgspec
+
+
+class SubscriptionStatus(StrEnum):
+    """Whether a subscription takes and sends deliveries."""
+
+    ACTIVE = "active"
+    PAUSED = "paused"  # deliveries are made and wait
+    DISABLED = "disabled"  # matches nothing
+
+
+class Subscription(msgspec.Struct, frozen=True, kw_only=True):
+    """One webhook subscription. Times are ms; ``headers`` is sealed, since users put tokens there."""
+
+    no: int
+    id: str
+    tenant_id: str
+    url: str
+    event_types: tuple[str, ...] = ("*",)
+    operation_types: tuple[str, ...] = ()
+    operation_id: str | None = None
+    description: str | None = None
+    headers: bytes | None = None
+    header_names: tuple[str, ...] = ()
+    payload: Literal["full", "thin"] = "full"
+    timeout_seconds: float | None = None
+    retry_schedule: tuple[float, ...] | None = None
+    max_concurrency: int | None = None
+    metadata: bytes | None = None
+    status: SubscriptionStatus = SubscriptionStatus.ACTIVE
+    disabled_reason: str | None = None
+    hold_until: int = 0
+    created_at: int
+    updated_at: int
+    #: Grows with every change: what was derived from an older version is stale.
+    version: int = 1
+
+
+class Secret(msgspec.Struct, frozen=True, kw_only=True):
+    """One signing secret of a subscription, sealed."""
+
+    version: int
+    sealed: bytes
+    created_at: int
+    #: Past this it no longer signs; ``None`` for the newest.
+    expires_at: int | None = None
+
+
+def secret_context(subscription_id: str, version: int) -> str:
+    """What a sealed secret is bound to."""
+    return f"subscription_secrets/{subscription_id}/{version}"
+
+
+def headers_context(subscription_id: str) -> str:
+    """What sealed custom headers are bound to."""
+    return f"subscriptions/{subscription_id}/headers"
+
+
+def changed(subscription: Subscription, **members: object) -> Subscription:
+    """The subscription with other members; the store gives it its new version and time."""
+    return msgspec.structs.replace(subscription, **members)

@@ -1,0 +1,256 @@
+"""The tables. Times are whole milliseconds, keys are :mod:`service.domain.ids` keys, JSON is kept as bytes.
+
+Only plain column types are used (integers, text, bytes), so that the same statements and the same values
+go to SQLite and to PostgreSQL and no driver has to convert a row.
+
+Open deliveries live in ``delivery_queue`` and finished ones in ``deliveries``: a pair (event, subscription) has
+exactly one row in one of the two. ``delivery_queue.due_at`` is also the lease: a claim moves it to the lease's
+end, so a delivery whose worker died is simply due again.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+)
+
+#: SQLite makes a 64-bit key the row's own address only when its type is spelled INTEGER.
+Big = BigInteger().with_variant(Integer(), "sqlite")
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+tenants = Table(
+    "tenants",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("created_at", Big, nullable=False),
+    Column("feed_position", Big, nullable=False),
+    # grows with every change of subscriptions or keys, so that no process works with stale ones
+    Column("config_version", Big, nullable=False),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("tenant_id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("hash", LargeBinary, nullable=False, unique=True),
+    Column("scopes", Text, nullable=False),
+    Column("created_at", Big, nullable=False),
+    Column("expires_at", Big),
+    Column("revoked_at", Big),
+)
+
+subscriptions = Table(
+    "subscriptions",
+    metadata,
+    Column("no", Big, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("tenant_id", Text, nullable=False, index=True),
+    Column("url", Text, nullable=False),
+    Column("event_types", LargeBinary, nullable=False),
+    Column("operation_types", LargeBinary, nullable=False),
+    Column("operation_id", Text),
+    Column("description", Text),
+    Column("headers", LargeBinary),
+    Column("header_names", LargeBinary, nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("timeout_seconds", Float),
+    Column("retry_schedule", LargeBinary),
+    Column("max_concurrency", Integer),
+    Column("metadata", LargeBinary),
+    Column("status", Text, nullable=False),
+    Column("disabled_reason", Text),
+    Column("hold_until", Big, nullable=False),
+    Column("created_at", Big, nullable=False),
+    Column("updated_at", Big, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("deleted_at", Big),
+)
+
+subscription_secrets = Table(
+    "subscription_secrets",
+    metadata,
+    Column("subscription_no", Big, primary_key=True, autoincrement=False),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("created_at", Big, nullable=False),
+    Column("expires_at", Big),
+)
+
+operations = Table(
+    "operations",
+    metadata,
+    Column("key", Big, primary_key=True, autoincrement=False),
+    Column("tenant_id", Text, nullable=False),
+    Column("id", Text, nullable=False),
+    Column("type", Text),
+    Column("status", Text, nullable=False),
+    Column("sequence", Big, nullable=False),
+    Column("created_at", Big, nullable=False),
+    Column("updated_at", Big, nullable=False),
+    Column("started_at", Big),
+    Column("ended_at", Big),
+    Column("progress", LargeBinary),
+    Column("result", LargeBinary),
+    Column("error", LargeBinary),
+    Column("warnings", LargeBinary),
+    Column("metadata", LargeBinary),
+    Column("described", Integer, nullable=False),
+    Index("uq_operations_tenant_id_id", "tenant_id", "id", unique=True),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("key", Big, primary_key=True, autoincrement=False),
+    Column("tenant_id", Text, nullable=False),
+    Column("id", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("operation_key", Big),
+    Column("operation_id", Text),
+    Column("operation_type", Text),
+    Column("sequence", Big),
+    Column("status", Text),
+    Column("created_at", Big, nullable=False),
+    Column("feed_position", Big, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Index("uq_events_operation_key_sequence", "operation_key", "sequence", unique=True),
+    Index("uq_events_tenant_id_feed_position", "tenant_id", "feed_position", unique=True),
+)
+
+#: Unique for as long as an event is kept, whatever becomes of how ``events`` is laid out.
+event_ids = Table(
+    "event_ids",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("event_key", Big, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+delivery_queue = Table(
+    "delivery_queue",
+    metadata,
+    Column("event_key", Big, primary_key=True, autoincrement=False),
+    Column("subscription_no", Big, primary_key=True, autoincrement=False),
+    Column("due_at", Big, nullable=False),
+    # attempts started so far, over all runs of the schedule
+    Column("attempts", Integer, nullable=False),
+    # attempts started in this run of the schedule
+    Column("step", Integer, nullable=False),
+    Column("trigger", Text, nullable=False),
+    # the claim that holds this delivery: a key, whose time is the moment of the claim
+    Column("token", Big),
+    Index("ix_delivery_queue_subscription_no_due_at", "subscription_no", "due_at"),
+    sqlite_with_rowid=False,
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("event_key", Big, primary_key=True, autoincrement=False),
+    Column("subscription_no", Big, primary_key=True, autoincrement=False),
+    Column("status", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("finished_at", Big, nullable=False),
+    Index("ix_deliveries_subscription_no_event_key", "subscription_no", "event_key"),
+    sqlite_with_rowid=False,
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("event_key", Big, primary_key=True, autoincrement=False),
+    Column("subscription_no", Big, primary_key=True, autoincrement=False),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("trigger", Text, nullable=False),
+    Column("started_at", Big, nullable=False),
+    Column("duration_ms", Float),
+    Column("status_code", Integer),
+    Column("error_class", Text),
+    Column("message", Text),
+    Column("next_attempt_at", Big),
+    # url, headers, response and timing parts, as JSON
+    Column("detail", LargeBinary),
+)
+
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("event_key", Big, primary_key=True, autoincrement=False),
+    Column("subscription_no", Big, primary_key=True, autoincrement=False),
+    Column("tenant_id", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("dead_at", Big, nullable=False),
+    Column("resolved_at", Big),
+    Column("replays", Integer, nullable=False),
+    Column("status_code", Integer),
+    Column("error_class", Text),
+    Column("message", Text),
+    # the event as it was, kept past the event's own retention
+    Column("event_id", Text, nullable=False),
+    Column("event_type", Text, nullable=False),
+    Column("operation_id", Text),
+    Column("sequence", Big),
+    Column("body", LargeBinary, nullable=False),
+    Index("ix_dead_letters_tenant_id_state_event_key", "tenant_id", "state", "event_key"),
+    Index("ix_dead_letters_subscription_no_state", "subscription_no", "state"),
+)
+
+#: Running and finished bulk replays; each belongs to an operation, which shows its progress.
+replays = Table(
+    "replays",
+    metadata,
+    Column("operation_key", Big, primary_key=True, autoincrement=False),
+    Column("tenant_id", Text, nullable=False),
+    Column("operation_id", Text, nullable=False),
+    # what to replay, as JSON
+    Column("plan", LargeBinary, nullable=False),
+    # how far it has come: everything before this pair is done
+    Column("cursor_event", Big, nullable=False),
+    Column("cursor_subscription", Big, nullable=False),
+    Column("matched", Big, nullable=False),
+    Column("replayed", Big, nullable=False),
+    Column("skipped", Big, nullable=False),
+    Column("finished_at", Big),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("answer", LargeBinary, nullable=False),
+    Column("created_at", Big, nullable=False, index=True),
+    sqlite_with_rowid=False,
+)
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("key", Big, primary_key=True, autoincrement=False),
+    Column("tenant_id", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("detail", Text),
+    Index("ix_audit_log_tenant_id_key", "tenant_id", "key"),
+)

@@ -1,0 +1,1 @@
+"""What happens: one file a verb, over the ports and the rules."""
