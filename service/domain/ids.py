@@ -1,9 +1,9 @@
 """Ids: prefixed and time-sortable outside, 63-bit time-sorted keys inside.
 
-A key is ``milliseconds since 2020 (42 bits) | node (8 bits) | counter (13 bits)``: it sorts by time,
-so it leads primary keys and answers ``since``/``until`` without an index of its own. A delivery *is* the
-pair (event, subscription), so its id is made of the two keys and needs no column: one delivery per pair is
-a primary key, not a promise.
+A key is ``milliseconds since 2020 (42 bits) | node (8 bits) | counter (13 bits)``: it sorts by
+time, so it leads primary keys and answers ``since``/``until`` without an index of its own. A
+delivery *is* the pair (event, subscription), so its id is made of the two keys and needs no column:
+one delivery per pair is a primary key, not a promise.
 """
 
 from collections.abc import Iterable
@@ -15,6 +15,9 @@ _COUNTER_BITS = 13
 _LOW_BITS = _NODE_BITS + _COUNTER_BITS
 _COUNTER_END = 1 << _COUNTER_BITS
 MAX_KEY = (1 << 63) - 1
+
+_EVENT_DIGITS = 16
+_REF_DIGITS = 24
 
 
 class KeyMaker:
@@ -28,7 +31,7 @@ class KeyMaker:
         self._counter = 0
 
     def next(self, now: int) -> int:
-        """The next key at ``now`` (ms). A clock that stands or jumps back still gives a larger key."""
+        """The next key at ``now`` (ms); larger even when the clock stands or jumps back."""
         moment = now - _EPOCH
         if moment > self._moment:
             self._moment, self._counter = moment, 0
@@ -57,7 +60,7 @@ class DeliveryRef(NamedTuple):
 
 
 def keyed(prefix: str, key: int, salt: bytes) -> str:
-    """An id such as ``evt_<16 hex of key><8 hex of salt>``; the salt keeps it from being guessed."""
+    """An id such as ``evt_<16 hex of key><8 hex of salt>``; nobody guesses the salt."""
     return f"{prefix}_{key:016x}{salt.hex()}"
 
 
@@ -80,9 +83,9 @@ def parse_ref(prefix: str, text: str) -> DeliveryRef | None:
     """Read a ``dlv_`` or ``dl_`` id; ``None`` when it is not one of ours."""
     head = f"{prefix}_"
     digits = text[len(head) :]
-    if not text.startswith(head) or len(digits) != 24 or not _is_lower_hex(digits):
+    if not text.startswith(head) or len(digits) != _REF_DIGITS or not _is_lower_hex(digits):
         return None
-    ref = DeliveryRef(int(digits[:16], 16), int(digits[16:], 16))
+    ref = DeliveryRef(int(digits[:_EVENT_DIGITS], 16), int(digits[_EVENT_DIGITS:], 16))
     return ref if ref.event_key <= MAX_KEY else None
 
 
