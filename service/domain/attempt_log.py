@@ -1,0 +1,126 @@
+"""What is kept of an attempt for people to look at: address, headers, response, timing parts.
+
+What one filters and sorts by (status code, error class, duration) has columns of its own; this is
+the rest, as the JSON that the API answers. Values of the subscription's own headers are masked:
+users put tokens there.
+"""
+
+import base64
+from collections.abc import Container, Iterable
+from http import HTTPStatus
+from typing import Final
+
+import msgspec
+
+from service.domain.outcome import ErrorClass, Outcome, Responded, Timing
+from service.domain.request import OutboundRequest
+
+MASK: Final = "****"
+
+#: Bytes of one UTF-8 character: a body that was cut may end inside one.
+_LONGEST_CHARACTER: Final = 4
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Timings(msgspec.Struct, rename="camel", omit_defaults=True, frozen=True):
+    """Milliseconds of an attempt's parts, where known."""
+
+    resolve_ms: float | None = None
+    connect_ms: float | None = None
+    tls_ms: float | None = None
+    first_byte_ms: float | None = None
+
+
+class RequestDetail(msgspec.Struct, frozen=True):
+    """The request's headers; its body is the event."""
+
+    headers: dict[str, str]
+
+
+class ResponseDetail(msgspec.Struct, rename="camel", omit_defaults=True, frozen=True):
+    """What came back. ``body_encoding`` is ``base64`` for a body that is not UTF-8 text."""
+
+    headers: dict[str, str]
+    body: str
+    body_truncated: bool
+    body_encoding: str | None = None
+
+
+class Detail(msgspec.Struct, omit_defaults=True, frozen=True):
+    """The whole of it."""
+
+    url: str
+    request: RequestDetail
+    response: ResponseDetail | None = None
+    timings: Timings | None = None
+
+
+def detail(request: OutboundRequest, outcome: Outcome, masked: Container[str]) -> bytes:
+    """The attempt as compact JSON; values of headers ``masked`` names (lower case) are not kept."""
+    kept = Detail(
+        url=request.url,
+        request=RequestDetail(_joined((n, MASK if n in masked else v) for n, v in request.headers)),
+        response=_response(outcome) if isinstance(outcome, Responded) else None,
+        timings=_timings(outcome.timing),
+    )
+    return _encode(kept)
+
+
+def error_of(outcome: Outcome) -> tuple[int | None, str | None, str | None]:
+    """Status code, error class and message of an attempt, each ``None`` where there is none."""
+    if not isinstance(outcome, Responded):
+        return None, outcome.error.value, _clean(outcome.message)
+    if outcome.succeeded:
+        return outcome.status, None, None
+    said = f"The receiver answered {outcome.status}{_phrase(outcome.status)}, which is not a 2xx."
+    return outcome.status, ErrorClass.HTTP_STATUS.value, said
+
+
+def _phrase(status: int) -> str:
+    # Ours, not the receiver's: a reason phrase off the wire may hold anything.
+    try:
+        return f" ({HTTPStatus(status).phrase})"
+    except ValueError:
+        return ""
+
+
+def _response(outcome: Responded) -> ResponseDetail:
+    text = _text(outcome.body, cut=outcome.body_cut)
+    return ResponseDetail(
+        headers=_joined((name.lower(), value) for name, value in outcome.headers),
+        body=base64.b64encode(outcome.body).decode() if text is None else text,
+        body_truncated=outcome.body_cut,
+        body_encoding="base64" if text is None else None,
+    )
+
+
+def _text(body: bytes, *, cut: bool) -> str | None:
+    """The body as text without a character that the cut split; ``None`` when it is not UTF-8."""
+    try:
+        return body.decode()
+    except UnicodeDecodeError as error:
+        if cut and error.end == len(body) and error.start > len(body) - _LONGEST_CHARACTER:
+            return body[: error.start].decode()
+        return None
+
+
+def _timings(timing: Timing) -> Timings | None:
+    parts = (timing.resolve, timing.connect, timing.tls, timing.first_byte)
+    if not any(part is not None for part in parts):
+        return None
+    return Timings(*(None if part is None else round(part, 3) for part in parts))
+
+
+def _joined(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Headers by name; what was sent several times is one list (RFC 9110, 5.3)."""
+    by_name: dict[str, str] = {}
+    for name, value in headers:
+        clean, text = _clean(name), _clean(value)
+        by_name[clean] = f"{by_name[clean]}, {text}" if clean in by_name else text
+    return by_name
+
+
+def _clean(text: str) -> str:
+    # JSON is UTF-8, which has no word for half of a surrogate pair; receivers may send any byte.
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
