@@ -149,6 +149,7 @@ class Lane:
 class Claimed:
     """One delivery leased to this worker; its attempt is already counted."""
 
+    tenant_id: str
     ref: DeliveryRef
     token: int
     #: The attempt's number over all runs of the schedule: ``x-webhook-attempt``.

@@ -160,6 +160,14 @@ delivery_queue = Table(
     sqlite_with_rowid=False,
 )
 
+#: Holds only what is in flight, so that the sweep finds leases that ran out without reading the backlog.
+Index(
+    "ix_delivery_queue_leases",
+    delivery_queue.c.due_at,
+    sqlite_where=delivery_queue.c.token.is_not(None),
+    postgresql_where=delivery_queue.c.token.is_not(None),
+)
+
 deliveries = Table(
     "deliveries",
     metadata,
