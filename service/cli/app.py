@@ -40,7 +40,10 @@ def serve(
         str, typer.Option(help="What this process does: a comma list of api, worker, sweeper.")
     ] = ",".join(ROLES),
 ) -> None:
-    """Start the service and stay in the foreground until SIGTERM or Ctrl-C."""
+    """Start the service, in the foreground.
+
+    SIGTERM and Ctrl-C stop it cleanly.
+    """
     chosen = _parse_roles(roles)
     settings = _load_settings()
     from service import runtime
@@ -59,7 +62,10 @@ def migrate() -> None:
 
 @app.command()
 def rekey() -> None:
-    """Encrypt every stored secret anew with the first key of RINGBACK_ENCRYPTION_KEYS."""
+    """Encrypt stored secrets with the newest key.
+
+    That is the first of RINGBACK_ENCRYPTION_KEYS; the others may be dropped afterwards.
+    """
     settings = _load_settings()
     from service import runtime
 
@@ -68,7 +74,10 @@ def rekey() -> None:
 
 @app.command()
 def demo() -> None:
-    """Show a delivery, a retry, a dead letter and its replay on a throw-away service."""
+    """Show delivery, retry, dead letter and replay.
+
+    Everything runs on a throw-away service with a receiver of its own.
+    """
     from service.cli import demo as show
 
     raise typer.Exit(show.run())
@@ -78,7 +87,10 @@ def demo() -> None:
 def config(
     output: Annotated[Output, typer.Option("--output", "-o", help="Output form.")] = Output.TEXT,
 ) -> None:
-    """Show every setting, its value, where it comes from and what it means; secrets masked."""
+    """Show every setting and where it comes from.
+
+    Secrets are masked. Piped, the lines are tab-separated.
+    """
     settings = _load_settings()
     from service.cli import table
 

@@ -1,6 +1,7 @@
 """Printing the settings: a table for a terminal, tab-separated lines or JSON for a program."""
 
 import json
+import sys
 from collections.abc import Iterable
 
 import typer
@@ -13,17 +14,18 @@ from service.settings import Row
 
 def show(rows: Iterable[Row], *, as_json: bool) -> None:
     """Write rows to stdout: JSON if asked for, else a table on a terminal, else plain lines."""
-    console = Console()
     if as_json:
         typer.echo(json.dumps([row._asdict() for row in rows], indent=2))
-    elif console.is_terminal:
-        console.print(_table(rows))
+    elif sys.stdout.isatty():
+        Console().print(_table(rows))
     else:
         typer.echo("\n".join("\t".join(row) for row in rows))
 
 
 def _table(rows: Iterable[Row]) -> Table:
-    table = Table(*Row._fields)
+    table = Table()
+    for heading in Row._fields:
+        table.add_column(heading, no_wrap=heading == "name", overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))  # Text: a bracket in a value is no markup
     return table
