@@ -1,26 +1,31 @@
 """The SQLite database: one connection that writes, a few that read, one process.
 
-Writes are jobs. Jobs that wait together share one transaction, and so one fsync (group commit without a timer:
-the next group forms while this one commits); each runs in a savepoint of its own, so that one that fails takes
-none of the others with it. Every write transaction is ``BEGIN IMMEDIATE`` on one connection, which also owns the
-checkpoints: the WAL-reset bug of SQLite before 3.51.3 needs two that write.
+Writes are jobs. Jobs that wait together share one transaction, and so one fsync (group commit
+without a timer: the next group forms while this one commits); each runs in a savepoint of its own,
+so that one that fails takes none of the others with it. Every write transaction is ``BEGIN
+IMMEDIATE`` on one connection, which also owns the checkpoints: the WAL-reset bug of SQLite before
+3.51.3 needs two that write.
+
+The engine is in AUTOCOMMIT, so that BEGIN, SAVEPOINT and COMMIT are where this file writes them and
+nowhere else; nobody calls SQLAlchemy's own ``commit``.
 """
 
 import asyncio
-import fcntl
 import os
 import sqlite3
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Executable, Table, event
+from sqlalchemy import CursorResult, Executable, Table, event
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import StaticPool
 
 from service.ports import Clock, StoreUnavailableError
+from service.store import filelock
 from service.store.statements import CHUNK, Row, Statement, flat, insert_text
 
 T = TypeVar("T")
@@ -28,6 +33,22 @@ T = TypeVar("T")
 #: Jobs in one transaction: enough to share the fsync, few enough that the first need not wait long for the last.
 _JOBS: Final = 64
 _READERS: Final = 4
+#: After these the whole transaction is lost or in doubt; every other error is that of one statement.
+_FATAL: Final = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_INTERRUPT,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_NOTADB,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_READONLY,
+    }
+)
 _PRAGMAS: Final = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
@@ -59,7 +80,11 @@ class Tx:
         return list(await self._driver.execute_fetchall(text, tuple(arguments)))
 
     async def insert(
-        self, table: Table, columns: tuple[str, ...], rows: Sequence[Sequence[Any]], conflict: str = ""
+        self,
+        table: Table,
+        columns: tuple[str, ...],
+        rows: Sequence[Sequence[Any]],
+        conflict: str = "",
     ) -> None:
         """Insert many rows, in as few statements as the chunk size allows."""
         for start in range(0, len(rows), CHUNK):
@@ -68,13 +93,21 @@ class Tx:
 
     async def query(self, statement: Executable) -> list[dict[str, Any]]:
         """Run any SQLAlchemy statement, for the paths that are not hot; rows as dictionaries."""
-        result = await self.connection.execute(statement)
+        result = await self._execute(statement)
         return [dict(row) for row in result.mappings()]
 
     async def change(self, statement: Executable) -> int:
         """Run any SQLAlchemy change, for the paths that are not hot; how many rows it touched."""
-        result = await self.connection.execute(statement)
-        return int(getattr(result, "rowcount", 0))
+        return (await self._execute(statement)).rowcount
+
+    async def _execute(self, statement: Executable) -> CursorResult[Any]:
+        try:
+            return await self.connection.execute(statement)
+        except DBAPIError as error:
+            # the driver's own error, as the direct way raises it: one kind to catch, not two
+            if error.orig is None:
+                raise
+            raise error.orig from error
 
 
 Job = Callable[[Tx], Awaitable[T]]
@@ -86,12 +119,13 @@ class Database:
     def __init__(self, path: Path, clock: Clock) -> None:
         self._path = path
         self._clock = clock
-        self._lock = _lock(path)
+        self._lock = filelock.hold(path)
         self._engine = _engine(path, _PRAGMAS, StaticPool)
         self._readers = _engine(path, _READER_PRAGMAS, None)
         self._waiting: deque[tuple[Job[Any], asyncio.Future[Any]]] = deque()
         self._wanted = asyncio.Event()
         self._loop: asyncio.Task[None] | None = None
+        self._closing = False
 
     async def open(self) -> None:
         """Connect and begin to take jobs."""
@@ -101,11 +135,10 @@ class Database:
 
     async def close(self) -> None:
         """Finish the jobs that wait, then close every connection and give the file back."""
+        self._closing = True
+        self._wanted.set()
         if self._loop is not None:
-            while self._waiting:
-                await asyncio.sleep(0.01)
-            self._loop.cancel()
-            await asyncio.gather(self._loop, return_exceptions=True)
+            await asyncio.wait([self._loop])
         await self._readers.dispose()
         await self._engine.dispose()
         os.close(self._lock)
@@ -116,6 +149,8 @@ class Database:
         Raises:
             StoreUnavailableError: the transaction could not be committed; nothing of it was kept.
         """
+        if self._closing or self._loop is None or self._loop.done():
+            raise StoreUnavailableError("The database is not open for changes.")
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._waiting.append((job, future))
         self._wanted.set()
@@ -134,7 +169,7 @@ class Database:
 
     async def _write(self, connection: AsyncConnection, driver: Any) -> None:
         try:
-            while True:
+            while self._waiting or not self._closing:
                 await self._wanted.wait()
                 self._wanted.clear()
                 while self._waiting:
@@ -142,6 +177,7 @@ class Database:
                     jobs = [self._waiting.popleft() for _ in range(count)]
                     await self._commit(Tx(connection, driver, self._clock.now()), jobs)
         finally:
+            _refuse(self._waiting, StoreUnavailableError("The database is closed."))
             await connection.close()
 
     async def _commit(self, tx: Tx, jobs: list[tuple[Job[Any], asyncio.Future[Any]]]) -> None:
@@ -152,12 +188,11 @@ class Database:
                 if not future.cancelled():
                     done.append((future, await _guarded(tx, job)))
             await tx.sql("COMMIT")
-        except (sqlite3.Error, StoreUnavailableError) as error:
+        except BaseException as error:
+            _refuse(jobs, _unavailable(error))
             await _rollback(tx)
-            failure = _unavailable(error)
-            for _, future in jobs:
-                if not future.done():
-                    future.set_exception(failure)
+            if not isinstance(error, sqlite3.Error):
+                raise
             return
         for future, outcome in done:
             if future.done():
@@ -173,9 +208,9 @@ async def _guarded(tx: Tx, job: Job[Any]) -> Any:
     await tx.sql("SAVEPOINT job")
     try:
         outcome = await job(tx)
-    except sqlite3.OperationalError:
-        raise  # full disk, I/O error: the whole transaction is in doubt
-    except Exception as error:  # noqa: BLE001  handed to the one who asked
+    except Exception as error:
+        if _is_fatal(error):
+            raise
         await tx.sql("ROLLBACK TO job")
         outcome = error
     await tx.sql("RELEASE job")
@@ -183,18 +218,32 @@ async def _guarded(tx: Tx, job: Job[Any]) -> Any:
 
 
 async def _rollback(tx: Tx) -> None:
-    try:
+    with suppress(sqlite3.Error):  # SQLite may have rolled back by itself
         await tx.sql("ROLLBACK")
-    except sqlite3.Error:
-        return  # SQLite rolled back by itself
 
 
-def _unavailable(error: Exception) -> StoreUnavailableError:
+def _is_fatal(error: Exception) -> bool:
+    # the low byte is the error; what is above it says more
+    code = getattr(error, "sqlite_errorcode", None)
+    return isinstance(error, sqlite3.Error) and code is not None and code & 0xFF in _FATAL
+
+
+def _refuse(
+    jobs: Iterable[tuple[Job[Any], asyncio.Future[Any]]], why: StoreUnavailableError
+) -> None:
+    for _, future in jobs:
+        if not future.done():
+            future.set_exception(why)
+
+
+def _unavailable(error: BaseException) -> StoreUnavailableError:
     return StoreUnavailableError(f"The database did not take the change: {error}")
 
 
 def _engine(path: Path, pragmas: tuple[str, ...], pool: type[StaticPool] | None) -> AsyncEngine:
-    options: dict[str, Any] = {"poolclass": pool} if pool else {"pool_size": _READERS, "max_overflow": 0}
+    options: dict[str, Any] = (
+        {"poolclass": pool} if pool else {"pool_size": _READERS, "max_overflow": 0}
+    )
     engine = create_async_engine(
         f"sqlite+aiosqlite:///{path}", isolation_level="AUTOCOMMIT", **options
     )
@@ -207,18 +256,3 @@ def _engine(path: Path, pragmas: tuple[str, ...], pool: type[StaticPool] | None)
         cursor.close()
 
     return engine
-
-
-def _lock(path: Path) -> int:
-    """Keep the file to this process: a second one would break the single writer."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(handle)
-        raise StoreUnavailableError(
-            f"Another Ringback process has {path} open. SQLite serves one process: "
-            "stop that one, or give this one another RINGBACK_DATABASE_URL."
-        ) from None
-    return handle

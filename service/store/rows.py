@@ -1,7 +1,7 @@
 """Rows to values of the domain and back.
 
-A row has its columns in the order of ``*_COLUMNS``, which is the table's own; lists within a row are
-JSON.
+A row has its columns in the order of ``*_COLUMNS``, which is the table's own; lists within a row
+are JSON.
 """
 
 import json

@@ -1,0 +1,26 @@
+"""Keeps a SQLite file to one process: a second one would break the single writer."""
+
+import fcntl
+import os
+from pathlib import Path
+
+from service.ports import StoreUnavailableError
+
+
+def hold(path: Path) -> int:
+    """Lock the database file for this process; close the handle to give it back.
+
+    The lock is the kernel's, on a file beside the database: it goes with the process, however that
+    ends, and does not meet SQLite's own locks.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        raise StoreUnavailableError(
+            f"Another Ringback process has {path} open. SQLite serves one process: "
+            "stop that one, or give this one another RINGBACK_DATABASE_URL."
+        ) from None
+    return handle
