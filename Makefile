@@ -10,7 +10,7 @@ LOCKS := deploy/lock
 SOURCES := service tests
 PYTEST_ARGS ?= -n 2
 
-.PHONY: run test lint pytest format lock clean
+.PHONY: run test lint ruff mypy imports pytest format lock clean
 
 # The shell becomes the service (exec), so SIGTERM and Ctrl-C reach it and nothing else.
 run: $(VENV)/runtime.stamp
@@ -24,13 +24,19 @@ run: $(VENV)/runtime.stamp
 	fi; \
 	exec $(BIN)/ringback serve
 
-# Two targets, so that `make --keep-going test` runs the tests even where the linters complain.
+# A target each, so that `make --keep-going test` reports every complaint at once.
 test: lint pytest
 
-lint: $(VENV)/dev.stamp
+lint: ruff mypy imports
+
+ruff: $(VENV)/dev.stamp
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+
+mypy: $(VENV)/dev.stamp
 	$(BIN)/mypy
+
+imports: $(VENV)/dev.stamp
 	$(BIN)/lint-imports
 
 pytest: $(VENV)/dev.stamp
