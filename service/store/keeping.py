@@ -1,0 +1,162 @@
+"""API keys as they are looked up, and the walk over everything that is sealed."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final
+
+from sqlalchemy import (
+    Column,
+    Select,
+    bindparam,
+    delete,
+    insert,
+    literal,
+    or_,
+    select,
+    tuple_,
+    update,
+)
+
+from service.domain.subscription import headers_context, secret_context
+from service.ports import Principal
+from service.store.database import Database, Tx
+from service.store.rows import scopes_of, scopes_text
+from service.store.schema import (
+    api_keys,
+    idempotency_keys,
+    subscription_secrets,
+    subscriptions,
+    tenants,
+)
+from service.store.statements import Row, Statement
+
+#: The tenant that always exists; its keys may hold the scope ``admin``.
+DEFAULT_TENANT: Final = "default"
+
+#: Values in one write job: enough to be quick, few enough that no event waits long behind them.
+_BATCH: Final = 500
+
+_FIND_KEY: Final = Statement(
+    select(api_keys.c.id, api_keys.c.tenant_id, api_keys.c.scopes).where(
+        api_keys.c.hash == bindparam("hash"),
+        api_keys.c.revoked_at.is_(None),
+        or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > bindparam("now")),
+    )
+)
+
+Reseal = Callable[[bytes, str], bytes | None]
+#: One batch behind the given place; the place it came to (``None``: the end), and how many changed.
+_Step = Callable[[Tx, Reseal, Row], Awaitable[tuple[Row | None, int]]]
+
+
+async def find_key(tx: Tx, digest: bytes) -> Principal | None:
+    """Whose key has this hash, when it is neither revoked nor expired."""
+    rows = await tx.fetch(_FIND_KEY, hash=digest, now=tx.now)
+    if not rows:
+        return None
+    key_id, tenant_id, scopes = rows[0]
+    return Principal(key_id, tenant_id, scopes_of(scopes))
+
+
+async def ensure_key(tx: Tx, key_id: str, name: str, digest: bytes, scopes: Sequence[str]) -> None:
+    """Make a key of the default tenant be there, in force, with this hash and these scopes."""
+    wanted = {
+        "tenant_id": DEFAULT_TENANT,
+        "name": name,
+        "hash": digest,
+        "scopes": scopes_text(scopes),
+        "expires_at": None,
+        "revoked_at": None,
+    }
+    rows = await tx.query(select(api_keys).where(api_keys.c.id == key_id))
+    if rows and wanted.items() <= rows[0].items():
+        return
+    # a hash names one key: the one that is asked for now
+    await tx.change(delete(api_keys).where(api_keys.c.hash == digest, api_keys.c.id != key_id))
+    if rows:
+        await tx.change(update(api_keys).where(api_keys.c.id == key_id).values(wanted))
+    else:
+        await tx.change(insert(api_keys).values(id=key_id, created_at=tx.now, **wanted))
+    await tx.change(
+        update(tenants)
+        .where(tenants.c.id == DEFAULT_TENANT)
+        .values(config_version=tenants.c.config_version + 1)
+    )
+
+
+async def reseal(database: Database, reseal_one: Reseal) -> int:
+    """Pass every sealed value with its context through ``reseal_one``; how many it changed."""
+    total = 0
+    for step in (_secrets, _headers, _answers):
+        place: Row | None = ()
+        while place is not None:
+            place, count = await _in_one_job(database, step, reseal_one, place)
+            total += count
+    return total
+
+
+async def _in_one_job(
+    database: Database, step: _Step, reseal_one: Reseal, after: Row
+) -> tuple[Row | None, int]:
+    async def job(tx: Tx) -> tuple[Row | None, int]:
+        return await step(tx, reseal_one, after)
+
+    return await database.write(job)
+
+
+async def _secrets(tx: Tx, reseal_one: Reseal, after: Row) -> tuple[Row | None, int]:
+    table = subscription_secrets
+    key = (table.c.subscription_no, table.c.version)
+    found = select(*key, table.c.sealed, subscriptions.c.id).join(
+        subscriptions, subscriptions.c.no == table.c.subscription_no
+    )
+    rows = await _batch(tx, found, key, after)
+    sealed = [(row, row["sealed"], secret_context(row["id"], row["version"])) for row in rows]
+    return await _apply(tx, reseal_one, table.c.sealed, key, sealed)
+
+
+async def _headers(tx: Tx, reseal_one: Reseal, after: Row) -> tuple[Row | None, int]:
+    key = (subscriptions.c.no,)
+    found = select(*key, subscriptions.c.id, subscriptions.c.headers).where(
+        subscriptions.c.headers.is_not(None)
+    )
+    rows = await _batch(tx, found, key, after)
+    sealed = [(row, row["headers"], headers_context(row["id"])) for row in rows]
+    return await _apply(tx, reseal_one, subscriptions.c.headers, key, sealed)
+
+
+async def _answers(tx: Tx, reseal_one: Reseal, after: Row) -> tuple[Row | None, int]:
+    table = idempotency_keys
+    key = (table.c.tenant_id, table.c.key)
+    rows = await _batch(tx, select(*key, table.c.answer), key, after)
+    sealed = [(row, row["answer"], answer_context(row["tenant_id"], row["key"])) for row in rows]
+    return await _apply(tx, reseal_one, table.c.answer, key, sealed)
+
+
+def answer_context(tenant_id: str, key: str) -> str:
+    """What a sealed answer to an ``Idempotency-Key`` is bound to."""
+    return f"idempotency_keys/{tenant_id}/{key}"
+
+
+async def _batch(tx: Tx, found: Select[Any], key: Row, after: Row) -> list[dict[str, Any]]:
+    if after:
+        found = found.where(tuple_(*key) > tuple_(*(literal(value) for value in after)))
+    return await tx.query(found.order_by(*key).limit(_BATCH))
+
+
+async def _apply(
+    tx: Tx,
+    reseal_one: Reseal,
+    column: Column[Any],
+    key: Row,
+    sealed: Sequence[tuple[dict[str, Any], bytes, str]],
+) -> tuple[Row | None, int]:
+    """Write what ``reseal_one`` changes of one batch."""
+    count = 0
+    for row, value, context in sealed:
+        new = reseal_one(value, context)
+        if new is not None:
+            which = [part == row[part.name] for part in key]
+            count += await tx.change(update(column.table).where(*which).values({column.name: new}))
+    if len(sealed) < _BATCH:
+        return None, count
+    return tuple(sealed[-1][0][part.name] for part in key), count

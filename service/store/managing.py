@@ -1,0 +1,290 @@
+"""Subscriptions, their secrets, and the description of operations.
+
+Every change of a subscription bumps its tenant's config version in the same transaction; accept
+compares that version with the one its index was made of, so an event posted a millisecond later
+meets the change.
+"""
+
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+from sqlalchemy import ColumnElement, bindparam, delete, insert, select, update
+
+from service.domain.errors import Refusal, conflict, not_found
+from service.domain.ids import KeyMaker
+from service.domain.operation import Operation
+from service.domain.subscription import Secret, Subscription, changed
+from service.ports import Lane, NewSubscription, Once, Principal, Replayed
+from service.store import auditing, keeping
+from service.store.database import Database, Tx
+from service.store.once import once as do_once
+from service.store.rows import (
+    OPERATION_COLUMNS,
+    SECRET_COLUMNS,
+    SUBSCRIPTION_COLUMNS,
+    operation_of,
+    operation_row,
+    secret_of,
+    subscription_of,
+    subscription_row,
+)
+from service.store.schema import operations, subscription_secrets, subscriptions, tenants
+from service.store.statements import Statement
+
+T = TypeVar("T")
+
+_FIND: Final = Statement(
+    select(*(subscriptions.c[name] for name in SUBSCRIPTION_COLUMNS)).where(
+        subscriptions.c.id == bindparam("name"),
+        subscriptions.c.tenant_id == bindparam("tenant"),
+        subscriptions.c.deleted_at.is_(None),
+    )
+)
+_FIND_OPERATION: Final = Statement(
+    select(*(operations.c[name] for name in OPERATION_COLUMNS)).where(
+        operations.c.tenant_id == bindparam("tenant"), operations.c.id == bindparam("name")
+    )
+)
+_SECRETS: Final = Statement(
+    select(*(subscription_secrets.c[name] for name in SECRET_COLUMNS))
+    .where(subscription_secrets.c.subscription_no == bindparam("no"))
+    .order_by(subscription_secrets.c.version.desc())
+)
+#: What no change touches.
+_FIXED: Final = frozenset({"no", "id", "tenant_id", "created_at"})
+
+
+class ManageStore:
+    """See :class:`service.ports.ManageStore`."""
+
+    def __init__(self, database: Database, keys: KeyMaker) -> None:
+        self._database = database
+        self._keys = keys
+
+    async def create_operation(
+        self, operation: Operation, once: Once | None = None
+    ) -> Operation | Refusal | Replayed:
+        """Write an operation down, or describe the one that an event created."""
+
+        async def body(tx: Tx) -> Operation | Refusal:
+            rows = await tx.fetch(_FIND_OPERATION, tenant=operation.tenant_id, name=operation.id)
+            if rows:
+                return await _describe(tx, operation_of(rows[0]), operation)
+            await tx.insert(operations, OPERATION_COLUMNS, [operation_row(operation)])
+            return operation
+
+        return await self._once(operation.tenant_id, once, body)
+
+    async def create_subscription(
+        self, new: NewSubscription, actor: str, once: Once | None = None
+    ) -> Subscription | Refusal | Replayed:
+        """Make a subscription; events committed later reach it."""
+
+        async def body(tx: Tx) -> Subscription | Refusal:
+            made = changed(new.subscription, version=1, created_at=tx.now, updated_at=tx.now)
+            values = _values(made)
+            del values["no"]
+            rows = await tx.query(
+                insert(subscriptions).values(values).returning(subscriptions.c.no)
+            )
+            made = changed(made, no=rows[0]["no"])
+            await _add_secret(tx, made, 1, new.secret)
+            await self._note(tx, made, actor, "subscription.created")
+            return made
+
+        return await self._once(new.subscription.tenant_id, once, body)
+
+    async def change_subscription(
+        self,
+        tenant_id: str,
+        name: str,
+        change: Callable[[Subscription], Subscription | Refusal],
+        actor: str,
+        action: str,
+    ) -> Subscription | Refusal:
+        """Apply ``change`` to the subscription as it is; ``action`` names it in the audit log."""
+
+        async def body(tx: Tx, now: Subscription) -> Subscription | Refusal:
+            wanted = change(now)
+            if isinstance(wanted, Refusal):
+                return wanted
+            after = await _write(tx, now, wanted)
+            await self._note(tx, after, actor, action, _difference(now, after))
+            return after
+
+        return await self._with(tenant_id, name, body)
+
+    async def delete_subscription(self, tenant_id: str, name: str, actor: str) -> Refusal | None:
+        """Delete a subscription and its secrets; what waits for it becomes dead letters."""
+
+        async def body(tx: Tx, now: Subscription) -> None:
+            # the URL stays: lists of past deliveries show where they went
+            await _write(tx, now, changed(now, headers=None, header_names=()), deleted_at=tx.now)
+            await tx.change(delete(subscription_secrets).where(_secrets_of(now)))
+            await self._note(tx, now, actor, "subscription.deleted")
+
+        return await self._with(tenant_id, name, body)
+
+    async def rotate_secret(
+        self, tenant_id: str, name: str, seal: Callable[[int], bytes], overlap: int, actor: str
+    ) -> Subscription | Refusal:
+        """Add the secret ``seal(version)`` gives; the present one signs ``overlap`` ms longer."""
+
+        async def body(tx: Tx, now: Subscription) -> Subscription:
+            version = max(each.version for each in await _secrets(tx, now)) + 1
+            newest = (_secrets_of(now), subscription_secrets.c.expires_at.is_(None))
+            await tx.change(
+                update(subscription_secrets).where(*newest).values(expires_at=tx.now + overlap)
+            )
+            expired = (_secrets_of(now), subscription_secrets.c.expires_at <= tx.now)
+            await tx.change(delete(subscription_secrets).where(*expired))
+            await _add_secret(tx, now, version, seal(version))
+            after = await _write(tx, now, now)
+            detail = {"version": version, "overlapMs": overlap}
+            await self._note(tx, after, actor, "subscription.secret_rotated", detail)
+            return after
+
+        return await self._with(tenant_id, name, body)
+
+    async def reveal(self, tenant_id: str, name: str, actor: str) -> Lane | Refusal:
+        """The subscription with the secrets that sign now, newest first; noted in the audit log."""
+
+        async def body(tx: Tx, now: Subscription) -> Lane:
+            signing = [
+                each
+                for each in await _secrets(tx, now)
+                if each.expires_at is None or each.expires_at > tx.now
+            ]
+            who = (tenant_id, actor)
+            await auditing.note(tx, self._keys, who, "subscription.secret_revealed", now.id)
+            return Lane(now, tuple(signing))
+
+        return await self._with(tenant_id, name, body)
+
+    async def ensure_key(
+        self, key_id: str, name: str, digest: bytes, scopes: Sequence[str]
+    ) -> None:
+        """Make sure this key of the tenant ``default`` exists with this hash."""
+
+        async def job(tx: Tx) -> None:
+            await keeping.ensure_key(tx, key_id, name, digest, scopes)
+
+        await self._database.write(job)
+
+    async def find_key(self, digest: bytes) -> Principal | None:
+        """Whose key this is, when it is neither revoked nor expired."""
+        async with self._database.read() as tx:
+            return await keeping.find_key(tx, digest)
+
+    async def reseal(self, reseal: Callable[[bytes, str], bytes | None]) -> int:
+        """Pass every sealed value with its context through ``reseal``; how many it changed."""
+        return await keeping.reseal(self._database, reseal)
+
+    async def _once(
+        self,
+        tenant_id: str,
+        wanted: Once | None,
+        body: Callable[[Tx], Awaitable[T | Refusal]],
+    ) -> T | Refusal | Replayed:
+        async def job(tx: Tx) -> T | Refusal | Replayed:
+            return await do_once(tx, tenant_id, wanted, body)
+
+        return await self._database.write(job)
+
+    async def _with(
+        self, tenant_id: str, name: str, body: Callable[[Tx, Subscription], Awaitable[T]]
+    ) -> T | Refusal:
+        """Run ``body`` with the subscription as it is, if the tenant has it."""
+
+        async def job(tx: Tx) -> T | Refusal:
+            rows = await tx.fetch(_FIND, tenant=tenant_id, name=name)
+            if not rows:
+                return not_found("subscription", name)
+            return await body(tx, subscription_of(rows[0]))
+
+        return await self._database.write(job)
+
+    async def _note(
+        self,
+        tx: Tx,
+        subscription: Subscription,
+        actor: str,
+        action: str,
+        detail: dict[str, Any] | None = None,
+    ) -> None:
+        """Note a change of a subscription, and let no reader of the configuration miss it."""
+        tenant_id = subscription.tenant_id
+        await tx.change(
+            update(tenants)
+            .where(tenants.c.id == tenant_id)
+            .values(config_version=tenants.c.config_version + 1)
+        )
+        # the host only: the rest of a URL is a secret with many receivers
+        told = detail or {"host": urlsplit(subscription.url).hostname}
+        who = (tenant_id, actor)
+        await auditing.note(tx, self._keys, who, action, subscription.id, json.dumps(told))
+
+
+async def _describe(tx: Tx, known: Operation, new: Operation) -> Operation | Refusal:
+    """Complete the operation that an event created; it is done once."""
+    if known.described:
+        return conflict(
+            f"Operation {known.id!r} exists already, with status {known.status}. "
+            "Post its events, or choose another operationId.",
+            operationId=known.id,
+        )
+    if known.type is not None and known.type != new.type:
+        return conflict(
+            f"Operation {known.id!r} was created by an event as type {known.type!r}, "
+            f"not {new.type!r}.",
+            operationId=known.id,
+        )
+    values = dict(zip(OPERATION_COLUMNS, operation_row(known), strict=True))
+    told = {"type": new.type, "metadata": new.metadata, "described": 1, "updated_at": tx.now}
+    await tx.change(update(operations).where(operations.c.key == known.key).values(told))
+    return operation_of(tuple((values | told).values()))
+
+
+async def _write(
+    tx: Tx, now: Subscription, wanted: Subscription, deleted_at: int | None = None
+) -> Subscription:
+    """Write a changed subscription as its next version."""
+    fixed = {name: getattr(now, name) for name in _FIXED}
+    after = changed(wanted, **fixed, version=now.version + 1, updated_at=tx.now)
+    await tx.change(
+        update(subscriptions)
+        .where(subscriptions.c.no == now.no)
+        .values(**_values(after), deleted_at=deleted_at)
+    )
+    return after
+
+
+async def _secrets(tx: Tx, subscription: Subscription) -> list[Secret]:
+    return [secret_of(row) for row in await tx.fetch(_SECRETS, no=subscription.no)]
+
+
+async def _add_secret(tx: Tx, subscription: Subscription, version: int, sealed: bytes) -> None:
+    row = (subscription.no, version, sealed, tx.now, None)
+    columns = ("subscription_no", *SECRET_COLUMNS)
+    await tx.insert(subscription_secrets, columns, [row])
+
+
+def _secrets_of(subscription: Subscription) -> ColumnElement[bool]:
+    return subscription_secrets.c.subscription_no == subscription.no
+
+
+def _values(subscription: Subscription) -> dict[str, Any]:
+    return dict(zip(SUBSCRIPTION_COLUMNS, subscription_row(subscription), strict=True))
+
+
+def _difference(before: Subscription, after: Subscription) -> dict[str, Any]:
+    """The members that changed: by name only, since headers, URLs and metadata may hold secrets."""
+    ignored = {"version", "updated_at"}
+    names = [
+        name
+        for name in SUBSCRIPTION_COLUMNS
+        if name not in ignored and getattr(before, name) != getattr(after, name)
+    ]
+    return {"changed": names}
