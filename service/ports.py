@@ -28,6 +28,10 @@ class StoreUnavailableError(Exception):
     """The store did not keep what it was given; the caller may try again. Says what happened."""
 
 
+class GroupTooWideError(Exception):
+    """A group of requests makes more deliveries than one transaction should; nothing of it was kept."""
+
+
 class Clock(Protocol):
     """The one reader of time."""
 
@@ -119,8 +123,13 @@ class AcceptResult:
 class AcceptStore(Protocol):
     """Takes events."""
 
-    async def accept(self, group: Sequence[AcceptRequest]) -> list[AcceptResult]:
-        """Commit events, operations and deliveries of a whole group, all or nothing."""
+    async def accept(
+        self, group: Sequence[AcceptRequest], *, bounded: bool = True
+    ) -> list[AcceptResult]:
+        """Commit events, operations and deliveries of a whole group, all or nothing.
+
+        Raises :class:`GroupTooWideError` when ``bounded`` and several events make too many deliveries.
+        """
 
     async def pending(self) -> int:
         """How many deliveries are open, over all tenants."""
@@ -254,14 +263,15 @@ class ReplayRun:
     operation: Operation
     plan: ReplayPlan
     cursor: DeliveryRef
-    matched: int
+    #: How many it is about, where that can be counted beforehand (dead letters).
+    matched: int | None
     replayed: int
     skipped: int
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayStep:
-    """What one step of a bulk replay did."""
+    """What one step of a bulk replay did; ``finished`` when no candidate is left."""
 
     run: ReplayRun
     lanes: frozenset[int]
@@ -272,7 +282,12 @@ class ReplayStore(Protocol):
     """Reopens deliveries."""
 
     async def replay_one(
-        self, tenant_id: str, ref: DeliveryRef, trigger: Trigger, actor: str, once: Once | None = None
+        self,
+        tenant_id: str,
+        ref: DeliveryRef,
+        trigger: Trigger,
+        actor: str,
+        once: Once | None = None,
     ) -> DeliveryRef | Refusal | Replayed:
         """Reopen one delivery: the same one, its schedule anew."""
 
@@ -285,7 +300,10 @@ class ReplayStore(Protocol):
         """The bulk replays that are neither finished nor cancelled."""
 
     async def step_replay(self, run: ReplayRun, limit: int) -> ReplayStep:
-        """Look at the next ``limit`` candidates of a bulk replay and reopen what it matches."""
+        """Look at the next candidates of a bulk replay and reopen what it matches, ``limit`` at most."""
+
+    async def finish_replay(self, run: ReplayRun) -> None:
+        """Note that a bulk replay is over; its operation has ended."""
 
     async def cancel_delivery(
         self, tenant_id: str, ref: DeliveryRef, actor: str
@@ -330,7 +348,12 @@ class ManageStore(Protocol):
         """Make a subscription; events committed later reach it."""
 
     async def change_subscription(
-        self, tenant_id: str, name: str, change: Callable[[Subscription], Subscription | Refusal], actor: str, action: str
+        self,
+        tenant_id: str,
+        name: str,
+        change: Callable[[Subscription], Subscription | Refusal],
+        actor: str,
+        action: str,
     ) -> Subscription | Refusal:
         """Apply ``change`` to the subscription as it is now."""
 
@@ -345,7 +368,9 @@ class ManageStore(Protocol):
     async def reveal(self, tenant_id: str, name: str, actor: str) -> Lane | Refusal:
         """The subscription with its secrets, noted in the audit log."""
 
-    async def ensure_key(self, key_id: str, name: str, digest: bytes, scopes: Sequence[str]) -> None:
+    async def ensure_key(
+        self, key_id: str, name: str, digest: bytes, scopes: Sequence[str]
+    ) -> None:
         """Make sure this key of the tenant ``default`` exists with this hash."""
 
     async def find_key(self, digest: bytes) -> Principal | None:
@@ -505,7 +530,9 @@ class ReadStore(Protocol):
     async def operation(self, tenant_id: str, name: str) -> Operation | None:
         """One operation."""
 
-    async def operations(self, tenant_id: str, which: OperationFilter, span: Span) -> Page[Operation]:
+    async def operations(
+        self, tenant_id: str, which: OperationFilter, span: Span
+    ) -> Page[Operation]:
         """Newest first."""
 
     async def operation_events(
@@ -530,7 +557,9 @@ class ReadStore(Protocol):
     async def attempts(self, ref: DeliveryRef) -> list[AttemptView]:
         """All attempts of a delivery, first one first."""
 
-    async def deliveries(self, tenant_id: str, which: DeliveryFilter, span: Span) -> Page[DeliveryView]:
+    async def deliveries(
+        self, tenant_id: str, which: DeliveryFilter, span: Span
+    ) -> Page[DeliveryView]:
         """Newest event first."""
 
     async def dead_letter(self, tenant_id: str, ref: DeliveryRef) -> DeadLetterView | None:

@@ -97,11 +97,10 @@ class Planner:
             return refusal
         return self._record(_advance(operation, event, to, self._now), event)
 
-    def changed_operations(self) -> tuple[list[Operation], list[Operation]]:
-        """The operations to insert and those to update."""
-        changed = [(k, o) for k, o in self._operations.items() if o is not self._before.get(k)]
-        new = [operation for key, operation in changed if key not in self._before]
-        return new, [operation for key, operation in changed if key in self._before]
+    def changed_operations(self) -> list[Operation]:
+        """The operations to insert or to update, by their keys."""
+        changed = (o for k, o in self._operations.items() if o is not self._before.get(k))
+        return sorted(changed, key=lambda operation: operation.key)
 
     def _created(self, tenant_id: str, name: str, operation_type: str | None) -> Operation:
         key = self._keys.next(self._now)
@@ -159,7 +158,9 @@ class Planner:
 
 def _repeated(event: EventIn, seen: KnownEvent) -> Verdict:
     if (seen.operation_id, seen.type) == (event.operation_id, event.type):
-        return Accepted(str(event.id), seen.operation_id, seen.sequence, seen.status, duplicate=True)
+        return Accepted(
+            str(event.id), seen.operation_id, seen.sequence, seen.status, duplicate=True
+        )
     return conflict(
         f"Event {event.id!r} was posted before, for operation {seen.operation_id!r} and type {seen.type!r}. "
         "Give this event an id of its own, or none."

@@ -14,7 +14,9 @@ class DeliveryStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
-_FINISHED: Final = frozenset({DeliveryStatus.DELIVERED, DeliveryStatus.DEAD, DeliveryStatus.CANCELLED})
+_FINISHED: Final = frozenset(
+    {DeliveryStatus.DELIVERED, DeliveryStatus.DEAD, DeliveryStatus.CANCELLED}
+)
 
 #: From each status, the statuses it may move to. ``pending`` and ``delivering`` live in the queue.
 MOVES: Final[dict[DeliveryStatus, frozenset[DeliveryStatus]]] = {

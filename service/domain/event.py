@@ -4,7 +4,7 @@ The JSON under ``data``, ``result``, ``error`` and ``warnings`` is kept as :clas
 dump would turn ``1.10`` into ``1.1`` and ``1e400`` into ``null``; the bytes are what the producer signed off.
 """
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
@@ -19,6 +19,7 @@ OperationType = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_.:/-]{1,128}\Z")]
 Message = Annotated[str, Meta(max_length=8192)]
 _Percentage = Annotated[float, Meta(ge=0, le=100)]
 _Count = Annotated[float, Meta(ge=0, le=2**63)]
+
 
 class EventIn(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True, gc=False):
     """One event as a producer posts it."""
@@ -113,14 +114,18 @@ def check(event: EventIn) -> list[Fault]:
 
 
 _SHAPES: Final = (
-    ("progress", _progress, "a number from 0 to 100, or {current, total, percentage?, phase?, message?, phases?}"),
+    (
+        "progress",
+        _progress,
+        "a number from 0 to 100, or {current, total, percentage?, phase?, message?, phases?}",
+    ),
     ("error", _error, "an RFC 9457 problem object, with retryable and retryAfter where known"),
     ("warnings", _warnings, "an array"),
 )
 
 
 def _shape_faults(
-    name: str, raw: Raw, decoder: "msgspec.json.Decoder[object]", wanted: str
+    name: str, raw: Raw, decoder: msgspec.json.Decoder[Any], wanted: str
 ) -> list[Fault]:
     try:
         decoder.decode(raw)
@@ -142,3 +147,21 @@ def normal_progress(raw: Raw) -> Raw:
     share = min(progress.current / progress.total, 1.0)
     members["percentage"] = Raw(encode(round(share * 100, 2)))
     return Raw(encode(members))
+
+
+def own_event(
+    kind: str,
+    operation_id: str,
+    *,
+    message: str | None = None,
+    progress: object = None,
+    result: object = None,
+) -> EventIn:
+    """An event that Ringback itself posts, such as a cancellation or a replay's progress."""
+    return EventIn(
+        type=kind,
+        operation_id=operation_id,
+        message=message,
+        progress=Raw() if progress is None else Raw(encode(progress)),
+        result=Raw() if result is None else Raw(encode(result)),
+    )

@@ -21,14 +21,18 @@ _REF_DIGITS = 24
 
 
 class KeyMaker:
-    """Makes keys that only grow within this process and never meet another node's."""
+    """Makes keys that only grow and never meet another node's.
 
-    def __init__(self, node: int = 0) -> None:
+    ``after`` is the largest key made before, by this node's earlier processes: with a clock set back
+    between two starts the same key could be made twice otherwise.
+    """
+
+    def __init__(self, node: int = 0, after: int = 0) -> None:
         if not 0 <= node < 1 << _NODE_BITS:
             raise ValueError(f"A node is a number from 0 to {(1 << _NODE_BITS) - 1}, not {node}.")
         self._node = node << _COUNTER_BITS
-        self._moment = 0
-        self._counter = 0
+        self._moment = after >> _LOW_BITS
+        self._counter = _COUNTER_END
 
     def next(self, now: int) -> int:
         """The next key at ``now`` (ms); larger even when the clock stands or jumps back."""

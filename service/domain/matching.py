@@ -37,7 +37,10 @@ def matches_any(patterns: Iterable[str], text: str) -> bool:
 
 
 def wants(
-    subscription: Subscription, event_type: str, operation_type: str | None, operation_id: str | None
+    subscription: Subscription,
+    event_type: str,
+    operation_type: str | None,
+    operation_id: str | None,
 ) -> bool:
     """Whether an event goes to the subscription, its status left aside."""
     if subscription.operation_id is not None and subscription.operation_id != operation_id:

@@ -82,3 +82,8 @@ def _plain(value: object) -> object:
     if isinstance(value, (Status, SubscriptionStatus)):
         return value.value
     return int(value) if isinstance(value, bool) else value
+
+
+def schedule_of(column: bytes | None) -> tuple[float, ...] | None:
+    """A subscription's own retry schedule, in seconds."""
+    return _list(column)

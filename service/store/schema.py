@@ -234,7 +234,8 @@ replays = Table(
     # how far it has come: everything before this pair is done
     Column("cursor_event", Big, nullable=False),
     Column("cursor_subscription", Big, nullable=False),
-    Column("matched", Big, nullable=False),
+    # how many it is about, where that can be counted beforehand
+    Column("matched", Big),
     Column("replayed", Big, nullable=False),
     Column("skipped", Big, nullable=False),
     Column("finished_at", Big),

@@ -80,7 +80,9 @@ def placeholders(columns: int, rows: int) -> str:
 def insert_text(table: Table, columns: tuple[str, ...], rows: int, conflict: str = "") -> str:
     """One INSERT of many rows into ``table``."""
     names = ", ".join(f'"{name}"' for name in columns)
-    return f'INSERT INTO "{table.name}" ({names}) VALUES {placeholders(len(columns), rows)} {conflict}'
+    return (
+        f'INSERT INTO "{table.name}" ({names}) VALUES {placeholders(len(columns), rows)} {conflict}'
+    )
 
 
 def flat(rows: Iterable[Sequence[Any]]) -> tuple[Any, ...]:

@@ -1,0 +1,259 @@
+"""The steps of a bulk replay: each looks at the next candidates in key order and reopens what it wants.
+
+The cursor is written in the same transaction as what was reopened, so that a crash neither skips nor repeats.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, and_, func, or_, select
+
+from service.domain import ids
+from service.domain.delivery import DeadLetterState, Trigger
+from service.domain.ids import DeliveryRef
+from service.domain.matching import matches_any, wants
+from service.domain.operation import REPLAY_TYPE, Operation, is_end
+from service.domain.subscription import Subscription
+from service.ports import ReplayPlan, ReplayRun, ReplayStep
+from service.store.database import Tx
+from service.store.queueing import enqueue, reopen
+from service.store.rows import (
+    OPERATION_COLUMNS,
+    SUBSCRIPTION_COLUMNS,
+    json_bytes,
+    operation_of,
+    subscription_of,
+)
+from service.store.schema import (
+    dead_letters,
+    deliveries,
+    delivery_queue,
+    events,
+    operations,
+    replays,
+    subscriptions,
+)
+from service.store.statements import CHUNK, Row
+
+_START: Final = DeliveryRef(0, -1)
+
+
+async def runs(tx: Tx, which: ColumnElement[bool]) -> list[ReplayRun]:
+    """The bulk replays of which this holds, with their operations as they are now."""
+    rows = await tx.query(
+        select(replays, *(operations.c[name].label(f"op_{name}") for name in OPERATION_COLUMNS))
+        .join(operations, operations.c.key == replays.c.operation_key)
+        .where(which)
+        .order_by(replays.c.operation_key)
+    )
+    return [_run(row) for row in rows]
+
+
+def _run(row: Mapping[str, Any]) -> ReplayRun:
+    plan = json.loads(row["plan"])
+    plan["event_types"] = tuple(plan["event_types"])
+    return ReplayRun(
+        operation=operation_of(tuple(row[f"op_{name}"] for name in OPERATION_COLUMNS)),
+        plan=ReplayPlan(**plan),
+        cursor=DeliveryRef(row["cursor_event"], row["cursor_subscription"]),
+        matched=row["matched"],
+        replayed=row["replayed"],
+        skipped=row["skipped"],
+    )
+
+
+def begun(operation: Operation, plan: ReplayPlan, matched: int | None) -> ReplayRun:
+    """A bulk replay before its first step."""
+    return ReplayRun(operation, plan, _START, matched, 0, 0)
+
+
+def run_row(run: ReplayRun) -> dict[str, Any]:
+    """The row of a bulk replay."""
+    return {
+        "operation_key": run.operation.key,
+        "tenant_id": run.operation.tenant_id,
+        "operation_id": run.operation.id,
+        "plan": json_bytes(asdict(run.plan)),
+        "cursor_event": run.cursor.event_key,
+        "cursor_subscription": run.cursor.subscription_no,
+        "matched": run.matched,
+        "replayed": run.replayed,
+        "skipped": run.skipped,
+    }
+
+
+async def count(tx: Tx, tenant_id: str, plan: ReplayPlan) -> int | None:
+    """How many dead letters the plan is about now; ``None`` where only looking at each tells."""
+    if plan.only != "dead" or plan.event_types:
+        return None
+    rows = await tx.query(
+        select(func.count().label("n"))
+        .select_from(dead_letters)
+        .where(*_dead_conditions(tenant_id, plan))
+    )
+    return int(rows[0]["n"])
+
+
+async def step(tx: Tx, run: ReplayRun, limit: int) -> ReplayStep:
+    """Do the next step."""
+    if is_end(run.operation.status):  # cancelled meanwhile
+        return ReplayStep(run, frozenset(), finished=True)
+    if run.plan.only == "dead":
+        return await _step_dead(tx, run, limit)
+    return await _step_events(tx, run, limit)
+
+
+# --- dead letters
+
+
+def _dead_conditions(tenant_id: str, plan: ReplayPlan) -> list[ColumnElement[bool]]:
+    table = dead_letters.c
+    which = [table.tenant_id == tenant_id, table.state == DeadLetterState.OPEN.value]
+    if plan.subscription_no is not None:
+        which.append(table.subscription_no == plan.subscription_no)
+    if plan.reason is not None:
+        which.append(table.reason == plan.reason)
+    if plan.kind == "subscription":
+        which.append(table.event_key >= ids.key_floor(plan.since))
+        which.append(table.event_key < ids.key_floor(plan.until))
+    else:
+        which.append(table.dead_at >= plan.since)
+        which.append(table.dead_at < plan.until)
+    return which
+
+
+async def _step_dead(tx: Tx, run: ReplayRun, limit: int) -> ReplayStep:
+    table = dead_letters.c
+    after = run.cursor
+    rows = await tx.query(
+        select(
+            table.event_key,
+            table.subscription_no,
+            table.attempts,
+            table.event_type,
+            subscriptions.c.status,
+            subscriptions.c.deleted_at,
+        )
+        .join(subscriptions, subscriptions.c.no == table.subscription_no)
+        .where(
+            *_dead_conditions(run.operation.tenant_id, run.plan),
+            or_(
+                table.event_key > after.event_key,
+                and_(
+                    table.event_key == after.event_key,
+                    table.subscription_no > after.subscription_no,
+                ),
+            ),
+        )
+        .order_by(table.event_key, table.subscription_no)
+        .limit(limit)
+    )
+    types = run.plan.event_types
+    wanted = [row for row in rows if not types or matches_any(types, row["event_type"])]
+    able = [row for row in wanted if row["deleted_at"] is None and row["status"] != "disabled"]
+    lanes = [row["subscription_no"] for row in able]
+    if not run.plan.dry_run:
+        await reopen(
+            tx,
+            [(row["event_key"], row["subscription_no"], row["attempts"]) for row in able],
+            Trigger.REPLAY,
+        )
+    last = rows[-1] if rows else None
+    cursor = DeliveryRef(last["event_key"], last["subscription_no"]) if last else after
+    return _advanced(run, cursor, lanes, skipped=len(wanted) - len(able), more=len(rows) == limit)
+
+
+def _advanced(
+    run: ReplayRun, cursor: DeliveryRef, lanes: Sequence[int], *, skipped: int, more: bool
+) -> ReplayStep:
+    seen = run.replayed + run.skipped + len(lanes) + skipped
+    after = replace(
+        run,
+        cursor=cursor,
+        replayed=run.replayed + len(lanes),
+        skipped=run.skipped + skipped,
+        matched=None if run.matched is None else max(run.matched, seen),
+    )
+    woken = frozenset() if run.plan.dry_run else frozenset(lanes)
+    return ReplayStep(after, woken, finished=not more)
+
+
+# --- events that match a subscription
+
+
+async def _step_events(tx: Tx, run: ReplayRun, limit: int) -> ReplayStep:
+    subscription = await _open_subscription(tx, run)
+    if subscription is None:  # disabled or deleted meanwhile: nothing can be sent
+        return ReplayStep(run, frozenset(), finished=True)
+    rows = await _candidates(tx, run)
+    missing: list[Row] = []
+    again: list[Row] = []
+    cursor = run.cursor
+    for row in rows:
+        if len(missing) + len(again) == limit:
+            break
+        cursor = DeliveryRef(row["key"], subscription.no)
+        if not _matches(run.plan, subscription, row):
+            continue
+        if row["status"] is None and row["due_at"] is None:
+            missing.append((row["key"], subscription.no))
+        elif row["status"] is not None and run.plan.only == "all":
+            again.append((row["key"], subscription.no, row["attempts"]))
+    if not run.plan.dry_run:
+        await enqueue(tx, missing, Trigger.REPLAY)
+        await reopen(tx, again, Trigger.REPLAY)
+    more = len(rows) == CHUNK or (bool(rows) and cursor.event_key != rows[-1]["key"])
+    lanes = [subscription.no] * (len(missing) + len(again))
+    return _advanced(run, cursor, lanes, skipped=0, more=more)
+
+
+async def _open_subscription(tx: Tx, run: ReplayRun) -> Subscription | None:
+    rows = await tx.query(
+        select(*(subscriptions.c[name] for name in SUBSCRIPTION_COLUMNS)).where(
+            subscriptions.c.no == run.plan.subscription_no,
+            subscriptions.c.tenant_id == run.operation.tenant_id,
+            subscriptions.c.deleted_at.is_(None),
+            subscriptions.c.status != "disabled",
+        )
+    )
+    return subscription_of(tuple(rows[0].values())) if rows else None
+
+
+async def _candidates(tx: Tx, run: ReplayRun) -> list[dict[str, Any]]:
+    """The next events of the tenant, with what the subscription has of each."""
+    no = run.plan.subscription_no
+    queued, done = delivery_queue.c, deliveries.c
+    return await tx.query(
+        select(
+            events.c.key,
+            events.c.type,
+            events.c.operation_type,
+            events.c.operation_id,
+            done.status,
+            done.attempts,
+            queued.due_at,
+        )
+        .select_from(events)
+        .outerjoin(deliveries, and_(done.event_key == events.c.key, done.subscription_no == no))
+        .outerjoin(
+            delivery_queue, and_(queued.event_key == events.c.key, queued.subscription_no == no)
+        )
+        .where(
+            events.c.key > run.cursor.event_key,
+            events.c.key >= ids.key_floor(run.plan.since),
+            events.c.key < ids.key_floor(run.plan.until),
+            events.c.tenant_id == run.operation.tenant_id,
+        )
+        .order_by(events.c.key)
+        .limit(CHUNK)
+    )
+
+
+def _matches(plan: ReplayPlan, subscription: Subscription, row: Mapping[str, Any]) -> bool:
+    if row["operation_type"] == REPLAY_TYPE:  # a replay's own events are never replayed
+        return False
+    if plan.event_types and not matches_any(plan.event_types, row["type"]):
+        return False
+    return wants(subscription, row["type"], row["operation_type"], row["operation_id"])

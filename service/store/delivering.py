@@ -1,0 +1,342 @@
+"""Claim, release and settle: the journey's second and third transactions.
+
+A claim moves ``due_at`` to the lease's end and writes a token; whatever comes back later is fenced by that token.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from itertools import chain
+from typing import Final
+
+from sqlalchemy import bindparam, or_, select
+
+from service.domain.attempt_log import error_of
+from service.domain.delivery import DeliveryStatus, Trigger
+from service.domain.ids import DeliveryRef, KeyMaker
+from service.domain.retry import Dead, DeadReason, Delivered, RetryAfter
+from service.ports import Claim, Claimed, Lane, LaneQuota, Settled, Settlement
+from service.store import burying
+from service.store.database import Database, Tx
+from service.store.rows import SUBSCRIPTION_COLUMNS, secret_of, subscription_of
+from service.store.schema import (
+    attempts,
+    dead_letters,
+    deliveries,
+    delivery_queue,
+    events,
+    subscription_secrets,
+    subscriptions,
+)
+from service.store.statements import CHUNK, Row, Statement, among, flat, placeholders
+
+_LANES: Final = Statement(
+    select(
+        *(subscriptions.c[name] for name in SUBSCRIPTION_COLUMNS),
+        subscription_secrets.c.version,
+        subscription_secrets.c.sealed,
+        subscription_secrets.c.created_at,
+        subscription_secrets.c.expires_at,
+    )
+    .join(subscription_secrets, subscription_secrets.c.subscription_no == subscriptions.c.no)
+    .where(
+        among(subscriptions.c.no, "lanes"),
+        subscriptions.c.status == "active",
+        subscriptions.c.hold_until <= bindparam("now"),
+        subscriptions.c.deleted_at.is_(None),
+        or_(
+            subscription_secrets.c.expires_at.is_(None),
+            subscription_secrets.c.expires_at > bindparam("now"),
+        ),
+    )
+    .order_by(subscription_secrets.c.version.desc())
+)
+_EVENTS: Final = Statement(
+    select(
+        events.c.key,
+        events.c.id,
+        events.c.type,
+        events.c.operation_id,
+        events.c.sequence,
+        events.c.body,
+    ).where(among(events.c.key, "keys"))
+)
+_SNAPSHOTS: Final = Statement(
+    select(
+        dead_letters.c.event_key,
+        dead_letters.c.event_id,
+        dead_letters.c.event_type,
+        dead_letters.c.operation_id,
+        dead_letters.c.sequence,
+        dead_letters.c.body,
+    ).where(among(dead_letters.c.event_key, "keys"))
+)
+
+_ATTEMPT_COLUMNS: Final = tuple(column.name for column in attempts.columns)
+#: A result that comes after its lease ran out replaces the ``unknown`` the sweep wrote for it.
+_ATTEMPT_KNOWN: Final = (
+    "ON CONFLICT (event_key, subscription_no, number) DO UPDATE SET "
+    + ", ".join(
+        f"{name} = excluded.{name}"
+        for name in ("duration_ms", "status_code", "error_class", "message", "detail")
+    )
+)
+_PAIR_IN: Final = "(event_key, subscription_no) IN (VALUES {})"
+
+
+@lru_cache(maxsize=1024)
+def _claim_text(lanes: int) -> str:
+    """Each lane gives its own oldest due rows: a backlog of one is never ahead of another."""
+    lane = (
+        "SELECT * FROM (SELECT event_key, subscription_no FROM delivery_queue "
+        "WHERE subscription_no = ? AND due_at <= ? AND token IS NULL ORDER BY due_at LIMIT ?)"
+    )
+    return (
+        "UPDATE delivery_queue SET due_at = ?, token = ?, attempts = attempts + 1, step = step + 1 "
+        f"WHERE (event_key, subscription_no) IN ({' UNION ALL '.join([lane] * lanes)}) "
+        "RETURNING event_key, subscription_no, attempts, step, trigger"
+    )
+
+
+@lru_cache(maxsize=1024)
+def _delete_text(rows: int) -> str:
+    return (
+        "DELETE FROM delivery_queue WHERE (event_key, subscription_no) IN (VALUES "
+        f"{placeholders(2, rows)}) AND token = ? RETURNING event_key, subscription_no"
+    )
+
+
+@lru_cache(maxsize=1024)
+def _postpone_text(rows: int) -> str:
+    return (
+        "UPDATE delivery_queue SET due_at = v.column4, token = NULL, trigger = 'schedule' "
+        f"FROM (VALUES {placeholders(4, rows)}) AS v WHERE event_key = v.column1 "
+        "AND subscription_no = v.column2 AND token = v.column3 RETURNING event_key, subscription_no"
+    )
+
+
+@lru_cache(maxsize=1024)
+def _release_text(rows: int) -> str:
+    return (
+        "UPDATE delivery_queue SET due_at = ?, token = NULL, attempts = attempts - 1, "
+        f"step = step - 1 FROM (VALUES {placeholders(3, rows)}) AS v WHERE event_key = v.column1 "
+        "AND subscription_no = v.column2 AND token = v.column3"
+    )
+
+
+class DeliverStore:
+    """See :class:`service.ports.DeliverStore`."""
+
+    def __init__(self, database: Database, keys: KeyMaker) -> None:
+        self._database = database
+        self._keys = keys
+
+    async def claim(self, quotas: Sequence[LaneQuota], lease: int) -> Claim:
+        """Lease due deliveries of these lanes."""
+
+        async def job(tx: Tx) -> Claim:
+            lanes = await _lanes(tx, [each.lane for each in quotas])
+            open_quotas = [each for each in quotas if each.lane in lanes]
+            if not open_quotas:
+                return Claim(lanes, ())
+            token = self._keys.next(tx.now)
+            arguments = chain.from_iterable((q.lane, tx.now, q.quota) for q in open_quotas)
+            rows = await tx.sql(_claim_text(len(open_quotas)), (tx.now + lease, token, *arguments))
+            found = await _events(tx, sorted({row[0] for row in rows}))
+            claimed = [_claimed(row, token, lanes[row[1]], found[row[0]]) for row in rows]
+            return Claim(lanes, claimed)
+
+        return await self._database.write(job)
+
+    async def release(self, claimed: Sequence[Claimed]) -> None:
+        """Give back what was claimed and not sent."""
+
+        async def job(tx: Tx) -> None:
+            for start in range(0, len(claimed), CHUNK):
+                chunk = claimed[start : start + CHUNK]
+                rows = flat((*each.ref, each.token) for each in chunk)
+                await tx.sql(_release_text(len(chunk)), (tx.now, *rows))
+
+        await self._database.write(job)
+
+    async def settle(self, results: Sequence[Settlement]) -> Settled:
+        """Write results, fenced by token."""
+
+        async def job(tx: Tx) -> Settled:
+            settled, gone = await _settle(tx, results)
+            for tenant, lane in gone:
+                await burying.disable(tx, tenant, lane, "gone", self._keys.next(tx.now))
+            return settled
+
+        return await self._database.write(job)
+
+
+async def _lanes(tx: Tx, numbers: list[int]) -> dict[int, Lane]:
+    width = len(SUBSCRIPTION_COLUMNS)
+    found: dict[int, list[Row]] = {}
+    for row in await tx.fetch(_LANES, lanes=numbers, now=tx.now):
+        found.setdefault(row[0], []).append(row)
+    return {
+        no: Lane(subscription_of(rows[0][:width]), tuple(secret_of(row[width:]) for row in rows))
+        for no, rows in found.items()
+    }
+
+
+async def _events(tx: Tx, keys: list[int]) -> dict[int, Row]:
+    """The events by key; one that retention took lives on in its dead letter."""
+    if not keys:
+        return {}
+    found = {row[0]: row for row in await tx.fetch(_EVENTS, keys=keys)}
+    missing = [key for key in keys if key not in found]
+    if missing:
+        found |= {row[0]: row for row in await tx.fetch(_SNAPSHOTS, keys=missing)}
+    return found
+
+
+def _claimed(row: Row, token: int, lane: Lane, event: Row) -> Claimed:
+    return Claimed(
+        tenant_id=lane.subscription.tenant_id,
+        ref=DeliveryRef(row[0], row[1]),
+        token=token,
+        attempt=row[2],
+        step=row[3],
+        trigger=Trigger(row[4]),
+        event_id=event[1],
+        event_type=event[2],
+        operation_id=event[3],
+        sequence=event[4],
+        body=event[5],
+    )
+
+
+async def _settle(tx: Tx, results: Sequence[Settlement]) -> tuple[Settled, set[tuple[str, int]]]:
+    """Write the results; also the (tenant, lane) of each receiver that said it is gone."""
+    finished = [each for each in results if not isinstance(each.verdict, RetryAfter)]
+    delayed = [each for each in results if isinstance(each.verdict, RetryAfter)]
+    owned = await _take_out(tx, finished)
+    postponed = await _postpone(tx, delayed)
+    done = [each for each in finished if each.claimed.ref in owned]
+    await _finish(tx, [each for each in done if isinstance(each.verdict, Delivered)])
+    await burying.bury(tx, [_corpse(each) for each in done if isinstance(each.verdict, Dead)])
+    await tx.insert(
+        attempts, _ATTEMPT_COLUMNS, [_attempt_row(each, tx.now) for each in results], _ATTEMPT_KNOWN
+    )
+    kept = done + [each for each in delayed if each.claimed.ref in postponed]
+    await _hold(tx, kept)
+    gone = {
+        (each.claimed.tenant_id, each.claimed.ref.subscription_no)
+        for each in done
+        if _is_gone(each)
+    }
+    return Settled(len(results) - len(kept), _earliest(kept, tx.now)), gone
+
+
+async def _take_out(tx: Tx, finished: Sequence[Settlement]) -> set[DeliveryRef]:
+    """Delete what is finished from the queue; which of it was still ours."""
+    by_token: dict[int, list[DeliveryRef]] = {}
+    for each in finished:
+        by_token.setdefault(each.claimed.token, []).append(each.claimed.ref)
+    owned: set[DeliveryRef] = set()
+    for token, refs in by_token.items():
+        for start in range(0, len(refs), CHUNK):
+            chunk = refs[start : start + CHUNK]
+            rows = await tx.sql(_delete_text(len(chunk)), (*flat(chunk), token))
+            owned.update(DeliveryRef(*row) for row in rows)
+    return owned
+
+
+async def _postpone(tx: Tx, delayed: Sequence[Settlement]) -> set[DeliveryRef]:
+    owned: set[DeliveryRef] = set()
+    for start in range(0, len(delayed), CHUNK):
+        chunk = delayed[start : start + CHUNK]
+        rows = flat(
+            (*each.claimed.ref, each.claimed.token, tx.now + _delay(each)) for each in chunk
+        )
+        owned.update(DeliveryRef(*row) for row in await tx.sql(_postpone_text(len(chunk)), rows))
+    return owned
+
+
+def _delay(each: Settlement) -> int:
+    return each.verdict.delay_ms if isinstance(each.verdict, RetryAfter) else 0
+
+
+async def _finish(tx: Tx, delivered: Sequence[Settlement]) -> None:
+    columns = ("event_key", "subscription_no", "status", "attempts", "finished_at")
+    status = DeliveryStatus.DELIVERED.value
+    rows = [(*d.claimed.ref, status, d.claimed.attempt, tx.now) for d in delivered]
+    await tx.insert(deliveries, columns, rows)
+    # more attempts than this run of the schedule had: it was reopened, so it may have a dead letter
+    reopened = [d.claimed.ref for d in delivered if d.claimed.attempt > d.claimed.step]
+    for start in range(0, len(reopened), CHUNK):
+        chunk = reopened[start : start + CHUNK]
+        await tx.sql(
+            "UPDATE dead_letters SET state = 'resolved', resolved_at = ? WHERE "
+            + _PAIR_IN.format(placeholders(2, len(chunk))),
+            (tx.now, *flat(chunk)),
+        )
+
+
+def _corpse(each: Settlement) -> burying.Corpse:
+    claimed = each.claimed
+    status, error, message = error_of(each.outcome)
+    return burying.Corpse(
+        ref=claimed.ref,
+        tenant_id=claimed.tenant_id,
+        reason=each.verdict.reason if isinstance(each.verdict, Dead) else DeadReason.EXPIRED,
+        attempts=claimed.attempt,
+        status_code=status,
+        error_class=error,
+        message=message,
+        event=(
+            claimed.event_id,
+            claimed.event_type,
+            claimed.operation_id,
+            claimed.sequence,
+            claimed.body,
+        ),
+    )
+
+
+def _attempt_row(each: Settlement, now: int) -> Row:
+    claimed = each.claimed
+    status, error, message = error_of(each.outcome)
+    due = now + _delay(each) if isinstance(each.verdict, RetryAfter) else None
+    return (
+        *claimed.ref,
+        claimed.attempt,
+        claimed.trigger.value,
+        each.started_at,
+        each.outcome.timing.total,
+        status,
+        error,
+        message,
+        due,
+        each.detail,
+    )
+
+
+async def _hold(tx: Tx, kept: Iterable[Settlement]) -> None:
+    """Hold back lanes whose receiver asked for it."""
+    until: dict[int, int] = {}
+    for each in kept:
+        if not isinstance(each.verdict, Delivered) and each.verdict.hold_ms:
+            lane = each.claimed.ref.subscription_no
+            until[lane] = max(until.get(lane, 0), tx.now + each.verdict.hold_ms)
+    for lane, moment in sorted(until.items()):
+        await tx.sql(
+            "UPDATE subscriptions SET hold_until = ? WHERE no = ? AND hold_until < ?",
+            (moment, lane, moment),
+        )
+
+
+def _is_gone(each: Settlement) -> bool:
+    return isinstance(each.verdict, Dead) and each.verdict.reason is DeadReason.GONE
+
+
+def _earliest(kept: Iterable[Settlement], now: int) -> dict[int, int]:
+    due: dict[int, int] = {}
+    for each in kept:
+        if isinstance(each.verdict, RetryAfter):
+            lane = each.claimed.ref.subscription_no
+            at = now + max(each.verdict.delay_ms, each.verdict.hold_ms or 0)
+            due[lane] = min(due.get(lane, at), at)
+    return due

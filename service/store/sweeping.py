@@ -1,0 +1,251 @@
+"""What keeps the queue moving whatever was lost: due lanes, leases that ran out, closed lanes, old rows."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Select, and_, bindparam, exists, func, or_, select
+
+from service.domain import ids
+from service.domain.delivery import Trigger
+from service.domain.ids import DeliveryRef, KeyMaker
+from service.domain.outcome import ErrorClass
+from service.domain.retry import Dead, DeadReason, crashed
+from service.store import burying
+from service.store.burying import Corpse
+from service.store.database import Database, Tx
+from service.store.rows import schedule_of
+from service.store.schema import (
+    attempts,
+    dead_letters,
+    delivery_queue,
+    events,
+    subscriptions,
+)
+from service.store.statements import CHUNK, Row, Statement, flat, placeholders
+
+_DUE_LANES: Final = Statement(
+    select(subscriptions.c.no).where(
+        subscriptions.c.status == "active",
+        subscriptions.c.deleted_at.is_(None),
+        subscriptions.c.hold_until <= bindparam("now"),
+        exists().where(
+            delivery_queue.c.subscription_no == subscriptions.c.no,
+            delivery_queue.c.due_at <= bindparam("now"),
+            delivery_queue.c.token.is_(None),
+        ),
+    )
+)
+#: The event; for one that retention took, what its dead letter kept of it.
+_EVENT: Final = (
+    func.coalesce(events.c.id, dead_letters.c.event_id),
+    func.coalesce(events.c.type, dead_letters.c.event_type),
+    func.coalesce(events.c.operation_id, dead_letters.c.operation_id),
+    func.coalesce(events.c.sequence, dead_letters.c.sequence),
+    func.coalesce(events.c.body, dead_letters.c.body),
+)
+_QUEUED: Final = (
+    delivery_queue.c.event_key,
+    delivery_queue.c.subscription_no,
+    delivery_queue.c.attempts,
+    delivery_queue.c.step,
+    delivery_queue.c.trigger,
+    delivery_queue.c.token,
+    subscriptions.c.tenant_id,
+)
+
+
+def _queued(*more: ColumnElement[Any]) -> Select[Any]:
+    """Open deliveries with their subscription's columns ``more`` and their event."""
+    return (
+        select(*_QUEUED, *more, *_EVENT)
+        .select_from(delivery_queue)
+        .join(subscriptions, subscriptions.c.no == delivery_queue.c.subscription_no)
+        .outerjoin(events, events.c.key == delivery_queue.c.event_key)
+        .outerjoin(
+            dead_letters,
+            and_(
+                dead_letters.c.event_key == delivery_queue.c.event_key,
+                dead_letters.c.subscription_no == delivery_queue.c.subscription_no,
+            ),
+        )
+        .limit(CHUNK)
+    )
+
+
+_EXPIRED_LEASES: Final = Statement(
+    _queued(subscriptions.c.retry_schedule).where(
+        delivery_queue.c.token.is_not(None), delivery_queue.c.due_at <= bindparam("until")
+    )
+)
+_CLOSED: Final = Statement(
+    _queued(subscriptions.c.deleted_at).where(
+        or_(subscriptions.c.deleted_at.is_not(None), subscriptions.c.status == "disabled"),
+        delivery_queue.c.token.is_(None),
+    )
+)
+#: What was replayed after its event retired lives on its dead letter's copy and does not expire again.
+_OLD: Final = Statement(
+    _queued(subscriptions.c.deleted_at).where(
+        delivery_queue.c.event_key < bindparam("floor"),
+        delivery_queue.c.token.is_(None),
+        events.c.key.is_not(None),
+    )
+)
+_OLD_KEYS: Final = Statement(
+    select(events.c.key, events.c.tenant_id, events.c.id)
+    .where(
+        events.c.key < bindparam("floor"),
+        ~exists().where(delivery_queue.c.event_key == events.c.key),
+    )
+    .order_by(events.c.key)
+    .limit(CHUNK)
+)
+
+_WORKER_DIED = "The worker stopped before the outcome was known; the receiver may have it."
+
+
+class SweepStore:
+    """See :class:`service.ports.SweepStore`."""
+
+    def __init__(self, database: Database, keys: KeyMaker) -> None:
+        self._database = database
+        self._keys = keys
+
+    async def due_lanes(self) -> list[int]:
+        """Lanes with something to claim now."""
+        async with self._database.read() as tx:
+            return [row[0] for row in await tx.fetch(_DUE_LANES, now=tx.now)]
+
+    async def reclaim(self, schedule: tuple[float, ...], *, everything: bool = False) -> list[int]:
+        """Make due again what was leased by workers that are gone."""
+
+        async def job(tx: Tx) -> list[int]:
+            until = ids.MAX_KEY if everything else tx.now
+            rows = await tx.fetch(_EXPIRED_LEASES, until=until)
+            await _write_off(tx, rows, schedule)
+            return [row[1] for row in rows]
+
+        return await self._database.write(job)
+
+    async def retire(self) -> int:
+        """Dead-letter a batch of what waits for deleted and disabled subscriptions."""
+
+        async def job(tx: Tx) -> int:
+            rows = await tx.fetch(_CLOSED)
+            await _remove(tx, rows)
+            await burying.bury(tx, [_corpse(row, _closed_reason(row)) for row in rows])
+            return len(rows)
+
+        return await self._database.write(job)
+
+    async def forget(self, retention: int) -> int:
+        """Delete a batch of what is past retention; open deliveries become dead letters first."""
+
+        async def job(tx: Tx) -> int:
+            floor = ids.key_floor(tx.now - retention)
+            rows = await tx.fetch(_OLD, floor=floor)
+            await _remove(tx, rows)
+            await burying.bury(tx, [_corpse(row, DeadReason.EXPIRED) for row in rows])
+            return len(rows) or await _delete_events(tx, floor)
+
+        return await self._database.write(job)
+
+
+async def _write_off(tx: Tx, rows: Sequence[Row], schedule: tuple[float, ...]) -> None:
+    """Record an attempt of unknown outcome for each, and judge it as such."""
+    columns = (
+        "event_key",
+        "subscription_no",
+        "number",
+        "trigger",
+        "started_at",
+        "error_class",
+        "message",
+    )
+    unknown = ErrorClass.UNKNOWN.value
+    await tx.insert(
+        attempts,
+        columns,
+        [(*row[:3], row[4], ids.key_time(row[5]), unknown, _WORKER_DIED) for row in rows],
+        "ON CONFLICT (event_key, subscription_no, number) DO NOTHING",
+    )
+    looping = [row for row in rows if _verdict_is_dead(row, schedule)]
+    again = [row for row in rows if not _verdict_is_dead(row, schedule)]
+    await _remove(tx, looping)
+    await burying.bury(tx, [_corpse(row, DeadReason.CRASH_LOOP) for row in looping])
+    await _release(tx, again)
+
+
+def _verdict_is_dead(row: Row, schedule: tuple[float, ...]) -> bool:
+    own = schedule_of(row[7])
+    return isinstance(crashed(row[3], own or schedule), Dead)
+
+
+async def _release(tx: Tx, rows: Sequence[Row]) -> None:
+    if rows:
+        await tx.sql(
+            "UPDATE delivery_queue SET due_at = ?, token = NULL, trigger = ? "
+            f"WHERE (event_key, subscription_no) IN (VALUES {placeholders(2, len(rows))})",
+            (tx.now, Trigger.SCHEDULE.value, *_refs(rows)),
+        )
+
+
+async def _remove(tx: Tx, rows: Sequence[Row]) -> None:
+    if rows:
+        await tx.sql(
+            "DELETE FROM delivery_queue WHERE (event_key, subscription_no) IN "
+            f"(VALUES {placeholders(2, len(rows))})",
+            _refs(rows),
+        )
+
+
+def _refs(rows: Iterable[Row]) -> tuple[int, ...]:
+    return flat(row[:2] for row in rows)
+
+
+def _closed_reason(row: Row) -> DeadReason:
+    deleted = row[7] is not None
+    return DeadReason.SUBSCRIPTION_DELETED if deleted else DeadReason.SUBSCRIPTION_DISABLED
+
+
+def _corpse(row: Row, reason: DeadReason) -> Corpse:
+    crash = reason is DeadReason.CRASH_LOOP
+    return Corpse(
+        ref=DeliveryRef(row[0], row[1]),
+        tenant_id=row[6],
+        reason=reason,
+        attempts=row[2],
+        status_code=None,
+        error_class=ErrorClass.UNKNOWN.value if crash else None,
+        message=_WORKER_DIED if crash else None,
+        event=tuple(row[8:13]),
+    )
+
+
+async def _delete_events(tx: Tx, floor: int) -> int:
+    """Delete the oldest events past retention with their deliveries and attempts.
+
+    What an open dead letter has of its event is its own copy; its attempts stay with it.
+    """
+    old = await tx.fetch(_OLD_KEYS, floor=floor)
+    if not old:
+        return 0
+    keys = [row[0] for row in old]
+    marks = f"({', '.join('?' * len(keys))})"
+    unresolved = (
+        "AND NOT EXISTS (SELECT 1 FROM dead_letters d WHERE d.event_key = {0}.event_key "
+        "AND d.subscription_no = {0}.subscription_no AND d.state <> 'resolved')"
+    )
+    for table in ("attempts", "deliveries"):
+        await tx.sql(
+            f"DELETE FROM {table} WHERE event_key IN {marks} {unresolved.format(table)}", keys
+        )
+    await tx.sql(
+        f"DELETE FROM dead_letters WHERE event_key IN {marks} AND state = 'resolved'", keys
+    )
+    await tx.sql(
+        f"DELETE FROM event_ids WHERE (tenant_id, id) IN (VALUES {placeholders(2, len(old))})",
+        flat(row[1:] for row in old),
+    )
+    await tx.sql(f"DELETE FROM events WHERE key IN {marks}", keys)
+    return len(keys)
