@@ -19,7 +19,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import CursorResult, Executable, Table, event
+from sqlalchemy import URL, CursorResult, Executable, Table, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import StaticPool
@@ -244,9 +244,8 @@ def _engine(path: Path, pragmas: tuple[str, ...], pool: type[StaticPool] | None)
     options: dict[str, Any] = (
         {"poolclass": pool} if pool else {"pool_size": _READERS, "max_overflow": 0}
     )
-    engine = create_async_engine(
-        f"sqlite+aiosqlite:///{path}", isolation_level="AUTOCOMMIT", **options
-    )
+    url = URL.create("sqlite+aiosqlite", database=str(path))
+    engine = create_async_engine(url, isolation_level="AUTOCOMMIT", **options)
 
     @event.listens_for(engine.sync_engine, "connect")
     def prepare(connection: Any, _record: object) -> None:

@@ -112,6 +112,8 @@ operations = Table(
     Column("metadata", LargeBinary),
     Column("described", Integer, nullable=False),
     Index("uq_operations_tenant_id_id", "tenant_id", "id", unique=True),
+    # the newest of a tenant first, without sorting all of them
+    Index("ix_operations_tenant_id_key", "tenant_id", "key"),
 )
 
 events = Table(

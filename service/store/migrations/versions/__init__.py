@@ -1,0 +1,1 @@
+"""One file a revision; a file's name begins with its revision."""
