@@ -28,6 +28,10 @@ class StoreUnavailableError(Exception):
     """The store did not keep what it was given; the caller may try again. Says what happened."""
 
 
+class SealError(Exception):
+    """A sealed value does not open here: its key is not in the ring, or it is another row's."""
+
+
 class GroupTooWideError(Exception):
     """A group of requests makes more deliveries than one transaction should; nothing of it was kept."""
 
@@ -365,8 +369,10 @@ class ManageStore(Protocol):
     ) -> Subscription | Refusal:
         """Add the secret that ``seal(version)`` gives; the present one signs ``overlap`` ms longer."""
 
-    async def reveal(self, tenant_id: str, name: str, actor: str) -> Lane | Refusal:
-        """The subscription with its secrets, noted in the audit log."""
+    async def reveal(
+        self, tenant_id: str, name: str, actor: str, *, action: str = "subscription.secret_revealed"
+    ) -> Lane | Refusal:
+        """The subscription with its secrets; ``action`` names in the audit log what for."""
 
     async def ensure_key(
         self, key_id: str, name: str, digest: bytes, scopes: Sequence[str]

@@ -148,8 +148,10 @@ class ManageStore:
 
         return await self._with(tenant_id, name, body)
 
-    async def reveal(self, tenant_id: str, name: str, actor: str) -> Lane | Refusal:
-        """The subscription with the secrets that sign now, newest first; noted in the audit log."""
+    async def reveal(
+        self, tenant_id: str, name: str, actor: str, *, action: str = "subscription.secret_revealed"
+    ) -> Lane | Refusal:
+        """The subscription with the secrets that sign now, newest first; noted as ``action``."""
 
         async def body(tx: Tx, now: Subscription) -> Lane:
             signing = [
@@ -158,7 +160,7 @@ class ManageStore:
                 if each.expires_at is None or each.expires_at > tx.now
             ]
             who = (tenant_id, actor)
-            await auditing.note(tx, self._keys, who, "subscription.secret_revealed", now.id)
+            await auditing.note(tx, self._keys, who, action, now.id)
             return Lane(now, tuple(signing))
 
         return await self._with(tenant_id, name, body)
