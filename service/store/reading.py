@@ -1,0 +1,10 @@
+"""All reads: each method one snapshot, of one tenant."""
+
+from service.store.reading_dead_letters import DeadLetterReads
+from service.store.reading_deliveries import DeliveryReads
+from service.store.reading_operations import OperationReads
+from service.store.reading_undelivered import UndeliveredReads
+
+
+class ReadStore(OperationReads, DeliveryReads, DeadLetterReads, UndeliveredReads):
+    """See :class:`service.ports.ReadStore`."""

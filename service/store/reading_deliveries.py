@@ -1,0 +1,269 @@
+"""Reads of deliveries and their attempts.
+
+Open deliveries are in the queue and finished ones in ``deliveries``. Each list asks both for its
+newest rows and merges what comes: both are kept in the order of (event, subscription), so neither
+is sorted. What belongs to a row (its subscription's id and tenant, its event's type) is looked up
+row by row in scalar subqueries: as a join, SQLite may begin at the other table and sort everything
+there is.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Select, Table, and_, case, func, literal, null, select, tuple_
+
+from service.domain.delivery import DeliveryStatus, Trigger, is_finished
+from service.domain.ids import DeliveryRef, key_floor
+from service.domain.times import NEVER
+from service.ports import AttemptView, DeliveryFilter, DeliveryView, Page, Span
+from service.store.database import Database, Tx
+from service.store.paging import page_of
+from service.store.schema import (
+    attempts,
+    dead_letters,
+    deliveries,
+    delivery_queue,
+    event_ids,
+    events,
+    operations,
+    subscriptions,
+)
+
+Condition = ColumnElement[bool]
+#: Conditions on the rows of either table of deliveries.
+_Narrow = Callable[[Table], list[Condition]]
+
+_NOBODY: Final = -1
+_ATTEMPT_COLUMNS: Final = tuple(
+    column for column in attempts.columns if column.name not in {"event_key", "subscription_no"}
+)
+
+
+class DeliveryReads:
+    """See :class:`service.ports.ReadStore`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def delivery(self, tenant_id: str, ref: DeliveryRef) -> DeliveryView | None:
+        """One delivery."""
+
+        def narrow(table: Table) -> list[Condition]:
+            return [*pair_is(table, ref), _tenant(table) == tenant_id]
+
+        async with self._database.read() as tx:
+            found = await _newest(tx, None, narrow, 1)
+        return found[0] if found else None
+
+    async def attempts(self, ref: DeliveryRef) -> list[AttemptView]:
+        """All attempts of a delivery, first one first."""
+        statement = (
+            select(*_ATTEMPT_COLUMNS).where(*pair_is(attempts, ref)).order_by(attempts.c.number)
+        )
+        async with self._database.read() as tx:
+            rows = await tx.query(statement)
+        return [AttemptView(**(row | {"trigger": Trigger(row["trigger"])})) for row in rows]
+
+    async def deliveries(
+        self, tenant_id: str, which: DeliveryFilter, span: Span
+    ) -> Page[DeliveryView]:
+        """Newest event first."""
+        async with self._database.read() as tx:
+            narrow = await _narrow(tx, tenant_id, which, span)
+            found = await _newest(tx, which.status, narrow, span.limit + 1)
+        return page_of(found, span.limit, lambda delivery: tuple(delivery.ref))
+
+
+def pair_is(table: Table, ref: DeliveryRef) -> list[Condition]:
+    """That a row is of this (event, subscription) pair."""
+    return [table.c.event_key == ref.event_key, table.c.subscription_no == ref.subscription_no]
+
+
+def behind(table: Table, span: Span) -> list[Condition]:
+    """That a row comes after the place a page begins at, newest event first."""
+    if span.after is None:
+        return []
+    event_key, subscription_no = span.after
+    pair = tuple_(table.c.event_key, table.c.subscription_no)
+    return [pair < tuple_(literal(event_key), literal(subscription_no))]
+
+
+def subscription_id_of(table: Table) -> ColumnElement[str]:
+    """The id of a row's subscription, deleted ones included."""
+    return _of_subscription(table, subscriptions.c.id)
+
+
+async def subscription_no(tx: Tx, tenant_id: str, name: str) -> int:
+    """The number of a tenant's subscription, deleted or not; if unknown, one that nobody has."""
+    rows = await tx.query(
+        select(subscriptions.c.no).where(
+            subscriptions.c.id == name, subscriptions.c.tenant_id == tenant_id
+        )
+    )
+    return int(rows[0]["no"]) if rows else _NOBODY
+
+
+def _of_subscription(table: Table, column: ColumnElement[Any]) -> ColumnElement[Any]:
+    number = table.c.subscription_no
+    return select(column).where(subscriptions.c.no == number).scalar_subquery()
+
+
+def _tenant(table: Table) -> ColumnElement[str]:
+    return _of_subscription(table, subscriptions.c.tenant_id)
+
+
+def _of_event(
+    table: Table, event: ColumnElement[Any], kept: ColumnElement[Any]
+) -> ColumnElement[Any]:
+    """A column of a row's event: of its dead letter when retention took the event."""
+    present = select(event).where(events.c.key == table.c.event_key).scalar_subquery()
+    past = select(kept).where(
+        dead_letters.c.event_key == table.c.event_key,
+        dead_letters.c.subscription_no == table.c.subscription_no,
+    )
+    return func.coalesce(present, past.scalar_subquery())
+
+
+def _type_of(table: Table) -> ColumnElement[str]:
+    return _of_event(table, events.c.type, dead_letters.c.event_type)
+
+
+async def _narrow(tx: Tx, tenant_id: str, which: DeliveryFilter, span: Span) -> _Narrow:
+    """The conditions of a filter on either table."""
+    named = await _named(tx, tenant_id, which)
+
+    def narrow(table: Table) -> list[Condition]:
+        conditions = [*behind(table, span), *_in_time(table, which)]
+        return conditions + [make(table) for make in named]
+
+    return narrow
+
+
+async def _named(
+    tx: Tx, tenant_id: str, which: DeliveryFilter
+) -> list[Callable[[Table], Condition]]:
+    """What a filter names is looked up first, so that the lists can use their indexes."""
+    named: list[Callable[[Table], Condition]] = []
+    if which.subscription_id is None:
+        named.append(lambda table: _tenant(table) == tenant_id)
+    else:
+        number = await subscription_no(tx, tenant_id, which.subscription_id)
+        named.append(lambda table: table.c.subscription_no == number)
+    if which.event_id is not None:
+        keys = await _event_keys(tx, tenant_id, which.event_id)
+        named.append(lambda table: table.c.event_key.in_(keys))
+    if which.operation_id is not None:
+        family = await _events_of_operation(tx, tenant_id, which.operation_id)
+        named.append(lambda table: table.c.event_key.in_(family))
+    if which.event_type is not None:
+        named.append(lambda table: _type_of(table) == which.event_type)
+    return named
+
+
+def _in_time(table: Table, which: DeliveryFilter) -> list[Condition]:
+    conditions = []
+    if which.since is not None:
+        conditions.append(table.c.event_key >= key_floor(which.since))
+    if which.until is not None:
+        conditions.append(table.c.event_key < key_floor(which.until))
+    return conditions
+
+
+async def _event_keys(tx: Tx, tenant_id: str, name: str) -> list[int]:
+    rows = await tx.query(
+        select(event_ids.c.event_key).where(
+            event_ids.c.tenant_id == tenant_id, event_ids.c.id == name
+        )
+    )
+    if not rows:
+        rows = await tx.query(
+            select(dead_letters.c.event_key)
+            .where(dead_letters.c.tenant_id == tenant_id, dead_letters.c.event_id == name)
+            .distinct()
+        )
+    return [row["event_key"] for row in rows]
+
+
+async def _events_of_operation(tx: Tx, tenant_id: str, name: str) -> Select[Any]:
+    rows = await tx.query(
+        select(operations.c.key).where(operations.c.tenant_id == tenant_id, operations.c.id == name)
+    )
+    if rows:
+        return select(events.c.key).where(events.c.operation_key == rows[0]["key"])
+    return select(dead_letters.c.event_key).where(
+        dead_letters.c.tenant_id == tenant_id, dead_letters.c.operation_id == name
+    )
+
+
+async def _newest(
+    tx: Tx, status: DeliveryStatus | None, narrow: _Narrow, limit: int
+) -> list[DeliveryView]:
+    """The newest deliveries of both tables, merged."""
+    rows: list[dict[str, Any]] = []
+    for table, own in ((delivery_queue, _open(status)), (deliveries, _finished(status))):
+        if own is None:
+            continue
+        key = (table.c.event_key, table.c.subscription_no)
+        # first which rows, then what they say: a lane's backlog is sorted, and bare keys sort fast
+        picked = (
+            select(*key)
+            .where(*own, *narrow(table))
+            .order_by(*(column.desc() for column in key))
+            .limit(limit)
+            .subquery()
+        )
+        same = and_(*(column == picked.c[column.name] for column in key))
+        rows += await tx.query(select(*_columns(table)).join_from(picked, table, same))
+    found = sorted(map(_view, rows), key=lambda view: view.ref, reverse=True)
+    return found[:limit]
+
+
+def _open(status: DeliveryStatus | None) -> list[Condition] | None:
+    """What a status asks of a row of the queue; ``None`` when no such row has it."""
+    if status is None:
+        return []
+    if is_finished(status):
+        return None
+    token = delivery_queue.c.token
+    return [token.is_(None) if status is DeliveryStatus.PENDING else token.is_not(None)]
+
+
+def _finished(status: DeliveryStatus | None) -> list[Condition] | None:
+    if status is None:
+        return []
+    return [deliveries.c.status == status.value] if is_finished(status) else None
+
+
+def _columns(table: Table) -> list[ColumnElement[Any]]:
+    own = table.c
+    if table is delivery_queue:
+        waits = own.token.is_(None)
+        state = [
+            case((waits, DeliveryStatus.PENDING.value), else_=DeliveryStatus.DELIVERING.value),
+            case((waits, own.due_at), else_=null()),
+            null(),
+        ]
+    else:
+        state = [own.status, null(), own.finished_at]
+    return [
+        own.event_key,
+        own.subscription_no,
+        own.attempts,
+        *(each.label(name) for each, name in zip(state, _STATE, strict=True)),
+        subscription_id_of(table).label("subscription_id"),
+        _of_event(table, events.c.id, dead_letters.c.event_id).label("event_id"),
+        _type_of(table).label("event_type"),
+        _of_event(table, events.c.operation_id, dead_letters.c.operation_id).label("operation_id"),
+    ]
+
+
+_STATE: Final = ("status", "due_at", "finished_at")
+
+
+def _view(row: dict[str, Any]) -> DeliveryView:
+    values = dict(row)
+    ref = DeliveryRef(values.pop("event_key"), values.pop("subscription_no"))
+    values["status"] = DeliveryStatus(values["status"])
+    if values["due_at"] == NEVER:  # it waits for another delivery, not for the clock
+        values["due_at"] = None
+    return DeliveryView(ref=ref, **values)

@@ -1,0 +1,147 @@
+"""Reads of operations, their events, and subscriptions."""
+
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, bindparam, select
+
+from service.domain.ids import key_floor
+from service.domain.operation import Operation
+from service.domain.subscription import Subscription
+from service.ports import EventView, OperationFilter, Page, Span
+from service.store.database import Database
+from service.store.paging import page_of
+from service.store.rows import (
+    OPERATION_COLUMNS,
+    SUBSCRIPTION_COLUMNS,
+    operation_of,
+    subscription_of,
+)
+from service.store.schema import event_ids, events, operations, subscriptions
+from service.store.statements import Statement
+
+EVENT_COLUMNS: Final = (
+    events.c.key,
+    events.c.id,
+    events.c.type,
+    events.c.operation_id,
+    events.c.sequence,
+    events.c.feed_position,
+    events.c.created_at,
+    events.c.body,
+)
+
+_OPERATION_COLUMNS: Final = tuple(operations.c[name] for name in OPERATION_COLUMNS)
+_SUBSCRIPTION_COLUMNS: Final = tuple(subscriptions.c[name] for name in SUBSCRIPTION_COLUMNS)
+
+# These three answer the polls of every client, so they are compiled once.
+_OPERATION: Final = Statement(
+    select(*_OPERATION_COLUMNS).where(
+        operations.c.tenant_id == bindparam("tenant"), operations.c.id == bindparam("name")
+    )
+)
+_OPERATION_EVENTS: Final = Statement(
+    select(*EVENT_COLUMNS)
+    .where(events.c.operation_key == bindparam("operation"), events.c.sequence > bindparam("after"))
+    .order_by(events.c.sequence)
+    .limit(bindparam("count"))
+)
+_EVENT: Final = Statement(
+    select(*EVENT_COLUMNS)
+    .join(event_ids, event_ids.c.event_key == events.c.key)
+    .where(event_ids.c.tenant_id == bindparam("tenant"), event_ids.c.id == bindparam("name"))
+)
+
+
+class OperationReads:
+    """See :class:`service.ports.ReadStore`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def operation(self, tenant_id: str, name: str) -> Operation | None:
+        """One operation."""
+        async with self._database.read() as tx:
+            rows = await tx.fetch(_OPERATION, tenant=tenant_id, name=name)
+        return operation_of(rows[0]) if rows else None
+
+    async def operations(
+        self, tenant_id: str, which: OperationFilter, span: Span
+    ) -> Page[Operation]:
+        """Newest first."""
+        statement = (
+            select(*_OPERATION_COLUMNS)
+            .where(operations.c.tenant_id == tenant_id, *_wanted(which))
+            .order_by(operations.c.key.desc())
+            .limit(span.limit + 1)
+        )
+        if span.after is not None:
+            statement = statement.where(operations.c.key < span.after[0])
+        async with self._database.read() as tx:
+            rows = await tx.query(statement)
+        found = [operation_of(tuple(row.values())) for row in rows]
+        return page_of(found, span.limit, lambda operation: (operation.key,))
+
+    async def operation_events(
+        self, tenant_id: str, name: str, after: int, limit: int
+    ) -> list[EventView] | None:
+        """Events of an operation with a sequence above ``after``, oldest first."""
+        async with self._database.read() as tx:
+            found = await tx.fetch(_OPERATION, tenant=tenant_id, name=name)
+            if not found:
+                return None
+            key = operation_of(found[0]).key
+            rows = await tx.fetch(_OPERATION_EVENTS, operation=key, after=after, count=limit)
+        return [EventView(*row) for row in rows]
+
+    async def event(self, tenant_id: str, name: str) -> EventView | None:
+        """One event."""
+        async with self._database.read() as tx:
+            rows = await tx.fetch(_EVENT, tenant=tenant_id, name=name)
+        return EventView(*rows[0]) if rows else None
+
+    async def subscription(self, tenant_id: str, name: str) -> Subscription | None:
+        """One subscription that is not deleted."""
+        found = await self._subscriptions(
+            1, subscriptions.c.tenant_id == tenant_id, subscriptions.c.id == name
+        )
+        return found[0] if found else None
+
+    async def subscriptions(
+        self, tenant_id: str, status: str | None, operation_id: str | None, span: Span
+    ) -> Page[Subscription]:
+        """Newest first."""
+        which = [subscriptions.c.tenant_id == tenant_id]
+        if status is not None:
+            which.append(subscriptions.c.status == status)
+        if operation_id is not None:
+            which.append(subscriptions.c.operation_id == operation_id)
+        if span.after is not None:
+            which.append(subscriptions.c.no < span.after[0])
+        found = await self._subscriptions(span.limit + 1, *which)
+        return page_of(found, span.limit, lambda subscription: (subscription.no,))
+
+    async def _subscriptions(self, limit: int, *which: ColumnElement[bool]) -> list[Subscription]:
+        statement = (
+            select(*_SUBSCRIPTION_COLUMNS)
+            .where(subscriptions.c.deleted_at.is_(None), *which)
+            .order_by(subscriptions.c.no.desc())
+            .limit(limit)
+        )
+        async with self._database.read() as tx:
+            rows = await tx.query(statement)
+        return [subscription_of(tuple(row.values())) for row in rows]
+
+
+def _wanted(which: OperationFilter) -> list[ColumnElement[Any]]:
+    conditions: list[ColumnElement[Any]] = []
+    if which.status is not None:
+        conditions.append(operations.c.status == which.status)
+    if which.type is not None:
+        conditions.append(operations.c.type == which.type)
+    if which.created_before is not None:
+        conditions.append(operations.c.created_at < which.created_before)
+    if which.created_after is not None:
+        conditions.append(operations.c.created_at >= which.created_after)
+        # no key is older than the moment it was made in: this ends the walk down the index
+        conditions.append(operations.c.key >= key_floor(which.created_after))
+    return conditions
