@@ -263,8 +263,8 @@ def _ascii_host(host: str, to_ascii: Callable[[str], str | None]) -> str:
 
 def _host_fault(host: str) -> str | None:
     if host.startswith("["):
-        valid = _ip(host[1:-1]) is not None
-        return None if valid else "The IPv6 address is not valid."
+        valid = ":" in host and _ip(host[1:-1]) is not None
+        return None if valid else _authority_fault(host)
     if "@" in host or "%" in host:
         return _authority_fault(host)
     if not host or len(host) > _MAX_HOST_LENGTH:

@@ -1,0 +1,76 @@
+"""What is known about one attempt while it is under way. Times are seconds of the loop's clock."""
+
+from contextvars import ContextVar
+
+from aiohttp import ClientResponse
+
+from service.domain.outcome import Timing
+
+
+class Attempt:
+    """The marks that resolver, connector and connection leave on their way."""
+
+    # Defaults on the class: most attempts set few of them, and there is one Attempt per delivery.
+    resolving: float | None = None
+    resolved: float | None = None
+    #: When the first socket was made, and when TCP was connected; ``None`` on a reused connection.
+    dialled: float | None = None
+    connected: float | None = None
+    #: When the connection was ready for the request.
+    ready: float | None = None
+    first_byte: float | None = None
+    reused: bool = False
+    #: Demand a connection that carried nothing before.
+    fresh: bool = False
+    refused: bool = False
+    #: The answer as it came, up to the end of its header block.
+    head: bytes = b""
+    response: ClientResponse | None = None
+    body: bytes = b""
+    body_cut: bool = True
+
+    def __init__(self, host: str, port: int, started: float, *, secure: bool) -> None:
+        self.host = host
+        self.port = port
+        self.started = started
+        self.secure = secure
+
+    def hear(self, data: bytes, now: float) -> None:
+        """Keep what came in before the header block was complete."""
+        if not self.head:
+            self.first_byte = now
+        self.head += data
+
+    def start_afresh(self) -> None:
+        """Forget the connection that was lost; the next one must be new."""
+        self.ready, self.reused, self.fresh = None, False, True
+
+    @property
+    def phase(self) -> str:
+        """What the attempt is doing, to end the sentence "no answer ... while"."""
+        if self.ready is not None:
+            return "waiting for the answer" if self.first_byte is None else "reading the answer"
+        if self.connected is not None:
+            return "agreeing on TLS"
+        if self.dialled is not None:
+            return "connecting"
+        return "resolving the name" if self.resolving is not None else "preparing to connect"
+
+    def timing(self, now: float) -> Timing:
+        """The parts so far, in milliseconds."""
+        return Timing(
+            total=(now - self.started) * 1000,
+            resolve=_span(self.resolving, self.resolved),
+            connect=_span(self.dialled, self.connected),
+            tls=_span(self.connected, self.ready) if self.secure else None,
+            first_byte=_span(self.ready, self.first_byte),
+        )
+
+
+def _span(start: float | None, end: float | None) -> float | None:
+    return None if start is None or end is None else (end - start) * 1000
+
+
+#: The attempt on whose behalf the present task runs. Resolver and socket factory are called by
+#: the HTTP library with an address only; this tells them the name and port it was meant for.
+current: ContextVar[Attempt | None] = ContextVar("attempt", default=None)

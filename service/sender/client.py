@@ -1,0 +1,163 @@
+"""Sends requests. The network never raises past here: whatever happens becomes an Outcome."""
+
+import asyncio
+import functools
+import ssl
+from dataclasses import dataclass
+
+from aiohttp import ClientConnectionError, ClientResponse
+from yarl import URL
+
+from service.domain.outcome import (
+    MAX_RESPONSE_BYTES,
+    ErrorClass,
+    Failed,
+    Outcome,
+    Responded,
+    Timing,
+)
+from service.domain.request import OutboundRequest
+from service.domain.targets import TargetPolicy, parse_target
+from service.sender.attempt import Attempt, current
+from service.sender.faults import Fault, explain
+from service.sender.head import read_head, text
+from service.sender.line import Line
+from service.sender.names import to_ascii
+from service.sender.resolver import Lookup, system_lookup
+
+#: A keep-alive race shows within a round trip; later the receiver may well have read the request.
+_RACE_SECONDS = 1.0
+
+_REMEMBERED_URLS = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class _Address:
+    url: URL
+    host: str
+    port: int
+    secure: bool
+
+
+class GuardedSender:
+    """Sends signed requests to addresses the policy allows, over kept-alive connections.
+
+    Everything it opens belongs to the event loop of the first ``send``.
+
+    Args:
+        policy: What may be called.
+        connections: How many connections may be open at once; more sends wait for one.
+        user_agent: Sent with requests that name none.
+        lookup: Finds a name's addresses; the system's resolver unless a test says otherwise.
+        tls: How to judge receivers' certificates; the system's authorities by default.
+    """
+
+    def __init__(
+        self,
+        policy: TargetPolicy,
+        *,
+        connections: int = 512,
+        user_agent: str = "Ringback",
+        lookup: Lookup = system_lookup,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._policy = policy
+        self._defaults = (("accept-encoding", "identity"), ("user-agent", user_agent))
+        self._open = functools.partial(Line, policy, lookup, connections, tls or _tls_context())
+        self._line: Line | None = None
+        self._address = functools.lru_cache(_REMEMBERED_URLS)(self._read_url)
+
+    def check_url(self, url: str) -> str | None:
+        """Judge a URL's text, without a name server: ``None``, or the fault in plain words."""
+        target = parse_target(url, self._policy, to_ascii)
+        return target if isinstance(target, str) else None
+
+    async def send(self, request: OutboundRequest) -> Outcome:
+        """POST the request and wait for the answer, at most ``request.timeout`` seconds in all.
+
+        A complete final status line makes it :class:`Responded`, even if the rest was cut by size
+        or time; otherwise it is :class:`Failed`. Only cancellation gets out of here.
+        """
+        address = self._address(request.url)
+        if isinstance(address, str):
+            return Failed(ErrorClass.BLOCKED, address, Timing(total=0.0))
+        loop = asyncio.get_running_loop()
+        attempt = Attempt(address.host, address.port, loop.time(), secure=address.secure)
+        line = self._line = self._line or self._open()
+        token = current.set(attempt)
+        fault: Fault = (ErrorClass.UNKNOWN, "No answer.")
+        try:
+            with line.deadlines.within(request.timeout):
+                await self._converse(line, request, address.url, attempt)
+        except Exception as error:  # noqa: BLE001 - an expected failure is a value
+            fault = explain(error, attempt, request.timeout)
+        finally:
+            current.reset(token)
+        return _conclude(attempt, fault, attempt.timing(loop.time()))
+
+    async def close(self) -> None:
+        """Close every connection. A sender that is used again opens new ones."""
+        line, self._line = self._line, None
+        if line is not None:
+            await line.close()
+
+    async def _converse(
+        self, line: Line, request: OutboundRequest, url: URL, attempt: Attempt
+    ) -> None:
+        try:
+            response = await line.post(request, url, self._defaults)
+        except ClientConnectionError:
+            # The receiver closed an idle connection just as we wrote to it. That says nothing
+            # about the receiver and would cost the delivery an attempt and its endpoint's health
+            # a failure, many times an hour for servers that keep connections for 5 s. So: once
+            # more, within the same deadline, on a new connection. Receivers dedupe by webhook-id.
+            if not _lost_a_race(attempt):
+                raise
+            attempt.start_afresh()
+            response = await line.post(request, url, self._defaults)
+        attempt.response = response
+        try:
+            await _read_body(response, attempt)
+        finally:
+            if not response.closed:
+                response.close()  # what is left of the answer must not meet the next request
+
+    def _read_url(self, url: str) -> _Address | str:
+        target = parse_target(url, self._policy, to_ascii)
+        if isinstance(target, str):
+            return target
+        # Already encoded: the path leaves exactly as it was registered.
+        located = URL(target.url, encoded=True)
+        return _Address(located, target.host, target.port, target.scheme == "https")
+
+
+def _tls_context() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _lost_a_race(attempt: Attempt) -> bool:
+    if attempt.ready is None or not attempt.reused or attempt.head:
+        return False
+    return asyncio.get_running_loop().time() - attempt.ready < _RACE_SECONDS
+
+
+async def _read_body(response: ClientResponse, attempt: Attempt) -> None:
+    while block := await response.content.readany():
+        attempt.body += block
+        if len(attempt.body) > MAX_RESPONSE_BYTES:
+            return
+    attempt.body_cut = False
+
+
+def _conclude(attempt: Attempt, fault: Fault, timing: Timing) -> Outcome:
+    response = attempt.response
+    if response is not None:
+        headers = tuple((text(name), text(value)) for name, value in response.raw_headers)
+        body = attempt.body[:MAX_RESPONSE_BYTES]
+        return Responded(response.status, headers, body, attempt.body_cut, timing)
+    head = read_head(attempt.head)
+    if head is not None:
+        return Responded(head.status, head.headers, b"", body_cut=True, timing=timing)
+    return Failed(*fault, timing)

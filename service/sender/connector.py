@@ -1,0 +1,187 @@
+"""Connections to allowed addresses only, whose answers are bounded from the start.
+
+The guard sits where sockets are made, because that is the only place every address passes: the
+HTTP library hands addresses written in a URL straight to it, past any resolver.
+"""
+
+import asyncio
+import functools
+import socket
+import ssl
+from typing import TYPE_CHECKING
+
+from aiohttp import ClientRequest, ClientTimeout, TCPConnector
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.connector import AddrInfoType, Connection
+from aiohttp.http import RawResponseMessage
+from aiohttp.streams import StreamReader
+
+from service.domain.targets import TargetPolicy, check_address
+from service.sender.attempt import Attempt, current
+from service.sender.resolver import GuardedResolver, TargetRefusedError
+
+if TYPE_CHECKING:
+    from aiohttp.tracing import Trace
+
+#: Status lines and headers of one answer, interim ones included.
+MAX_HEAD_BYTES = 64 * 1024
+
+_SWITCHING_PROTOCOLS = 101
+_FIRST_FINAL_STATUS = 200
+_DNS_CACHE_SECONDS = 10
+_KEEPALIVE_SECONDS = 30.0
+
+
+class HeadTooLargeError(Exception):
+    """The answer's headers, or its interim answers, were more than is read."""
+
+
+class Exchange(ResponseHandler):
+    """One connection. Says when things happened, bounds the head, and hangs up on stray bytes."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, opened: dict["Exchange", None]) -> None:
+        super().__init__(loop)
+        self._opened = opened
+        self._attempt: Attempt | None = None
+        self.used = False
+        attempt = current.get()
+        if attempt is not None:  # TCP is connected by now, TLS is not
+            attempt.connected = loop.time()
+
+    def begin(self, attempt: Attempt) -> None:
+        """Listen for the answer to ``attempt``."""
+        attempt.reused, self.used = self.used, True
+        attempt.ready = self._loop.time()
+        self._attempt = attempt
+        # The dictionary is kept in the order of last use.
+        self._opened.pop(self, None)
+        self._opened[self] = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether no answer is awaited or being read."""
+        return self._attempt is None and (self._payload is None or self._payload.is_eof())
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Count as open."""
+        super().connection_made(transport)
+        self._opened[self] = None
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Count no longer."""
+        self._opened.pop(self, None)
+        self._attempt = None
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take in what the receiver sent."""
+        attempt = self._attempt
+        if attempt is not None:
+            attempt.hear(data, self._loop.time())
+            super().data_received(data)
+            if self._attempt is not None and len(attempt.head) > MAX_HEAD_BYTES:
+                self._hang_up()
+        elif data and self.idle:
+            # Nobody asked: the next request would take this for its answer.
+            self.close()
+        else:
+            super().data_received(data)
+
+    def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
+        """Pass on a complete header block."""
+        code = data[0].code
+        if code >= _FIRST_FINAL_STATUS or code == _SWITCHING_PROTOCOLS:
+            self._attempt = None
+        super().feed_data(data, size)
+
+    def _hang_up(self) -> None:
+        self.set_exception(HeadTooLargeError())
+        if self.transport is not None:
+            self.transport.abort()
+
+
+class GuardedConnector(TCPConnector):
+    """The connection pool: at most ``connections`` open at once, busy or idle."""
+
+    def __init__(
+        self,
+        policy: TargetPolicy,
+        resolver: GuardedResolver,
+        connections: int,
+        tls: ssl.SSLContext,
+    ) -> None:
+        super().__init__(
+            resolver=resolver,
+            ttl_dns_cache=_DNS_CACHE_SECONDS,
+            limit=connections,
+            keepalive_timeout=_KEEPALIVE_SECONDS,
+            socket_factory=self._make_socket,
+            ssl=tls,
+        )
+        self._policy = policy
+        self._most = connections
+        self._opened: dict[Exchange, None] = {}
+        self._factory = functools.partial(self._make_exchange)
+
+    async def connect(
+        self,
+        req: ClientRequest,
+        traces: list["Trace"],
+        timeout: ClientTimeout,  # noqa: ASYNC109 - the library's signature
+    ) -> Connection:
+        """A connection for ``req`` whose far end is allowed.
+
+        Raises:
+            TargetRefusedError: it is not.
+        """
+        attempt = current.get()
+        if attempt is None:
+            raise TargetRefusedError
+        connection = await super().connect(req, traces, timeout)
+        exchange = _exchange(connection)
+        while attempt.fresh and exchange.used:
+            connection.close()
+            connection = await super().connect(req, traces, timeout)
+            exchange = _exchange(connection)
+        if not exchange.used:
+            self._check_peer(connection, attempt)
+        exchange.begin(attempt)
+        return connection
+
+    def _make_exchange(self) -> ResponseHandler:
+        return Exchange(self._loop, self._opened)
+
+    def _make_socket(self, info: AddrInfoType) -> socket.socket:
+        family, kind, proto, _, (address, port, *_) = info
+        attempt = current.get()
+        if attempt is None or not self._may_call(str(address), int(port), attempt):
+            raise TargetRefusedError
+        attempt.dialled = attempt.dialled or self._loop.time()
+        if len(self._opened) >= self._most:
+            self._close_oldest_idle()
+        return socket.socket(family, kind, proto)
+
+    def _check_peer(self, connection: Connection, attempt: Attempt) -> None:
+        transport = connection.transport
+        peer = transport.get_extra_info("peername") if transport is not None else None
+        if peer is not None and not self._may_call(str(peer[0]), int(peer[1]), attempt):
+            connection.close()
+            raise TargetRefusedError
+
+    def _may_call(self, address: str, port: int, attempt: Attempt) -> bool:
+        allowed = port == attempt.port and check_address(address, port, self._policy, attempt.host)
+        attempt.refused = attempt.refused or not allowed
+        return allowed
+
+    def _close_oldest_idle(self) -> None:
+        oldest = next((exchange for exchange in self._opened if exchange.idle), None)
+        if oldest is not None:
+            self._opened.pop(oldest)
+            oldest.close()
+
+
+def _exchange(connection: Connection) -> Exchange:
+    exchange = connection.protocol
+    if not isinstance(exchange, Exchange):
+        raise TypeError("the pool gave out a connection that was not made here")
+    return exchange

@@ -1,0 +1,71 @@
+"""Exceptions of the network, as an error class and a sentence a person understands."""
+
+import os
+import ssl
+
+from aiohttp import (
+    ClientConnectorDNSError,
+    ClientConnectorError,
+    ClientOSError,
+    ClientResponseError,
+    ServerDisconnectedError,
+)
+
+from service.domain.outcome import ErrorClass
+from service.domain.targets import NOT_ALLOWED
+from service.sender.attempt import Attempt
+from service.sender.connector import MAX_HEAD_BYTES, HeadTooLargeError
+from service.sender.resolver import LookupTimeoutError, TargetRefusedError
+
+Fault = tuple[ErrorClass, str]
+
+
+def explain(error: Exception, attempt: Attempt, timeout: float) -> Fault:
+    """What ``error`` means.
+
+    ``connect`` is said while there was no connection yet; once there was one, whatever the
+    receiver does short of sending a status line is ``protocol``, or ``timeout`` when time ran out.
+    """
+    if isinstance(error, ClientConnectorError):
+        return _not_connected(error, attempt)
+    if attempt.refused or isinstance(error, TargetRefusedError):
+        return ErrorClass.BLOCKED, NOT_ALLOWED
+    if isinstance(error, TimeoutError):
+        return ErrorClass.TIMEOUT, f"No answer within {timeout:g} s: stopped while {attempt.phase}."
+    return _no_answer(error)
+
+
+def _not_connected(error: ClientConnectorError, attempt: Attempt) -> Fault:
+    cause = error.os_error
+    if attempt.refused or isinstance(cause, TargetRefusedError):
+        return ErrorClass.BLOCKED, NOT_ALLOWED
+    if isinstance(cause, LookupTimeoutError):
+        return ErrorClass.DNS, f"The name server gave no answer about {attempt.host} in time."
+    if isinstance(error, ClientConnectorDNSError):
+        reason = cause.strerror or "no address"
+        return ErrorClass.DNS, f"The name {attempt.host} could not be resolved: {reason}."
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        reason = cause.verify_message or "not valid"
+        return ErrorClass.TLS, f"The receiver's certificate was not accepted: {reason}."
+    if isinstance(cause, ssl.SSLError) or (attempt.secure and attempt.connected is not None):
+        return ErrorClass.TLS, f"TLS could not be agreed on: {_reason(cause)}."
+    return ErrorClass.CONNECT, f"No connection to {attempt.host}:{attempt.port}: {_reason(cause)}."
+
+
+def _no_answer(error: Exception) -> Fault:
+    if isinstance(error, HeadTooLargeError):
+        return ErrorClass.PROTOCOL, f"The headers were more than {MAX_HEAD_BYTES} bytes."
+    if isinstance(error, ClientResponseError):
+        return ErrorClass.PROTOCOL, "The answer was not valid HTTP."
+    if isinstance(error, ServerDisconnectedError):
+        return ErrorClass.PROTOCOL, "The receiver closed the connection without an answer."
+    if isinstance(error, (ClientOSError, ConnectionError)):
+        return ErrorClass.PROTOCOL, f"The connection was lost: {_reason(error)}."
+    return ErrorClass.UNKNOWN, f"Unexpected failure: {type(error).__name__}: {error}"
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return error.reason.replace("_", " ").lower()
+    # Not the exception's own text: it names addresses, which are not the tenant's to know.
+    return os.strerror(error.errno).lower() if error.errno else "connection lost"

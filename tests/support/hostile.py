@@ -1,0 +1,122 @@
+"""Receivers that misbehave: scripts for :class:`tests.support.receiver.Receiver`."""
+
+import asyncio
+import gzip
+import socket
+import struct
+
+_OK = b"HTTP/1.1 200 OK\r\n"
+
+
+async def hang(_: asyncio.StreamWriter) -> None:
+    """Never answer."""
+    await asyncio.Event().wait()
+
+
+async def reset(writer: asyncio.StreamWriter) -> None:
+    """Break the connection off with RST."""
+    sock = writer.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
+async def close(_: asyncio.StreamWriter) -> None:
+    """Close without an answer."""
+
+
+async def close_mid_status_line(writer: asyncio.StreamWriter) -> None:
+    """Close within the status line."""
+    writer.write(b"HTTP/1.1 2")
+    await writer.drain()
+
+
+async def status_line_then_hang(writer: asyncio.StreamWriter) -> None:
+    """Send a status line and nothing after it."""
+    writer.write(_OK)
+    await hang(writer)
+
+
+async def status_drip(writer: asyncio.StreamWriter) -> None:
+    """Send a status line that never ends, a byte at a time."""
+    writer.write(b"HTTP/1.1 200 ")
+    await _drip(writer, b"O")
+
+
+async def header_drip(writer: asyncio.StreamWriter) -> None:
+    """Send headers for ever, a byte at a time."""
+    writer.write(_OK + b"content-type: text/plain\r\nx-slow: ")
+    await _drip(writer, b"a")
+
+
+async def body_drip(writer: asyncio.StreamWriter) -> None:
+    """Send a body for ever, a byte at a time."""
+    writer.write(_OK + b"content-length: 1000000\r\n\r\n")
+    await _drip(writer, b"b")
+
+
+async def endless_body(writer: asyncio.StreamWriter) -> None:
+    """Send a body as fast as it is taken, until the end of the connection."""
+    writer.write(_OK + b"\r\n")
+    await _flood(writer, b"e" * 65_536)
+
+
+async def endless_headers(writer: asyncio.StreamWriter) -> None:
+    """Send headers as fast as they are taken."""
+    writer.write(b"HTTP/1.1 ")
+    await _flood(writer, b"x" * 65_536)
+
+
+async def interim_flood(writer: asyncio.StreamWriter) -> None:
+    """Send 103 answers as fast as they are taken."""
+    await _flood(writer, b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n" * 1000)
+
+
+async def interim_drip(writer: asyncio.StreamWriter) -> None:
+    """Send a 103 answer now and then, for ever."""
+    await _drip(writer, b"HTTP/1.1 103 Early Hints\r\n\r\n")
+
+
+async def bad_chunking(writer: asyncio.StreamWriter) -> None:
+    """Answer 200 with a body whose chunk size is none."""
+    writer.write(_OK + b"transfer-encoding: chunked\r\n\r\nnot a size\r\n")
+    await hang(writer)
+
+
+async def short_body(writer: asyncio.StreamWriter) -> None:
+    """Close before the body promised has come."""
+    writer.write(_OK + b"content-length: 100\r\n\r\nshort")
+    await writer.drain()
+
+
+async def no_http(writer: asyncio.StreamWriter) -> None:
+    """Speak something else."""
+    writer.write(b"220 mail.example.com ESMTP ready\r\n")
+    await hang(writer)
+
+
+async def two_answers(writer: asyncio.StreamWriter) -> None:
+    """Answer, and a moment later answer again though nothing was asked."""
+    writer.write(_OK + b"content-length: 0\r\n\r\n")
+    await asyncio.sleep(0.1)
+    writer.write(_OK + b"x-stray: yes\r\ncontent-length: 0\r\n\r\n")
+    await hang(writer)
+
+
+async def gzip_bomb(writer: asyncio.StreamWriter) -> None:
+    """Answer with 64 MB, compressed to 64 KB."""
+    body = gzip.compress(bytes(64 * 1024 * 1024))
+    writer.write(_OK + b"content-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+    await hang(writer)
+
+
+async def _drip(writer: asyncio.StreamWriter, drop: bytes) -> None:
+    while True:
+        writer.write(drop)
+        await writer.drain()
+        await asyncio.sleep(0.02)
+
+
+async def _flood(writer: asyncio.StreamWriter, wave: bytes) -> None:
+    while True:
+        writer.write(wave)
+        await writer.drain()
