@@ -1,0 +1,117 @@
+"""A migrated database in a temporary file, and rows for it."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Table, insert
+
+from service.domain.ids import KeyMaker
+from service.domain.subscription import Subscription, changed
+from service.ports import NewSubscription
+from service.store import schema
+from service.store.database import Database, Tx
+from service.store.managing import ManageStore
+from service.store.migrate import migrate
+from service.store.reading import ReadStore
+from tests.support.clock import FakeClock
+
+Put = Callable[..., Awaitable[None]]
+MakeSubscription = Callable[..., Awaitable[Subscription]]
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def keys() -> KeyMaker:
+    return KeyMaker()
+
+
+@pytest.fixture(scope="session")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A database without rows: migrating for every test would be most of the tests' time."""
+    path = tmp_path_factory.mktemp("empty") / "ringback.db"
+    migrate(path)
+    return path.read_bytes()
+
+
+@pytest.fixture
+def path(tmp_path: Path, empty: bytes) -> Path:
+    path = tmp_path / "ringback.db"
+    path.write_bytes(empty)
+    return path
+
+
+@pytest.fixture
+async def database(path: Path, clock: FakeClock) -> AsyncIterator[Database]:
+    database = Database(path, clock)
+    await database.open()
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+def manage(database: Database, keys: KeyMaker) -> ManageStore:
+    return ManageStore(database, keys)
+
+
+@pytest.fixture
+def read(database: Database) -> ReadStore:
+    return ReadStore(database)
+
+
+@pytest.fixture
+def put(database: Database) -> Put:
+    """Insert a row, with a plain value for each column that must have one and is not given."""
+
+    async def put(table: Table, **given: object) -> None:
+        values = {
+            column.name: _PLAIN[type(column.type)]
+            for column in table.columns
+            if not column.nullable and column.name != "no"
+        }
+
+        async def job(tx: Tx) -> None:
+            await tx.change(insert(table).values(values | given))
+
+        await database.write(job)
+
+    return put
+
+
+@pytest.fixture
+def subscribe(manage: ManageStore) -> MakeSubscription:
+    """Make a subscription the way the service does."""
+
+    async def subscribe(
+        name: str, tenant_id: str = "default", secret: bytes = b"sealed", **members: object
+    ) -> Subscription:
+        plain = Subscription(
+            no=0,
+            id=name,
+            tenant_id=tenant_id,
+            url="https://example.com",
+            created_at=0,
+            updated_at=0,
+        )
+        wanted = changed(plain, **members)
+        made = await manage.create_subscription(NewSubscription(wanted, secret), "key_test")
+        assert isinstance(made, Subscription)
+        return made
+
+    return subscribe
+
+
+_PLAIN: dict[type, Any] = {
+    type(column.type): plain
+    for column, plain in (
+        (schema.events.c.id, ""),
+        (schema.events.c.body, b"{}"),
+        (schema.events.c.key, 0),
+        (schema.delivery_queue.c.step, 0),
+    )
+}

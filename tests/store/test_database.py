@@ -1,0 +1,244 @@
+"""The writer: jobs share transactions, fail alone, and nothing is acknowledged that is not kept."""
+
+import asyncio
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sqlalchemy import insert, select
+
+from service.ports import StoreUnavailableError
+from service.store.database import Database, Job, Tx
+from service.store.schema import tenants
+from tests.support.clock import FakeClock
+
+pytestmark = pytest.mark.anyio
+
+
+def tenant(name: str) -> Job[str]:
+    """A job that makes a tenant, through SQLAlchemy."""
+
+    async def job(tx: Tx) -> str:
+        zeros = {"created_at": 0, "feed_position": 0, "config_version": 0}
+        await tx.change(insert(tenants).values(id=name, name=name, **zeros))
+        return name
+
+    return job
+
+
+def failing(name: str, error: Exception) -> Job[str]:
+    """A job that makes a tenant and then fails."""
+
+    async def job(tx: Tx) -> str:
+        await tenant(name)(tx)
+        raise error
+
+    return job
+
+
+async def names(database: Database) -> set[str]:
+    async with database.read() as tx:
+        return {row["id"] for row in await tx.query(select(tenants.c.id))} - {"default"}
+
+
+def kept(path: Path) -> set[str]:
+    """What another connection sees."""
+    with sqlite3.connect(path) as connection:
+        rows = connection.execute("SELECT id FROM tenants").fetchall()
+    connection.close()
+    return {row[0] for row in rows} - {"default"}
+
+
+def begins(statements: list[str]) -> int:
+    return statements.count("BEGIN IMMEDIATE")
+
+
+@pytest.fixture
+def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every statement given as text, in order."""
+    seen: list[str] = []
+    run = Tx.sql
+
+    async def note(self: Tx, text: str, arguments: tuple[object, ...] = ()) -> object:
+        seen.append(text)
+        return await run(self, text, arguments)
+
+    monkeypatch.setattr(Tx, "sql", note)
+    return seen
+
+
+async def test_jobs_that_wait_together_share_a_transaction(
+    database: Database, statements: list[str]
+) -> None:
+    wanted = [f"t{number}" for number in range(100)]
+
+    made = await asyncio.gather(*(database.write(tenant(name)) for name in wanted))
+
+    assert made == wanted
+    assert await names(database) == set(wanted)
+    assert begins(statements) <= 3
+
+
+async def test_a_failing_job_fails_alone(database: Database, statements: list[str]) -> None:
+    outcomes = await asyncio.gather(
+        database.write(tenant("before")),
+        database.write(failing("gone", ValueError("no"))),
+        database.write(tenant("before")),  # the same again: refused by the primary key
+        database.write(tenant("after")),
+        return_exceptions=True,
+    )
+
+    assert outcomes[0] == "before"
+    assert isinstance(outcomes[1], ValueError)
+    assert isinstance(outcomes[2], sqlite3.IntegrityError)
+    assert outcomes[3] == "after"
+    assert await names(database) == {"before", "after"}
+    assert begins(statements) == 1
+
+
+@pytest.mark.parametrize("way", ["driver", "sqlalchemy"])
+async def test_an_error_of_one_statement_is_the_same_either_way(
+    database: Database, way: str
+) -> None:
+    async def job(tx: Tx) -> None:
+        if way == "driver":
+            await tx.sql("INSERT INTO tenants (id) VALUES ('default')")
+        else:
+            await tx.change(insert(tenants).values(id="default"))
+
+    neighbour = asyncio.create_task(database.write(tenant("neighbour")))
+    with pytest.raises(sqlite3.IntegrityError, match="NOT NULL"):
+        await database.write(job)
+
+    assert await neighbour == "neighbour"
+
+
+async def test_sqlalchemy_works_inside_the_transaction(database: Database, path: Path) -> None:
+    seen: list[set[str]] = []
+
+    async def job(tx: Tx) -> None:
+        await tenant("unseen")(tx)
+        rows = await tx.query(
+            insert(tenants)
+            .values(id="r", name="r", created_at=0, feed_position=0, config_version=0)
+            .returning(tenants.c.id)
+        )
+        assert rows == [{"id": "r"}]
+        seen.append(kept(path))
+
+    await database.write(job)
+
+    assert seen == [set()]
+    assert kept(path) == {"unseen", "r"}
+
+
+@pytest.mark.parametrize("way", ["driver", "sqlalchemy"])
+async def test_a_full_disk_refuses_the_whole_group_and_keeps_nothing(
+    database: Database, path: Path, way: str
+) -> None:
+    async def limit(tx: Tx) -> None:
+        pages = (await tx.sql("PRAGMA page_count"))[0][0]
+        await tx.sql(f"PRAGMA max_page_count = {pages}")
+
+    async def fill(tx: Tx) -> None:
+        if way == "driver":
+            text = "INSERT INTO tenants VALUES ('big', ?, 0, 0, 0)"
+            await tx.sql(text, ("x" * 200_000,))
+        else:
+            await tenant("x" * 200_000)(tx)
+
+    async def free(tx: Tx) -> None:
+        await tx.sql("PRAGMA max_page_count = 1000000")
+
+    await database.write(limit)
+    outcomes = await asyncio.gather(
+        database.write(tenant("neighbour")), database.write(fill), return_exceptions=True
+    )
+
+    assert [type(outcome) for outcome in outcomes] == [StoreUnavailableError] * 2
+    assert "full" in str(outcomes[0])
+    assert kept(path) == set()
+
+    await database.write(free)
+    assert await database.write(tenant("later")) == "later"
+
+
+async def test_a_cancelled_caller_does_not_break_the_others(database: Database) -> None:
+    first = asyncio.create_task(database.write(tenant("first")))
+    second = asyncio.create_task(database.write(tenant("second")))
+    third = asyncio.create_task(database.write(tenant("third")))
+    await asyncio.sleep(0)
+
+    second.cancel()
+
+    assert await first == "first"
+    assert await third == "third"
+    with pytest.raises(asyncio.CancelledError):
+        await second
+    assert await database.write(tenant("fourth")) == "fourth"
+
+
+async def test_close_finishes_what_waits_and_takes_nothing_more(
+    path: Path, clock: FakeClock
+) -> None:
+    database = Database(path, clock)
+    await database.open()
+    waiting = [asyncio.create_task(database.write(tenant(f"t{n}"))) for n in range(200)]
+    await asyncio.sleep(0)
+
+    await database.close()
+
+    assert len(await asyncio.gather(*waiting)) == 200
+    assert len(kept(path)) == 200
+    with pytest.raises(StoreUnavailableError, match="not open"):
+        await database.write(tenant("late"))
+
+
+async def test_a_read_is_one_snapshot_and_changes_nothing(database: Database) -> None:
+    async with database.read() as tx:
+        before = await tx.query(select(tenants.c.id))
+        await database.write(tenant("meanwhile"))
+        assert await tx.query(select(tenants.c.id)) == before
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            await tx.change(insert(tenants).values(id="x"))
+
+    assert await names(database) == {"meanwhile"}
+
+
+async def test_every_commit_is_synced_to_a_write_ahead_log(database: Database) -> None:
+    async def settings(tx: Tx) -> list[object]:
+        pragmas = ("journal_mode", "synchronous", "mmap_size")
+        return [(await tx.sql(f"PRAGMA {name}"))[0][0] for name in pragmas]
+
+    assert await database.write(settings) == ["wal", 2, 0]
+
+
+async def test_a_second_process_is_refused(database: Database, path: Path) -> None:
+    assert await database.write(tenant("first")) == "first"
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from service.store.database import Database\n"
+        "from tests.support.clock import FakeClock\n"
+        "Database(Path(sys.argv[1]), FakeClock())\n"
+    )
+    second = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-c", program, str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
+
+    assert second.returncode == 1
+    assert f"Another Ringback process has {path} open" in second.stderr
+    assert "RINGBACK_DATABASE_URL" in second.stderr
+
+
+async def test_the_file_is_given_back(path: Path, clock: FakeClock) -> None:
+    for _ in range(2):
+        database = Database(path, clock)
+        await database.open()
+        await database.close()
