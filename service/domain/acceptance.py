@@ -148,11 +148,11 @@ class Planner:
             sequence=operation.sequence,
             status=operation.status.value,
             message=event.message,
-            progress=events.normal_progress(event.progress),
-            result=event.result,
-            error=event.error,
-            warnings=event.warnings,
-            data=event.data,
+            progress=events.given(events.normal_progress(event.progress)),
+            result=events.given(event.result),
+            error=events.given(event.error),
+            warnings=events.given(event.warnings),
+            data=events.given(event.data),
         )
 
 

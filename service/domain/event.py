@@ -81,11 +81,11 @@ class EventOut(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True,
     sequence: int | None = None
     status: str | None = None
     message: str | None = None
-    progress: Raw = Raw()
-    result: Raw = Raw()
-    error: Raw = Raw()
-    warnings: Raw = Raw()
-    data: Raw = Raw()
+    progress: Raw | UnsetType = UNSET
+    result: Raw | UnsetType = UNSET
+    error: Raw | UnsetType = UNSET
+    warnings: Raw | UnsetType = UNSET
+    data: Raw | UnsetType = UNSET
 
 
 #: The members whose bytes travel untouched.
@@ -96,6 +96,11 @@ _progress = msgspec.json.Decoder(_Percentage | Progress)
 _error = msgspec.json.Decoder(ErrorObject)
 _warnings = msgspec.json.Decoder(list[Raw])
 encode = msgspec.json.Encoder().encode
+
+
+def given(raw: Raw) -> Raw | UnsetType:
+    """The member as it is written out: left out when it was."""
+    return raw or UNSET
 
 
 def check(event: EventIn) -> list[Fault]:

@@ -31,8 +31,8 @@ class KeyMaker:
         if not 0 <= node < 1 << _NODE_BITS:
             raise ValueError(f"A node is a number from 0 to {(1 << _NODE_BITS) - 1}, not {node}.")
         self._node = node << _COUNTER_BITS
-        self._moment = after >> _LOW_BITS
-        self._counter = _COUNTER_END
+        self._moment = after >> _LOW_BITS if after else -1
+        self._counter = _COUNTER_END - 1  # so that the next key is of a later millisecond
 
     def next(self, now: int) -> int:
         """The next key at ``now`` (ms); larger even when the clock stands or jumps back."""

@@ -16,9 +16,11 @@ from service.store.database import Database, Tx
 from service.store.rows import schedule_of
 from service.store.schema import (
     attempts,
+    audit_log,
     dead_letters,
     delivery_queue,
     events,
+    operations,
     subscriptions,
 )
 from service.store.statements import CHUNK, Row, Statement, flat, placeholders
@@ -101,7 +103,11 @@ _OLD_KEYS: Final = Statement(
     .limit(CHUNK)
 )
 
-_WORKER_DIED = "The worker stopped before the outcome was known; the receiver may have it."
+_NEWEST: Final = tuple(
+    Statement(select(func.max(table.c.key))) for table in (events, operations, audit_log)
+)
+
+_WORKER_DIED: Final = "The worker stopped before the outcome was known; the receiver may have it."
 
 
 class SweepStore:
@@ -149,6 +155,13 @@ class SweepStore:
             return len(rows) or await _delete_events(tx, floor)
 
         return await self._database.write(job)
+
+
+async def newest_key(database: Database) -> int:
+    """The largest key in the store, for :class:`service.domain.ids.KeyMaker` to go on from."""
+    async with database.read() as tx:
+        newest = [(await tx.fetch(statement))[0][0] for statement in _NEWEST]
+    return max((key for key in newest if key is not None), default=0)
 
 
 async def _write_off(tx: Tx, rows: Sequence[Row], schedule: tuple[float, ...]) -> None:

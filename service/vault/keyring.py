@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Mapping
 
+from service.ports import SealError
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -30,10 +31,6 @@ _HOW_TO = (
 
 class KeyRingError(ValueError):
     """A key ring's text cannot be used; says every fault and how to make a good one."""
-
-
-class SealError(Exception):
-    """A sealed value does not open here."""
 
 
 class KeyRing:

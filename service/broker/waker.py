@@ -1,0 +1,37 @@
+"""Wakes: one message names many lanes; those woken in one turn of the event loop share it."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Final
+
+from dramatiq import Broker, Message
+
+#: The queue and the actor that wakes are for.
+QUEUE: Final = "lanes"
+ACTOR: Final = "deliver"
+
+#: Lanes in one message.
+_WIDTH: Final = 1000
+
+
+class BrokerWaker:
+    """See :class:`service.ports.Waker`. Call it on the event loop it was made for."""
+
+    def __init__(self, broker: Broker, loop: asyncio.AbstractEventLoop) -> None:
+        self._broker = broker
+        self._loop = loop
+        self._lanes: set[int] = set()
+
+    def wake(self, lanes: Iterable[int]) -> None:
+        """Have these lanes looked at; returns at once."""
+        if not self._lanes:
+            self._loop.call_soon(self._flush)
+        self._lanes.update(lanes)
+
+    def _flush(self) -> None:
+        lanes, self._lanes = sorted(self._lanes), set()
+        for start in range(0, len(lanes), _WIDTH):
+            chunk = lanes[start : start + _WIDTH]
+            self._broker.enqueue(
+                Message(queue_name=QUEUE, actor_name=ACTOR, args=(chunk,), kwargs={}, options={})
+            )

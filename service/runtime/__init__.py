@@ -1,0 +1,57 @@
+"""The composition root: what the command line starts. Only this room sees every other one."""
+
+import sys
+from typing import Final
+
+from service.runtime import keys
+from service.runtime.hosting import host, run
+from service.runtime.wiring import open_service
+from service.settings import Settings, SettingsError
+from service.store.migrate import migrate as migrate_file
+from service.telemetry import configure_logging
+
+ROLES: Final = frozenset({"api", "worker", "sweeper"})
+
+#: Seconds a thread may keep the interpreter while another waits. The event loop waits for the
+#: database's thread many times a second; with Python's 5 ms a busy neighbour makes each wait long.
+_SWITCH_INTERVAL: Final = 0.0005
+
+
+def serve(settings: Settings, roles: frozenset[str]) -> None:
+    """Serve until SIGTERM or Ctrl-C.
+
+    Raises:
+        SettingsError: the settings and the roles do not go together.
+        OSError: the address cannot be listened on.
+        StoreUnavailableError: the database cannot be opened.
+    """
+    if roles != ROLES:
+        fault = (
+            "--roles: one SQLite file serves one process, which has to do everything; "
+            "leave it out, or name all of api, worker and sweeper."
+        )
+        raise SettingsError((fault,))
+    configure_logging()
+    sys.setswitchinterval(_SWITCH_INTERVAL)
+    run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    async with open_service(settings) as opened:
+        await host(opened, settings)
+
+
+def migrate(settings: Settings) -> str:
+    """Bring the schema up to date; what was done, in a sentence."""
+    revision = migrate_file(settings.database_path)
+    return f"{settings.database_path} is at schema revision {revision}"
+
+
+def rekey(settings: Settings) -> int:
+    """Seal again, with the first key, whatever another key sealed; how many values that were."""
+    return run(_rekey(settings))
+
+
+async def _rekey(settings: Settings) -> int:
+    async with open_service(settings) as opened:
+        return await opened.stores.manage.reseal(keys.resealer(opened.base.vault))

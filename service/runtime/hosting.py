@@ -1,0 +1,179 @@
+"""Runs what is open: API server, worker and sweep in one event loop, from start to stop."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+from collections.abc import Coroutine, Generator
+from typing import Any, Final, TypeVar
+
+import uvicorn
+import uvloop
+
+from service import __version__
+from service.api import create_app
+from service.api.services import ApiSettings, Services
+from service.runtime.keys import ADMIN_KEY_FILE
+from service.runtime.wiring import Opened
+from service.settings import Settings
+
+T = TypeVar("T")
+
+_BACKLOG: Final = 2048
+#: Seconds for requests under way to end when the service stops.
+_GRACE: Final = 5
+#: Seconds between two counts of what is open, where a limit on it is set.
+_COUNT_EVERY: Final = 1.0
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine on uvloop's event loop."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server; signals are the host's, since there is more to stop than a server."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Capture none."""
+        yield
+
+
+class Host:
+    """One process doing everything."""
+
+    def __init__(self, opened: Opened, settings: Settings) -> None:
+        self._opened = opened
+        self._settings = settings
+        self._stop = asyncio.Event()
+        self._draining = False
+        self._pending = 0
+        self._server = _Server(self._config())
+
+    async def serve(self) -> None:
+        """Start everything, wait for the signal, stop everything in order."""
+        with _listen(self._settings) as listener:
+            await self._opened.sweep.start()
+            self._opened.worker.start()
+            background = self._background()
+            serving = asyncio.create_task(self._server.serve(sockets=[listener]), name="api")
+            self._on_signals()
+            self._greet()
+            try:
+                await asyncio.wait(
+                    [serving, asyncio.create_task(self._stop.wait())],
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+            finally:
+                await self._shut_down(serving, background)
+
+    def _background(self) -> list[asyncio.Task[None]]:
+        opened = self._opened
+        work = [opened.sweep.run(), opened.replays.run()]
+        if self._settings.max_pending:
+            work.append(self._count())
+        return [asyncio.create_task(each) for each in work]
+
+    async def _shut_down(
+        self, serving: asyncio.Task[None], background: list[asyncio.Task[None]]
+    ) -> None:
+        """Readiness first, then the API, then the sends; the store is its opener's to close."""
+        self._draining = True
+        self._server.should_exit = True
+        await serving
+        for each in background:
+            each.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
+        await self._opened.worker.stop()
+        await self._opened.deliver.stop(self._settings.request_timeout)
+
+    def _on_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._signalled)
+
+    def _signalled(self) -> None:
+        if self._stop.is_set():
+            sys.exit(130)  # asked twice: now. The store recovers what was in flight
+        self._stop.set()
+
+    def _greet(self) -> None:
+        settings = self._settings
+        lines = [f"Ringback {__version__} listens on http://{settings.host}:{settings.port}"]
+        where = settings.data_folder / ADMIN_KEY_FILE
+        if self._opened.new_admin_key is not None:
+            lines.append(f"Admin key, shown this once: {self._opened.new_admin_key}")
+            lines.append(f"It is kept in {where}")
+        elif settings.admin_key is None:
+            lines.append(f"The admin key is in {where}")
+        print("\n".join(lines), flush=True)  # noqa: T201  the one greeting, for the person who started it
+
+    def _config(self) -> uvicorn.Config:
+        return uvicorn.Config(
+            create_app(self._services()),
+            http="httptools",
+            ws="none",
+            loop="none",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=_GRACE,
+        )
+
+    def _services(self) -> Services:
+        opened, settings = self._opened, self._settings
+        return Services(
+            accept=opened.accept,
+            replays=opened.replays,
+            operations=opened.operations,
+            subscriptions=opened.subscriptions,
+            trials=opened.trials,
+            reads=opened.stores.read,
+            find_key=opened.stores.manage.find_key,
+            vault=opened.base.vault,
+            clock=opened.base.clock,
+            ready=self._ready,
+            pending=lambda: self._pending,
+            settings=ApiSettings(
+                public_url=settings.public_url,
+                max_event_bytes=settings.max_event_bytes,
+                max_pending=settings.max_pending,
+                cors_origins=settings.cors_origins,
+            ),
+        )
+
+    async def _ready(self) -> str | None:
+        if self._draining or self._stop.is_set():
+            return "The service is stopping."
+        await self._opened.stores.accept.pending()
+        return None
+
+    async def _count(self) -> None:
+        while True:
+            self._pending = await self._opened.stores.accept.pending()
+            await asyncio.sleep(_COUNT_EVERY)
+
+
+async def host(opened: Opened, settings: Settings) -> None:
+    """Serve until a signal says stop."""
+    await Host(opened, settings).serve()
+
+
+@contextlib.contextmanager
+def _listen(settings: Settings) -> Generator[socket.socket, None, None]:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        listener = socket.create_server(
+            (settings.host, settings.port), family=family, backlog=_BACKLOG
+        )
+    except OSError as error:
+        raise OSError(
+            f"Cannot listen on {settings.host}:{settings.port}: {error.strerror or error}. "
+            "Stop what listens there, or set RINGBACK_HOST and RINGBACK_PORT."
+        ) from error
+    with listener:
+        yield listener

@@ -1,0 +1,163 @@
+"""Opens the adapters and builds the use cases over them; closes in reverse."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Final
+
+from service import __version__
+from service.broker import ACTOR, QUEUE, BrokerWaker, InProcessBroker
+from service.domain import times
+from service.domain.api_keys import Scope, hash_key
+from service.domain.ids import KeyMaker
+from service.domain.targets import TargetPolicy
+from service.runtime import keys as own_keys
+from service.runtime.clock import SystemClock, SystemDice
+from service.sender import GuardedSender
+from service.settings import Settings
+from service.store.accepting import AcceptStore
+from service.store.database import Database
+from service.store.delivering import DeliverStore
+from service.store.managing import ManageStore
+from service.store.migrate import migrate
+from service.store.reading import ReadStore
+from service.store.replaying import ReplayStore
+from service.store.sweeping import SweepStore, newest_key
+from service.usecases.accept import Accept
+from service.usecases.compose import Composer, Wire
+from service.usecases.deliver import Deliver, Pace
+from service.usecases.making import Maker
+from service.usecases.manage_operations import ManageOperations
+from service.usecases.manage_subscriptions import ManageSubscriptions
+from service.usecases.replay import Replays
+from service.usecases.sweep import Sweep, Terms
+from service.usecases.try_subscription import TrySubscription
+from service.vault.keyring import KeyRing
+from service.worker import LentLoop, WorkerHost, declare
+
+#: Seconds that a subscription's own ``timeoutSeconds`` may ask for at most (contract, section 4.3).
+_LONGEST_TIMEOUT: Final = 30.0
+_ADMIN_KEY_ID: Final = "key_admin"
+_USER_AGENT: Final = f"Ringback/{__version__}"
+#: Open connections to receivers: one for each send in flight, and some that are kept warm.
+_CONNECTIONS: Final = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What everything else stands on."""
+
+    settings: Settings
+    clock: SystemClock
+    dice: SystemDice
+    keys: KeyMaker
+    vault: KeyRing
+    database: Database
+    sender: GuardedSender
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """The store, by what is wanted of it."""
+
+    accept: AcceptStore
+    deliver: DeliverStore
+    sweep: SweepStore
+    replay: ReplayStore
+    manage: ManageStore
+    read: ReadStore
+
+    @classmethod
+    def over(cls, base: Base) -> "Stores":
+        """The views of one database."""
+        database, keys = base.database, base.keys
+        return cls(
+            accept=AcceptStore(database, keys, base.dice, base.settings.retry_schedule),
+            deliver=DeliverStore(database, keys),
+            sweep=SweepStore(database, keys),
+            replay=ReplayStore(database, keys),
+            manage=ManageStore(database, keys),
+            read=ReadStore(database),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """Everything that is open and built."""
+
+    base: Base
+    stores: Stores
+    accept: Accept
+    deliver: Deliver
+    sweep: Sweep
+    replays: Replays
+    operations: ManageOperations
+    subscriptions: ManageSubscriptions
+    trials: TrySubscription
+    worker: WorkerHost
+    #: The admin key when it was made just now, to be shown this once.
+    new_admin_key: str | None = None
+
+
+@asynccontextmanager
+async def open_service(settings: Settings) -> AsyncIterator[Opened]:
+    """Open the store and the sender, and build the use cases over them."""
+    path = settings.database_path
+    vault = own_keys.key_ring(settings, database_existed=path.exists())
+    admin, made = own_keys.admin_key(settings)
+    migrate(path)
+    clock = SystemClock()
+    database = Database(path, clock)
+    await database.open()
+    sender = _sender(settings)
+    try:
+        keys = KeyMaker(after=await newest_key(database))
+        opened = _build(Base(settings, clock, SystemDice(), keys, vault, database, sender))
+        await opened.stores.manage.ensure_key(
+            _ADMIN_KEY_ID, "admin", hash_key(admin), (Scope.ADMIN,)
+        )
+        yield replace(opened, new_admin_key=admin if made else None)
+    finally:
+        await sender.close()
+        await database.close()
+
+
+def _sender(settings: Settings) -> GuardedSender:
+    policy = TargetPolicy(
+        allow_http=settings.allow_http,
+        allow_networks=settings.allow_targets.networks,
+        allow_hosts=frozenset(settings.allow_targets.hosts),
+        deny_self=frozenset({(settings.host, settings.port)}),
+    )
+    return GuardedSender(policy, connections=_CONNECTIONS, user_agent=_USER_AGENT)
+
+
+def _build(base: Base) -> Opened:
+    """Build the use cases. What is built first stands below what is built after it."""
+    settings, chance = base.settings, (base.clock, base.dice)
+    loop = asyncio.get_running_loop()
+    broker = InProcessBroker([LentLoop(loop)])
+    waker = BrokerWaker(broker, loop)
+    maker = Maker(base.clock, base.dice, base.keys)
+    wire = Wire(_USER_AGENT, settings.public_url, settings.request_timeout)
+    composer = Composer(base.vault, base.clock, base.dice, wire)
+    stores = Stores.over(base)
+    accept = Accept(stores.accept, waker)
+    longest = max(settings.request_timeout, _LONGEST_TIMEOUT)
+    pace = Pace(settings.retry_schedule, longest)
+    deliver = Deliver(stores.deliver, base.sender, composer, chance, pace)
+    declare(broker, deliver.serve, actor=ACTOR, queue=QUEUE)
+    terms = Terms(settings.retry_schedule, times.seconds(settings.retention))
+    return Opened(
+        base=base,
+        stores=stores,
+        accept=accept,
+        deliver=deliver,
+        sweep=Sweep(stores.sweep, waker, base.clock, terms),
+        replays=Replays(stores.replay, accept, waker, base.keys, chance),
+        operations=ManageOperations(stores.manage, stores.read, accept, maker),
+        subscriptions=ManageSubscriptions(stores.manage, base.sender, base.vault, waker, maker),
+        trials=TrySubscription(stores.manage, base.sender, composer, maker),
+        worker=WorkerHost(broker),
+    )

@@ -1,0 +1,128 @@
+"""Accept: producers' events, many requests to one commit.
+
+No timer gathers a group: one is committed at once, and the next forms while it is on its way to the disk.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+from service.domain.acceptance import Verdict
+from service.domain.errors import Refusal
+from service.domain.event import EventIn
+from service.ports import (
+    AcceptRequest,
+    AcceptResult,
+    AcceptStore,
+    GroupTooWideError,
+    Once,
+    Replayed,
+    StoreUnavailableError,
+    Waker,
+)
+
+#: Events in one group, so that no transaction holds the others up for long.
+_GROUP: Final = 500
+
+_Waiting = tuple[AcceptRequest, "asyncio.Future[AcceptResult]"]
+
+
+class Accept:
+    """Takes events and answers once they are durably committed."""
+
+    def __init__(self, store: AcceptStore, waker: Waker) -> None:
+        self._store = store
+        self._waker = waker
+        self._waiting: deque[_Waiting] = deque()
+        self._runner: asyncio.Task[None] | None = None
+
+    async def events(
+        self, tenant_id: str, items: Sequence[EventIn | Refusal], once: Once | None = None
+    ) -> list[Verdict] | Replayed | Refusal:
+        """One verdict an item, in order, or the answer that was given to the same request before.
+
+        Raises:
+            StoreUnavailableError: nothing was committed.
+        """
+        request = AcceptRequest(tenant_id, items, once)
+        future: asyncio.Future[AcceptResult] = asyncio.get_running_loop().create_future()
+        self._waiting.append((request, future))
+        if self._runner is None or self._runner.done():
+            self._runner = asyncio.create_task(self._run(), name="accept")
+        return (await future).answer
+
+    async def _run(self) -> None:
+        while self._waiting:
+            await self._commit(self._next_group())
+
+    def _next_group(self) -> list[_Waiting]:
+        group = [self._waiting.popleft()]
+        size = len(group[0][0].events)
+        while self._waiting and size + len(self._waiting[0][0].events) <= _GROUP:
+            group.append(self._waiting.popleft())
+            size += len(group[-1][0].events)
+        return group
+
+    async def _commit(self, group: list[_Waiting]) -> None:
+        """Commit a group; one that fails as a group is tried request by request."""
+        try:
+            results = await self._store.accept([request for request, _ in group])
+        except StoreUnavailableError as error:
+            _fail(group, error)
+        except GroupTooWideError:
+            await self._split(group)
+        except Exception as error:  # noqa: BLE001  handed to the request that caused it
+            if len(group) == 1:
+                _fail(group, error)
+            for each in group if len(group) > 1 else ():
+                await self._commit([each])
+        else:
+            self._answer(group, results)
+
+    async def _split(self, group: list[_Waiting]) -> None:
+        if len(group) > 1:
+            middle = len(group) // 2
+            await self._commit(group[:middle])
+            await self._commit(group[middle:])
+            return
+        request, future = group[0]
+        try:
+            result = await self._pieces(request)
+        except Exception as error:  # noqa: BLE001  handed to the request that caused it
+            _fail(group, error)
+        else:
+            self._answer([(request, future)], [result])
+
+    async def _pieces(self, request: AcceptRequest) -> AcceptResult:
+        """Commit one wide request in halves; with an Idempotency-Key it stays whole."""
+        if request.once is not None or len(request.events) == 1:
+            return (await self._store.accept([request], bounded=False))[0]
+        middle = len(request.events) // 2
+        verdicts: list[Verdict] = []
+        lanes: frozenset[int] = frozenset()
+        for part in (request.events[:middle], request.events[middle:]):
+            piece = AcceptRequest(request.tenant_id, part)
+            try:
+                result = (await self._store.accept([piece]))[0]
+            except GroupTooWideError:
+                result = await self._pieces(piece)
+            lanes |= result.lanes
+            if isinstance(result.answer, list):
+                verdicts += result.answer
+        return AcceptResult(verdicts, lanes)
+
+    def _answer(self, group: list[_Waiting], results: Sequence[AcceptResult]) -> None:
+        lanes: set[int] = set()
+        for (_, future), result in zip(group, results, strict=True):
+            lanes |= result.lanes
+            if not future.done():
+                future.set_result(result)
+        if lanes:
+            self._waker.wake(lanes)
+
+
+def _fail(group: list[_Waiting], error: Exception) -> None:
+    for _, future in group:
+        if not future.done():
+            future.set_exception(error)

@@ -1,0 +1,95 @@
+"""From a claimed delivery to the signed request that leaves."""
+
+import json
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+from service.domain import request as requests
+from service.domain.ids import delivery_id
+from service.domain.request import Envelope, OutboundRequest, SigningKeys, Target
+from service.domain.signature import key_bytes
+from service.domain.subscription import headers_context, secret_context
+from service.ports import Claimed, Clock, Dice, Lane, Vault
+
+#: Subscriptions whose opened keys are remembered: opening costs two decryptions.
+_REMEMBERED: Final = 4096
+
+_Stamp = tuple[int, int, tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """How requests look apart from their events."""
+
+    user_agent: str
+    public_url: str
+    #: Seconds for one attempt, where the subscription says nothing.
+    timeout: float
+
+
+class Composer:
+    """Builds requests; remembers opened keys by subscription, version and secrets that still sign."""
+
+    def __init__(self, vault: Vault, clock: Clock, dice: Dice, wire: Wire) -> None:
+        self._vault = vault
+        self._clock = clock
+        self._dice = dice
+        self._wire = wire
+        self._opened: OrderedDict[_Stamp, tuple[SigningKeys, Target]] = OrderedDict()
+
+    def compose(self, lane: Lane, claimed: Claimed) -> OutboundRequest:
+        """The request of one attempt, stamped with this moment."""
+        keys, target = self._open(lane)
+        random = self._dice.bytes(24)
+        return requests.build(
+            Envelope(
+                event_id=claimed.event_id,
+                event_type=claimed.event_type,
+                operation_id=claimed.operation_id,
+                sequence=claimed.sequence,
+                body=self._body(lane, claimed),
+                delivery_id=delivery_id(claimed.ref),
+                attempt=claimed.attempt,
+            ),
+            keys,
+            target,
+            timestamp=self._clock.now() // 1000,
+            user_agent=self._wire.user_agent,
+            traceparent=requests.new_traceparent(random[:16], random[16:]),
+        )
+
+    def _body(self, lane: Lane, claimed: Claimed) -> bytes:
+        if lane.subscription.payload == "full":
+            return claimed.body
+        url = f"{self._wire.public_url}/v1/events/{claimed.event_id}"
+        return requests.thin(claimed.body, url)
+
+    def _open(self, lane: Lane) -> tuple[SigningKeys, Target]:
+        subscription = lane.subscription
+        versions = tuple(secret.version for secret in lane.secrets)
+        stamp = (subscription.no, subscription.version, versions)
+        known = self._opened.get(stamp)
+        if known is None:
+            known = self._opened[stamp] = self._keys(lane), self._target(lane)
+            if len(self._opened) > _REMEMBERED:
+                self._opened.popitem(last=False)
+        return known
+
+    def _keys(self, lane: Lane) -> SigningKeys:
+        name = lane.subscription.id
+        texts = [
+            self._vault.open(secret.sealed, secret_context(name, secret.version)).decode()
+            for secret in lane.secrets
+        ]
+        current = tuple(key_bytes(text) for text in texts)
+        return SigningKeys(current, single=current[-1])
+
+    def _target(self, lane: Lane) -> Target:
+        subscription = lane.subscription
+        headers: tuple[tuple[str, str], ...] = ()
+        if subscription.headers is not None:
+            opened = self._vault.open(subscription.headers, headers_context(subscription.id))
+            headers = tuple((name, value) for name, value in json.loads(opened))
+        timeout = subscription.timeout_seconds or self._wire.timeout
+        return Target(subscription.url, headers, timeout)

@@ -1,0 +1,231 @@
+"""Deliver: claim for free send slots, send, judge, settle.
+
+A wake puts lanes into the ring and claims for the slots that are free; it never awaits a send. A send that is over
+is settled together with whatever else is over by then, and only then gives its slot back, which claims again: so
+the pace of the store is the pace of the sends, and nothing claimed ever queues in memory.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Coroutine, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from service.domain import attempt_log
+from service.domain.outcome import ErrorClass, Failed, Outcome, Timing
+from service.domain.request import OutboundRequest
+from service.domain.retry import judge
+from service.ports import (
+    Claim,
+    Claimed,
+    Clock,
+    DeliverStore,
+    Dice,
+    Lane,
+    SealError,
+    Sender,
+    Settlement,
+    StoreUnavailableError,
+)
+from service.usecases.compose import Composer
+from service.usecases.ring import Ring
+
+#: Seconds a lease outlives the longest attempt: time to be judged and settled.
+LEASE_MARGIN: Final = 10.0
+#: Results in one settle.
+_BATCH: Final = 500
+#: Seconds until a store that does not answer is asked again.
+_PATIENCE: Final = 0.5
+#: Seconds ahead for which a retry gets a timer of its own; what is further off is the sweep's.
+_SOON: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How much is sent at once, and when to try again."""
+
+    #: Seconds before each attempt, where the subscription says nothing.
+    schedule: tuple[float, ...]
+    #: Seconds of the longest attempt that any subscription may ask for.
+    longest: float
+    #: Sends in flight in this process.
+    slots: int = 512
+    #: Sends in flight for one subscription, where it says nothing.
+    per_lane: int = 64
+
+
+class Deliver:
+    """One worker's deliveries. All methods run on one event loop."""
+
+    def __init__(
+        self,
+        store: DeliverStore,
+        sender: Sender,
+        composer: Composer,
+        chance: tuple[Clock, Dice],
+        pace: Pace,
+    ) -> None:
+        self._store = store
+        self._sender = sender
+        self._composer = composer
+        self._clock, self._dice = chance
+        self._pace = pace
+        self._ring = Ring(pace.per_lane)
+        self._free = pace.slots
+        self._sends: set[asyncio.Task[None]] = set()
+        self._fills: set[asyncio.Task[None]] = set()
+        self._results: list[Settlement] = []
+        self._unsent: list[Claimed] = []
+        self._timers: dict[int, tuple[int, asyncio.TimerHandle]] = {}
+        self._claiming = False
+        self._settler: asyncio.Task[None] | None = None
+        self._stopping = False
+
+    async def serve(self, lanes: Iterable[int]) -> None:
+        """Look at these lanes: start what is due in them, as far as slots are free."""
+        self._ring.wake(lanes)
+        await self._fill()
+
+    async def stop(self, patience: float) -> None:
+        """Claim nothing more; wait up to ``patience`` seconds for what is in flight, and settle it."""
+        self._stopping = True
+        for _, timer in self._timers.values():
+            timer.cancel()
+        if self._sends:
+            await asyncio.wait(self._sends, timeout=patience)
+        for send in self._sends:
+            send.cancel()
+        await asyncio.gather(*self._sends, return_exceptions=True)
+        if self._settler is not None:
+            await asyncio.wait([self._settler], timeout=patience)
+
+    # --- claim
+
+    async def _fill(self) -> None:
+        if self._claiming:
+            return  # whoever claims now sees the ring as it is then
+        self._claiming = True
+        try:
+            while self._ring and self._free and not self._stopping:
+                await self._claim()
+        except StoreUnavailableError:
+            return  # the sweep wakes these lanes again
+        finally:
+            self._claiming = False
+
+    async def _claim(self) -> None:
+        quotas = self._ring.plan(self._free)
+        if not quotas:
+            return
+        claim = Claim({}, ())
+        started = self._clock.monotonic()
+        try:
+            lease = self._pace.longest + LEASE_MARGIN
+            claim = await self._store.claim(quotas, round(lease * 1000))
+        finally:
+            taken = Counter(each.ref.subscription_no for each in claim.deliveries)
+            self._ring.claimed(quotas, taken)
+        for number, lane in claim.lanes.items():
+            self._ring.limit(number, lane.subscription.max_concurrency)
+        for each in claim.deliveries:
+            self._start(claim.lanes[each.ref.subscription_no], each, started)
+
+    def _start(self, lane: Lane, claimed: Claimed, leased: float) -> None:
+        self._free -= 1
+        send = asyncio.create_task(self._send(lane, claimed, leased))
+        self._sends.add(send)
+        send.add_done_callback(self._sends.discard)
+
+    # --- send
+
+    async def _send(self, lane: Lane, claimed: Claimed, leased: float) -> None:
+        if self._clock.monotonic() - leased > LEASE_MARGIN / 2:
+            self._unsent.append(claimed)  # too late to be sure to end within the lease
+        else:
+            # first the await, then the list: a settle may have put another in its place meanwhile
+            result = await self._attempt(lane, claimed)
+            self._results.append(result)
+        if self._settler is None or self._settler.done():
+            self._settler = asyncio.create_task(self._settle(), name="settle")
+
+    async def _attempt(self, lane: Lane, claimed: Claimed) -> Settlement:
+        subscription = lane.subscription
+        started_at = self._clock.now()
+        request = self._request(lane, claimed)
+        outcome = (
+            await self._sender.send(request)
+            if isinstance(request, OutboundRequest)
+            else Failed(ErrorClass.UNKNOWN, request, Timing(0.0))
+        )
+        schedule = subscription.retry_schedule or self._pace.schedule
+        verdict = judge(outcome, claimed.step, schedule, self._dice.random(), self._clock.now())
+        return Settlement(claimed, outcome, verdict, started_at, _detail(lane, request, outcome))
+
+    def _request(self, lane: Lane, claimed: Claimed) -> OutboundRequest | str:
+        """The request; why there is none, when the subscription's secrets cannot be opened."""
+        try:
+            return self._composer.compose(lane, claimed)
+        except SealError as error:
+            return f"The request could not be signed: {error}"
+
+    # --- settle
+
+    async def _settle(self) -> None:
+        while self._results or self._unsent:
+            batch, self._results = self._results[:_BATCH], self._results[_BATCH:]
+            unsent, self._unsent = self._unsent, []
+            try:
+                await self._persist(batch, unsent)
+            finally:
+                done = [each.claimed for each in batch] + unsent
+                self._free += len(done)
+                for each in done:
+                    self._ring.over(each.ref.subscription_no)
+            self._refill()
+
+    async def _persist(self, batch: list[Settlement], unsent: list[Claimed]) -> None:
+        while True:
+            try:
+                if unsent:
+                    await self._store.release(unsent)
+                if batch:
+                    self._remember((await self._store.settle(batch)).retries)
+            except StoreUnavailableError:
+                # the results are kept until the store takes them; a lease that ends meanwhile fences them
+                await asyncio.sleep(_PATIENCE)
+            else:
+                return
+
+    def _refill(self) -> None:
+        if self._ring and not self._claiming and not self._stopping:
+            self._background(self._fill())
+
+    def _background(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._fills.add(task)
+        task.add_done_callback(self._fills.discard)
+
+    def _remember(self, retries: Mapping[int, int]) -> None:
+        """Look at a lane when its next retry is due; what is far off is left to the sweep."""
+        now = self._clock.now()
+        for lane, due in retries.items():
+            known = self._timers.get(lane)
+            if (known is not None and known[0] <= due) or due - now > _SOON * 1000:
+                continue
+            if known is not None:
+                known[1].cancel()
+            # a little late rather than early: an early look finds nothing and waits for the sweep
+            delay = max(0, due - now) / 1000 + 0.002
+            timer = asyncio.get_running_loop().call_later(delay, self._due, lane)
+            self._timers[lane] = (due, timer)
+
+    def _due(self, lane: int) -> None:
+        del self._timers[lane]
+        self._background(self.serve([lane]))
+
+
+def _detail(lane: Lane, request: OutboundRequest | str, outcome: Outcome) -> bytes:
+    if not isinstance(request, OutboundRequest):
+        request = OutboundRequest(lane.subscription.url, (), b"", 0.0)
+    masked = frozenset(name.lower() for name in lane.subscription.header_names)
+    return attempt_log.detail(request, outcome, masked)
