@@ -1,0 +1,60 @@
+"""The application: every address of the JSON API, put together from what it is given."""
+
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+from service.api import health, routing
+from service.api.dead_letters import DeadLetters
+from service.api.deliveries import Deliveries
+from service.api.events import Events
+from service.api.links import Links
+from service.api.operations import Operations
+from service.api.replays import BulkReplays
+from service.api.services import Services
+from service.api.subscriptions import Subscriptions
+from service.web.idempotency import Idempotency
+from service.web.problems import Problems
+
+#: What a page of another origin may see of an answer besides its body.
+_EXPOSED: Final = ("etag", "link", "location", "retry-after")
+_ASKED: Final = ("authorization", "content-type", "if-none-match")
+
+
+def create_app(services: Services) -> Starlette:
+    """The API over these services; nothing is shared between two of them."""
+    settings = services.settings
+    told, links = Problems(settings.public_url), Links(settings.public_url)
+    once = Idempotency(services.vault)
+    actions = [
+        *Events(services, once, told).actions(),  # the busiest first: routes are tried in order
+        *Operations(services, once, links).actions(),
+        *BulkReplays(services, once, links).actions(),
+        *Subscriptions(services, once, links).actions(),
+        *Deliveries(services, once, links).actions(),
+        *DeadLetters(services, once, links).actions(),
+    ]
+    app = Starlette(
+        routes=[*routing.routes(actions, services.find_key, told), *health.routes(services, told)],
+        middleware=_middleware(settings.cors_origins),
+        exception_handlers={routing.NO_ROUTE: routing.Unknown(told)},
+    )
+    # A redirect would answer a POST by a request without its body.
+    app.router.redirect_slashes = False
+    return app
+
+
+def _middleware(origins: tuple[str, ...]) -> list[Middleware]:
+    if not origins:
+        return []
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=("GET",),
+            allow_headers=_ASKED,
+            expose_headers=_EXPOSED,
+        )
+    ]

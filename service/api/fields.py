@@ -1,0 +1,43 @@
+"""Kinds of fields that several request bodies have."""
+
+from typing import Annotated, Any, Final
+
+from msgspec import Raw
+from pydantic import AfterValidator, Field, PlainValidator, StringConstraints
+
+from service.domain import times
+
+_MAX_METADATA: Final = 16 * 1024
+#: Times a second: one in a little more than a day, or as many as this service could ever send.
+_SLOWEST: Final = 0.00001
+_FASTEST: Final = 100_000
+
+
+def _metadata(value: Any) -> Raw | None:  # noqa: ANN401 (whatever came)
+    if value is None:
+        return None
+    if not isinstance(value, Raw) or bytes(value)[:1] != b"{":
+        raise ValueError("must be a JSON object")
+    if len(bytes(value)) > _MAX_METADATA:
+        raise ValueError(f"has more than {_MAX_METADATA} bytes; keep less here, and a link to more")
+    return value
+
+
+def _moment(text: str) -> str:
+    if times.parse(text) is None:
+        raise ValueError("must be an RFC 3339 time such as 2025-01-31T12:00:00Z")
+    return text
+
+
+#: An object of the owner's own, whose bytes are kept.
+Metadata = Annotated[Raw | None, PlainValidator(_metadata)]
+#: Text for people; control characters would end up in terminals and logs.
+NoteText = Annotated[str, StringConstraints(max_length=1024, pattern=r"^[^\x00-\x1f\x7f]*$")]
+#: A time; it stays text, and :func:`service.domain.times.parse` reads it.
+MomentText = Annotated[str, AfterValidator(_moment)]
+#: Deliveries per second.
+Rate = Annotated[float, Field(ge=_SLOWEST, le=_FASTEST)]
+EventPattern = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.*-]{1,128}$")]
+TypePattern = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:/*-]{1,128}$")]
+EventPatterns = Annotated[list[EventPattern], Field(min_length=1, max_length=100)]
+TypePatterns = Annotated[list[TypePattern], Field(min_length=1, max_length=100)]

@@ -1,0 +1,127 @@
+"""Addresses: one :class:`Resource` answers all methods of a path, whatever happens within."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Send
+from starlette.types import Scope as HttpScope
+
+from service.domain.api_keys import Scope
+from service.domain.errors import Refusal, RefusalKind
+from service.ports import StoreUnavailableError
+from service.web import answers, problems
+from service.web.answers import Answer
+from service.web.authentication import FindKey, authenticate, authorize
+from service.web.calls import Call, Handler
+from service.web.problems import Problems, instance_of
+
+_logger = logging.getLogger(__name__)
+
+_HEAD: Final = "HEAD"
+_GET: Final = "GET"
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What a method does at a path, and the scope a key needs for it."""
+
+    method: str
+    path: str
+    scope: Scope
+    handler: Handler
+
+
+def routes(actions: Iterable[Action], find_key: FindKey, told: Problems) -> list[Route]:
+    """One route a path; paths are tried in the order in which they first appear."""
+    by_path: dict[str, dict[str, Action]] = {}
+    for action in actions:
+        by_path.setdefault(action.path, {})[action.method] = action
+    return [Route(path, Resource(by, find_key, told)) for path, by in by_path.items()]
+
+
+class Resource:
+    """An ASGI application that answers the methods of one path."""
+
+    def __init__(self, actions: Mapping[str, Action], find_key: FindKey, told: Problems) -> None:
+        self._actions = dict(actions)
+        if _GET in actions:
+            self._actions[_HEAD] = actions[_GET]
+        self._find_key = find_key
+        self._problems = told
+
+    async def __call__(self, scope: HttpScope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        try:
+            answer = await self._answer(scope, receive)
+        except ClientDisconnect:
+            return
+        await answers.send(answer, send, head=scope["method"] == _HEAD)
+
+    async def _answer(self, scope: HttpScope, receive: Receive) -> Answer:
+        instance = instance_of(scope)
+        action = self._actions.get(scope["method"])
+        if action is None:
+            return self._wrong_method(scope["method"], instance)
+        try:
+            answer = await self._act(action, Request(scope, receive))
+        except ClientDisconnect:
+            raise
+        except StoreUnavailableError as error:
+            _logger.warning("The store is not available: %s", error)
+            return self._problems.answer(_UNAVAILABLE, instance)
+        except Exception:
+            _logger.exception("%s %s failed", scope["method"], instance)
+            return self._problems.plain(problems.INTERNAL, _INTERNAL, instance)
+        if isinstance(answer, Refusal):
+            return self._problems.answer(answer, instance)
+        return answer
+
+    async def _act(self, action: Action, request: Request) -> Answer | Refusal:
+        principal = await authenticate(request, self._find_key)
+        if isinstance(principal, Refusal):
+            return principal
+        refusal = authorize(principal, action.scope)
+        return refusal or await action.handler(Call(request, principal))
+
+    def _wrong_method(self, method: str, instance: str) -> Answer:
+        allowed = ", ".join(sorted(self._actions))
+        detail = f"{method} is not possible here; possible are: {allowed}."
+        return self._problems.plain(
+            problems.METHOD_NOT_ALLOWED, detail, instance, (("allow", allowed),)
+        )
+
+
+class Unknown:
+    """Answers what no route answers, as a problem too."""
+
+    def __init__(self, told: Problems) -> None:
+        self._problems = told
+
+    async def __call__(self, request: Request, _: Exception) -> Response:
+        """Say that nothing is here; Starlette raises this for unknown addresses only."""
+        answer = self._problems.answer(_NOTHING_HERE, instance_of(request.scope))
+        return Response(answer.body, answer.status, media_type=answer.media_type)
+
+
+#: What Starlette raises where no route matches.
+NO_ROUTE: Final = HTTPException
+
+_UNAVAILABLE: Final = Refusal(
+    RefusalKind.UNAVAILABLE,
+    "The store could not keep or read this just now. Nothing is acknowledged: send it again.",
+    retry_after=1,
+)
+_INTERNAL: Final = (
+    "The request could not be completed because of a fault in the service, which has been logged. "
+    "Repeat it with the same Idempotency-Key; if it fails again, tell the operator the time."
+)
+_NOTHING_HERE: Final = Refusal(
+    RefusalKind.NOT_FOUND,
+    "There is no such address in this API. Check the path against the README.",
+)

@@ -1,0 +1,44 @@
+"""What the API needs of the rest of the service."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from service.ports import Clock, ReadStore, Vault
+from service.usecases.accept import Accept
+from service.usecases.manage_operations import ManageOperations
+from service.usecases.manage_subscriptions import ManageSubscriptions
+from service.usecases.replay import Replays
+from service.usecases.try_subscription import TrySubscription
+from service.web.authentication import FindKey
+
+
+@dataclass(frozen=True, slots=True)
+class ApiSettings:
+    """Plain values of the settings."""
+
+    #: Base of every absolute link, without a slash at its end.
+    public_url: str
+    max_event_bytes: int = 262_144
+    #: Open deliveries from which producers are told to wait; 0: no limit.
+    max_pending: int = 0
+    cors_origins: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Use cases, reads and settings; the API has no state of its own besides."""
+
+    accept: Accept
+    replays: Replays
+    operations: ManageOperations
+    subscriptions: ManageSubscriptions
+    trials: TrySubscription
+    reads: ReadStore
+    find_key: FindKey
+    vault: Vault
+    clock: Clock
+    #: Why this process should get no requests now; ``None`` when it should.
+    ready: Callable[[], Awaitable[str | None]]
+    #: How many deliveries are open, as far as this process knows.
+    pending: Callable[[], int]
+    settings: ApiSettings

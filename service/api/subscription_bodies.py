@@ -1,0 +1,102 @@
+"""What the owner of a subscription may say of it."""
+
+from typing import Annotated, Any, Final
+
+from pydantic import Field, PlainValidator, StringConstraints
+
+from service.api.fields import EventPatterns, Metadata, NoteText, TypePatterns
+from service.api.reading import Body
+from service.usecases.manage_subscriptions import SubscriptionInput
+
+_MONTH: Final = 31 * 86_400
+_MAX_OVERLAP: Final = 30 * 86_400
+_DAY: Final = 86_400
+
+#: Fields that the storage has under the same names.
+_PLAIN: Final = ("url", "operation_id", "description", "timeout_seconds", "max_concurrency")
+_TUPLES: Final = ("event_types", "operation_types", "retry_schedule")
+
+
+def _only(*known: str) -> PlainValidator:
+    """The one value there is so far; the others will mean something later, and so are refused."""
+
+    def check(value: Any) -> str | None:  # noqa: ANN401 (whatever came)
+        if value is not None and value not in known:
+            raise ValueError(f"is not available in this version; send {' or '.join(known)!r}")
+        return None if value is None else str(value)
+
+    return PlainValidator(check)
+
+
+def _payload(value: Any) -> str | None:  # noqa: ANN401 (whatever came)
+    if value not in (None, "full", "thin"):
+        raise ValueError("must be 'full' or 'thin'")
+    return None if value is None else str(value)
+
+
+class SubscriptionFields(Body):
+    """The members that can be given at first and changed later; ``null`` means the default."""
+
+    event_types: EventPatterns | None = None
+    operation_types: TypePatterns | None = None
+    operation_id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None
+    description: NoteText | None = None
+    headers: dict[str, str] | None = None
+    payload: Annotated[str | None, PlainValidator(_payload)] = None
+    timeout_seconds: Annotated[float, Field(gt=0, le=30)] | None = None
+    retry_schedule: (
+        Annotated[
+            list[Annotated[float, Field(ge=0, le=_MONTH)]], Field(min_length=1, max_length=50)
+        ]
+        | None
+    ) = None
+    max_concurrency: Annotated[int, Field(ge=1, le=1000)] | None = None
+    metadata: Metadata = None
+    ordering: Annotated[str | None, _only("none")] = None
+    signing: Annotated[str | None, _only("hmac")] = None
+    verification: Annotated[str | None, _only("none")] = None
+
+    def given(self, secret: str | None = None) -> SubscriptionInput:
+        """The members that were given, in the domain's terms."""
+        names = self.model_fields_set
+        members: dict[str, Any] = {name: getattr(self, name) for name in _PLAIN if name in names}
+        for name in _TUPLES:
+            if name in names:
+                value = getattr(self, name)
+                members[name] = None if value is None else tuple(value)
+        if "payload" in names:
+            members["payload"] = self.payload
+        if "metadata" in names:
+            members["metadata"] = None if self.metadata is None else bytes(self.metadata)
+        headers = (self.headers or {}) if "headers" in names else None
+        return SubscriptionInput(members, headers, secret)
+
+
+def _url(value: Any) -> str:  # noqa: ANN401 (whatever came)
+    if not isinstance(value, str):
+        raise ValueError("must be a text: the URL to send to")  # noqa: TRY004 (pydantic's way)
+    return value
+
+
+def _no_secret(_: Any) -> None:  # noqa: ANN401 (whatever came)
+    raise ValueError("cannot be set here; POST .../rotate-secret makes a new one, with an overlap")
+
+
+class NewSubscriptionBody(SubscriptionFields):
+    """A new subscription."""
+
+    url: Annotated[str, PlainValidator(_url)]
+    secret: str | None = None
+
+
+class SubscriptionPatch(SubscriptionFields):
+    """Changes of a subscription; what is not given stays as it is."""
+
+    url: Annotated[str | None, PlainValidator(_url)] = None
+    secret: Annotated[None, PlainValidator(_no_secret)] = None
+
+
+class RotateBody(Body):
+    """How long the present secret goes on signing."""
+
+    overlap_seconds: Annotated[float, Field(ge=0, le=_MAX_OVERLAP)] = _DAY

@@ -1,0 +1,93 @@
+"""The subscription as it is shown (contract, section 4.3)."""
+
+import msgspec
+from msgspec import Raw
+
+from service.domain import times
+from service.domain.attempt_log import MASK
+from service.domain.subscription import Subscription
+from service.usecases.manage_subscriptions import OpenSecret
+
+
+class SubscriptionOut(
+    msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True
+):
+    """A subscription. The values of its headers and its secrets are never shown here."""
+
+    id: str
+    url: str
+    event_types: tuple[str, ...]
+    operation_types: tuple[str, ...] = ()
+    operation_id: str | None = None
+    description: str | None = None
+    headers: dict[str, str] | None = None
+    payload: str
+    ordering: str
+    signing: str
+    timeout_seconds: float | None = None
+    retry_schedule: tuple[float, ...] | None = None
+    max_concurrency: int | None = None
+    metadata: Raw = Raw()
+    status: str
+    disabled_reason: str | None = None
+    created_at: str
+    updated_at: str
+    secret: str | None = None
+
+
+class SecretOut(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """A secret that signs, and until when."""
+
+    secret: str
+    created_at: str
+    expires_at: str | None = None
+
+
+class SecretsOut(msgspec.Struct, frozen=True):
+    """The secrets of a subscription, newest first; the first one again as ``secret``."""
+
+    id: str
+    secret: str
+    secrets: list[SecretOut]
+
+
+def shown(subscription: Subscription, secret: str | None = None) -> SubscriptionOut:
+    """The subscription; with its secret where that is shown this once."""
+    names = subscription.header_names
+    metadata = subscription.metadata
+    return SubscriptionOut(
+        id=subscription.id,
+        url=subscription.url,
+        event_types=subscription.event_types,
+        operation_types=subscription.operation_types,
+        operation_id=subscription.operation_id,
+        description=subscription.description,
+        headers=dict.fromkeys(names, MASK) if names else None,
+        payload=subscription.payload,
+        ordering="none",
+        signing="hmac",
+        timeout_seconds=subscription.timeout_seconds,
+        retry_schedule=subscription.retry_schedule,
+        max_concurrency=subscription.max_concurrency,
+        metadata=Raw() if metadata is None else Raw(metadata),
+        status=subscription.status.value,
+        disabled_reason=subscription.disabled_reason,
+        created_at=times.render(subscription.created_at),
+        updated_at=times.render(subscription.updated_at),
+        secret=secret,
+    )
+
+
+def secrets_shown(name: str, opened: list[OpenSecret]) -> SecretsOut:
+    """The secrets of a subscription in plain text."""
+    secrets = [
+        SecretOut(
+            secret=each.text,
+            created_at=times.render(each.secret.created_at),
+            expires_at=(
+                None if each.secret.expires_at is None else times.render(each.secret.expires_at)
+            ),
+        )
+        for each in opened
+    ]
+    return SecretsOut(name, secrets[0].secret, secrets)

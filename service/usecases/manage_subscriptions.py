@@ -1,0 +1,238 @@
+"""Subscriptions as their owners handle them: make, change, pause, resume, delete, secrets, test.
+
+Secrets and the values of headers are sealed before they reach the store.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+from service.domain import times
+from service.domain.attempt_log import MASK
+from service.domain.errors import Fault, Refusal, conflict, invalid
+from service.domain.request import header_faults
+from service.domain.signature import new_secret, secret_fault
+from service.domain.subscription import (
+    Secret,
+    Subscription,
+    SubscriptionStatus,
+    changed,
+    headers_context,
+    secret_context,
+)
+from service.ports import (
+    ManageStore,
+    NewSubscription,
+    Once,
+    Principal,
+    Replayed,
+    Sender,
+    Vault,
+    Waker,
+)
+from service.usecases.making import Maker
+
+T = TypeVar("T")
+
+#: Bytes of chance in a secret made here (Standard Webhooks: 24 to 64).
+_SECRET_BYTES: Final = 32
+#: What a subscription is without a word about it.
+_DEFAULTS: Final[Mapping[str, Any]] = {
+    "event_types": ("*",),
+    "operation_types": (),
+    "payload": "full",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionInput:
+    """What its owner says of a subscription. A member that is ``None`` takes its default."""
+
+    #: Members of :class:`Subscription` by name, apart from the headers.
+    members: Mapping[str, Any]
+    #: Header values by name; ``None`` when nothing is said of them.
+    headers: Mapping[str, str] | None = None
+    secret: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WithSecret:
+    """A subscription and the secret that may be shown this once."""
+
+    subscription: Subscription
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSecret:
+    """A secret in plain text, and since when and until when it signs."""
+
+    text: str = field(repr=False)
+    secret: Secret
+
+
+class ManageSubscriptions:
+    """Everything that changes a subscription."""
+
+    def __init__(
+        self, store: ManageStore, sender: Sender, vault: Vault, waker: Waker, maker: Maker
+    ) -> None:
+        self._store = store
+        self._sender = sender
+        self._vault = vault
+        self._waker = waker
+        self._maker = maker
+
+    async def create(
+        self, who: Principal, given: SubscriptionInput, once: Once | None
+    ) -> WithSecret | Refusal | Replayed:
+        """Make a subscription with the secret given, or with a new one."""
+        faults = self._faults(given, known={})
+        if faults:
+            return invalid(*faults)
+        now, _, name = self._maker.name("sub")
+        bare = Subscription(
+            no=0,
+            id=name,
+            tenant_id=who.tenant_id,
+            url=given.members["url"],
+            created_at=now,
+            updated_at=now,
+        )
+        subscription = self._applied(bare, given, {})
+        secret = given.secret or self._new_secret()
+        sealed = self._vault.seal(secret.encode(), secret_context(name, 1))
+        made = await self._store.create_subscription(
+            NewSubscription(subscription, sealed), who.key_id, _shown(once, secret)
+        )
+        return WithSecret(made, secret) if isinstance(made, Subscription) else made
+
+    async def change(
+        self, who: Principal, name: str, given: SubscriptionInput
+    ) -> Subscription | Refusal:
+        """Change the members that were given; ``None`` resets one to its default."""
+
+        def apply(now: Subscription) -> Subscription | Refusal:
+            known = self._headers_of(now)
+            faults = self._faults(given, known)
+            return invalid(*faults) if faults else self._applied(now, given, known)
+
+        return await self._store.change_subscription(
+            who.tenant_id, name, apply, who.key_id, "subscription.changed"
+        )
+
+    async def pause(self, who: Principal, name: str) -> Subscription | Refusal:
+        """Let deliveries be made and wait."""
+        return await self._store.change_subscription(
+            who.tenant_id, name, _paused, who.key_id, "subscription.paused"
+        )
+
+    async def resume(self, who: Principal, name: str) -> Subscription | Refusal:
+        """Send again, whatever kept it from sending: a pause, a hold, being disabled."""
+        resumed = await self._store.change_subscription(
+            who.tenant_id, name, _resumed, who.key_id, "subscription.resumed"
+        )
+        if isinstance(resumed, Subscription):
+            self._waker.wake([resumed.no])
+        return resumed
+
+    async def delete(self, who: Principal, name: str) -> Refusal | None:
+        """Delete it; what waits for it becomes dead letters."""
+        return await self._store.delete_subscription(who.tenant_id, name, who.key_id)
+
+    async def rotate(self, who: Principal, name: str, overlap: float) -> WithSecret | Refusal:
+        """Give it a new secret; the present one goes on signing for ``overlap`` seconds."""
+        secret = self._new_secret()
+
+        def seal(version: int) -> bytes:
+            return self._vault.seal(secret.encode(), secret_context(name, version))
+
+        rotated = await self._store.rotate_secret(
+            who.tenant_id, name, seal, times.seconds(overlap), who.key_id
+        )
+        return rotated if isinstance(rotated, Refusal) else WithSecret(rotated, secret)
+
+    async def reveal(self, who: Principal, name: str) -> list[OpenSecret] | Refusal:
+        """The secrets that sign now, newest first; the audit log keeps who saw them."""
+        lane = await self._store.reveal(who.tenant_id, name, who.key_id)
+        if isinstance(lane, Refusal):
+            return lane
+        return [OpenSecret(self._opened(name, secret), secret) for secret in lane.secrets]
+
+    def _opened(self, name: str, secret: Secret) -> str:
+        return self._vault.open(secret.sealed, secret_context(name, secret.version)).decode()
+
+    def _new_secret(self) -> str:
+        return new_secret(self._maker.dice.bytes(_SECRET_BYTES))
+
+    def _faults(self, given: SubscriptionInput, known: Mapping[str, str]) -> list[Fault]:
+        """What the shapes alone do not show."""
+        faults = []
+        url = given.members.get("url")
+        url_fault = None if url is None else self._sender.check_url(url)
+        if url_fault is not None:
+            faults.append(Fault("/url", url_fault))
+        text_fault = None if given.secret is None else secret_fault(given.secret)
+        if text_fault is not None:
+            faults.append(Fault("/secret", text_fault))
+        if given.headers is not None:
+            faults += _masked_faults(given.headers, known)
+            faults += header_faults(given.headers)
+        return faults
+
+    def _applied(
+        self, now: Subscription, given: SubscriptionInput, known: Mapping[str, str]
+    ) -> Subscription:
+        members = {k: _DEFAULTS.get(k) if v is None else v for k, v in given.members.items()}
+        if given.headers is not None:
+            members |= self._sealed(now.id, given.headers, known)
+        return changed(now, **members)
+
+    def _sealed(
+        self, name: str, headers: Mapping[str, str], known: Mapping[str, str]
+    ) -> dict[str, object]:
+        pairs = [(k, known[k.lower()] if v == MASK else v) for k, v in headers.items()]
+        plain = json.dumps(pairs).encode()
+        sealed = self._vault.seal(plain, headers_context(name)) if pairs else None
+        return {"headers": sealed, "header_names": tuple(headers)}
+
+    def _headers_of(self, now: Subscription) -> dict[str, str]:
+        if now.headers is None:
+            return {}
+        pairs = json.loads(self._vault.open(now.headers, headers_context(now.id)))
+        return {name.lower(): value for name, value in pairs}
+
+
+def _masked_faults(headers: Mapping[str, str], known: Mapping[str, str]) -> list[Fault]:
+    """Faults of values as they are shown: what was read may be sent back, and then stays."""
+    return [
+        Fault("/headers", f"{name!r} has the masked value, and there is none to keep; send its own")
+        for name, value in headers.items()
+        if value == MASK and name.lower() not in known
+    ]
+
+
+def _paused(now: Subscription) -> Subscription | Refusal:
+    if now.status is SubscriptionStatus.DISABLED:
+        return conflict(
+            f"Subscription {now.id!r} is disabled ({now.disabled_reason}) and takes no events. "
+            "Resume it first, or leave it.",
+            currentStatus=now.status.value,
+        )
+    return changed(now, status=SubscriptionStatus.PAUSED)
+
+
+def _resumed(now: Subscription) -> Subscription:
+    return changed(now, status=SubscriptionStatus.ACTIVE, disabled_reason=None, hold_until=0)
+
+
+def _shown(once: Once | None, secret: str) -> Once | None:
+    """The answer to be kept holds the secret, which the store itself never sees open."""
+    if once is None:
+        return None
+
+    def render(made: Subscription) -> bytes | None:
+        return once.render(WithSecret(made, secret))
+
+    return Once(once.key, once.fingerprint, render)

@@ -1,0 +1,86 @@
+"""Test a subscription: one signed event made for it alone, sent once; nothing waits or retries."""
+
+import json
+from dataclasses import dataclass
+from typing import Final
+
+from service.domain import attempt_log, times
+from service.domain.delivery import Trigger
+from service.domain.errors import Refusal
+from service.domain.ids import DeliveryRef
+from service.ports import AttemptView, Claimed, Lane, ManageStore, Principal, Sender
+from service.usecases.compose import Composer
+from service.usecases.making import Maker
+
+TEST_TYPE: Final = "webhook.test"
+
+_DATA: Final = {"message": "This is a test of your webhook; nothing else happened."}
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A test event that was sent, and what came of it."""
+
+    ref: DeliveryRef
+    event: bytes
+    attempt: AttemptView
+
+
+class TrySubscription:
+    """Sends test events, to paused and disabled subscriptions as well."""
+
+    def __init__(
+        self, store: ManageStore, sender: Sender, composer: Composer, maker: Maker
+    ) -> None:
+        self._store = store
+        self._sender = sender
+        self._composer = composer
+        self._maker = maker
+
+    async def send(self, who: Principal, name: str) -> Trial | Refusal:
+        """Send one test event; a receiver that refuses it is an answer too, not a refusal."""
+        lane = await self._store.reveal(
+            who.tenant_id, name, who.key_id, action="subscription.tested"
+        )
+        if isinstance(lane, Refusal):
+            return lane
+        claimed = self._test_event(lane)
+        started_at = self._maker.clock.now()
+        request = self._composer.compose(lane, claimed)
+        outcome = await self._sender.send(request)
+        status_code, error_class, message = attempt_log.error_of(outcome)
+        masked = frozenset(each.lower() for each in lane.subscription.header_names)
+        attempt = AttemptView(
+            number=1,
+            trigger=Trigger.MANUAL,
+            started_at=started_at,
+            duration_ms=outcome.timing.total,
+            status_code=status_code,
+            error_class=error_class,
+            message=message,
+            next_attempt_at=None,
+            detail=attempt_log.detail(request, outcome, masked),
+        )
+        return Trial(claimed.ref, claimed.body, attempt)
+
+    def _test_event(self, lane: Lane) -> Claimed:
+        now, key, event_id = self._maker.name("evt")
+        event = {
+            "id": event_id,
+            "type": TEST_TYPE,
+            "timestamp": times.render(now),
+            "data": _DATA,
+        }
+        return Claimed(
+            ref=DeliveryRef(key, lane.subscription.no),
+            tenant_id=lane.subscription.tenant_id,
+            token=0,
+            attempt=1,
+            step=1,
+            trigger=Trigger.MANUAL,
+            event_id=event_id,
+            event_type=TEST_TYPE,
+            operation_id=None,
+            sequence=None,
+            body=json.dumps(event, separators=(",", ":")).encode(),
+        )

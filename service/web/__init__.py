@@ -1,0 +1,1 @@
+"""What the API and the console share: who asks, what they get back, pages and problems."""

@@ -1,0 +1,36 @@
+"""One request on its way through a handler."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from starlette.requests import Request
+
+from service.domain.errors import Refusal
+from service.ports import Principal
+from service.web.answers import Answer
+from service.web.problems import instance_of
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What is asked, and by whom."""
+
+    request: Request
+    principal: Principal
+
+    @property
+    def tenant(self) -> str:
+        """The tenant whose things this request may see."""
+        return self.principal.tenant_id
+
+    @property
+    def path(self) -> str:
+        """The path asked for, as it was written."""
+        return instance_of(self.request.scope)
+
+    def name(self, parameter: str = "id") -> str:
+        """A part of the path."""
+        return str(self.request.path_params[parameter])
+
+
+Handler = Callable[[Call], Awaitable[Answer | Refusal]]

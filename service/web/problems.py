@@ -1,0 +1,103 @@
+"""Problem documents (RFC 9457): the one table from what went wrong to status, type and title."""
+
+from typing import Final, NamedTuple
+from urllib.parse import quote
+
+import msgspec
+from starlette.types import Scope
+
+from service.domain.errors import Fault, Refusal, RefusalKind
+from service.web.answers import Answer, Headers, encode
+
+MEDIA_TYPE: Final = "application/problem+json"
+
+#: What HTTP itself refuses, or what is our own fault: no rule of the domain says these.
+METHOD_NOT_ALLOWED: Final = "method-not-allowed"
+INTERNAL: Final = "internal-error"
+
+#: Faults listed at most: a body of nothing but unknown fields would be answered by one as large.
+_MOST_FAULTS: Final = 100
+#: Seconds, where nothing better is known.
+_RETRY_AFTER: Final = 1
+
+
+class Kind(NamedTuple):
+    """How one kind of failure shows."""
+
+    status: int
+    title: str
+
+
+TABLE: Final[dict[str, Kind]] = {
+    RefusalKind.MALFORMED: Kind(400, "The request cannot be read"),
+    RefusalKind.UNAUTHENTICATED: Kind(401, "An API key is needed"),
+    RefusalKind.FORBIDDEN: Kind(403, "The API key may not do this"),
+    RefusalKind.NOT_FOUND: Kind(404, "Not found"),
+    METHOD_NOT_ALLOWED: Kind(405, "This address does not know the method"),
+    RefusalKind.CONFLICT: Kind(409, "The present state does not allow this"),
+    RefusalKind.TOO_LARGE: Kind(413, "The request is too large"),
+    RefusalKind.UNSUPPORTED_MEDIA_TYPE: Kind(415, "The content type is not supported"),
+    RefusalKind.INVALID: Kind(422, "The request has faults"),
+    RefusalKind.IDEMPOTENCY_KEY_REUSED: Kind(422, "The Idempotency-Key belongs to another request"),
+    INTERNAL: Kind(500, "Something went wrong here"),
+    RefusalKind.UNAVAILABLE: Kind(503, "Not possible at the moment"),
+}
+
+
+class Problems:
+    """Writes problem documents whose types are addresses under the public URL."""
+
+    def __init__(self, public_url: str) -> None:
+        self._types = {kind: f"{public_url}/problems/{kind}" for kind in TABLE}
+
+    def document(self, refusal: Refusal, instance: str) -> msgspec.Raw:
+        """The document about a refusal of the request for ``instance``."""
+        return msgspec.Raw(self._encoded(refusal.kind, refusal.detail, instance, refusal))
+
+    def answer(self, refusal: Refusal, instance: str) -> Answer:
+        """The answer to a refused request."""
+        body = self._encoded(refusal.kind, refusal.detail, instance, refusal)
+        return Answer(TABLE[refusal.kind].status, body, _headers(refusal), MEDIA_TYPE)
+
+    def plain(self, kind: str, detail: str, instance: str, headers: Headers = ()) -> Answer:
+        """The answer to what no rule of the domain refused."""
+        body = self._encoded(kind, detail, instance, None)
+        return Answer(TABLE[kind].status, body, headers, MEDIA_TYPE)
+
+    def _encoded(self, kind: str, detail: str, instance: str, refusal: Refusal | None) -> bytes:
+        document: dict[str, object] = {
+            "type": self._types[kind],
+            "title": TABLE[kind].title,
+            "status": TABLE[kind].status,
+            "detail": detail,
+            "instance": instance,
+        }
+        if refusal is not None:
+            extra = ((k, v) for k, v in refusal.extra.items() if v is not None)
+            document |= {name: value for name, value in extra if name not in document}
+            if refusal.faults:
+                document["errors"] = _errors(refusal.faults)
+        return encode(document)
+
+
+def instance_of(scope: Scope) -> str:
+    """The path asked for, as it was written: safe in a header and in JSON."""
+    raw: bytes | None = scope.get("raw_path")
+    return quote(scope["path"]) if raw is None else raw.partition(b"?")[0].decode("latin-1")
+
+
+def _errors(faults: tuple[Fault, ...]) -> list[dict[str, str]]:
+    errors = [{"pointer": f.pointer, "detail": f.detail} for f in faults[:_MOST_FAULTS]]
+    left = len(faults) - len(errors)
+    if left:
+        errors.append({"pointer": "", "detail": f"{left} more faults are not listed."})
+    return errors
+
+
+def _headers(refusal: Refusal) -> Headers:
+    if refusal.kind is RefusalKind.UNAUTHENTICATED:
+        return (("www-authenticate", 'Bearer realm="Ringback"'),)
+    wait = refusal.retry_after
+    if wait is None and refusal.kind is RefusalKind.UNAVAILABLE:
+        wait = _RETRY_AFTER
+    return () if wait is None else (("retry-after", str(wait)),)
