@@ -1,0 +1,66 @@
+"""Time, chance, secrets, the network and wakes."""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from service.domain.outcome import Outcome
+from service.domain.request import OutboundRequest
+
+
+class StoreUnavailableError(Exception):
+    """The store did not keep what it was given; the caller may try again. Says what happened."""
+
+
+class SealError(Exception):
+    """A sealed value does not open here: its key is not in the ring, or it is another row's."""
+
+
+class GroupTooWideError(Exception):
+    """A group of requests makes more deliveries than one transaction should; nothing of it was kept."""
+
+
+class Clock(Protocol):
+    """The one reader of time."""
+
+    def now(self) -> int:
+        """Milliseconds since 1970."""
+
+    def monotonic(self) -> float:
+        """Seconds that never jump."""
+
+
+class Dice(Protocol):
+    """The one reader of chance."""
+
+    def random(self) -> float:
+        """A number in [0, 1)."""
+
+    def bytes(self, count: int) -> bytes:
+        """``count`` bytes nobody can guess."""
+
+
+class Vault(Protocol):
+    """Seals secrets; a sealed one opens only in the context it was sealed for."""
+
+    def seal(self, plaintext: bytes, context: str) -> bytes:
+        """Encrypt with the first key of the ring."""
+
+    def open(self, sealed: bytes, context: str) -> bytes:
+        """Decrypt; raises when the key is unknown or the context is another."""
+
+
+class Sender(Protocol):
+    """Sends one request to a vetted address; the network never raises past it."""
+
+    async def send(self, request: OutboundRequest) -> Outcome:
+        """Send, within the request's own time-out."""
+
+    def check_url(self, url: str) -> str | None:
+        """Why this URL may not be called, in words; ``None`` when it may. Resolves no names."""
+
+
+class Waker(Protocol):
+    """Tells workers to look at lanes. Losing a wake costs a sweep interval, never a delivery."""
+
+    def wake(self, lanes: Iterable[int]) -> None:
+        """Return at once; lanes that wait together go as one message."""

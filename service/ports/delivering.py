@@ -1,0 +1,107 @@
+"""What deliver and sweep ask of the store. Times are ms, lanes are subscription numbers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from service.domain.delivery import Trigger
+from service.domain.ids import DeliveryRef
+from service.domain.outcome import Outcome
+from service.domain.retry import Verdict as JudgedVerdict
+from service.domain.subscription import Secret, Subscription
+
+
+@dataclass(frozen=True, slots=True)
+class LaneQuota:
+    """How many deliveries of a lane may be claimed now."""
+
+    lane: int
+    quota: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """A lane's subscription and its secrets, as they are in the claiming transaction."""
+
+    subscription: Subscription
+    secrets: tuple[Secret, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """One delivery leased to this worker; its attempt is already counted."""
+
+    tenant_id: str
+    ref: DeliveryRef
+    token: int
+    #: The attempt's number over all runs of the schedule: ``x-webhook-attempt``.
+    attempt: int
+    #: The attempt's number in this run of the schedule, from 1.
+    step: int
+    trigger: Trigger
+    event_id: str
+    event_type: str
+    operation_id: str | None
+    sequence: int | None
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a claim brought. A lane that gave less than its quota has nothing more due."""
+
+    lanes: Mapping[int, Lane]
+    deliveries: Sequence[Claimed]
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What came of one claimed delivery."""
+
+    claimed: Claimed
+    outcome: Outcome
+    verdict: JudgedVerdict
+    started_at: int
+    #: Address, headers, response and timing parts of the attempt, as JSON.
+    detail: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What a settle changed: results that came after their lease was lost change nothing."""
+
+    late: int = 0
+    #: For each lane that has a retry to come, the earliest due time.
+    retries: Mapping[int, int] = field(default_factory=dict)
+
+
+class DeliverStore(Protocol):
+    """Hands out deliveries and takes their results."""
+
+    async def claim(self, quotas: Sequence[LaneQuota], lease: int) -> Claim:
+        """Lease due deliveries of these lanes for ``lease`` ms, at most each lane's quota."""
+
+    async def release(self, claimed: Sequence[Claimed]) -> None:
+        """Give back what was claimed and not sent; its attempt does not count."""
+
+    async def settle(self, results: Sequence[Settlement]) -> Settled:
+        """Write results, fenced by token."""
+
+
+class SweepStore(Protocol):
+    """Keeps the queue moving whatever was lost."""
+
+    async def due_lanes(self) -> list[int]:
+        """Lanes with something to claim now."""
+
+    async def reclaim(self, schedule: tuple[float, ...], *, everything: bool = False) -> list[int]:
+        """Make deliveries due again whose lease ran out (``everything``: all leases); their lanes.
+
+        Each gets an attempt of unknown outcome; one that used up its schedule so is dead: ``crash_loop``.
+        """
+
+    async def retire(self) -> int:
+        """Dead-letter a batch of what waits for deleted and disabled subscriptions; how many."""
+
+    async def forget(self, retention: int) -> int:
+        """Delete a batch of what is older than ``retention`` ms; how many rows."""

@@ -1,0 +1,76 @@
+"""What the management of subscriptions, operations and keys asks of the store."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from service.domain.errors import Refusal
+from service.domain.operation import Operation
+from service.domain.subscription import Subscription
+from service.ports.accepting import Once, Replayed
+from service.ports.delivering import Lane
+
+
+@dataclass(frozen=True, slots=True)
+class NewSubscription:
+    """A subscription to be made, checked and sealed."""
+
+    subscription: Subscription
+    secret: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who asks: an API key, its tenant and what it may do."""
+
+    key_id: str
+    tenant_id: str
+    scopes: frozenset[str]
+
+
+class ManageStore(Protocol):
+    """Subscriptions, operations' descriptions, keys."""
+
+    async def create_operation(
+        self, operation: Operation, once: Once | None = None
+    ) -> Operation | Refusal | Replayed:
+        """Write an operation down, or describe the one that an event created."""
+
+    async def create_subscription(
+        self, new: NewSubscription, actor: str, once: Once | None = None
+    ) -> Subscription | Refusal | Replayed:
+        """Make a subscription; events committed later reach it."""
+
+    async def change_subscription(
+        self,
+        tenant_id: str,
+        name: str,
+        change: Callable[[Subscription], Subscription | Refusal],
+        actor: str,
+        action: str,
+    ) -> Subscription | Refusal:
+        """Apply ``change`` to the subscription as it is now."""
+
+    async def delete_subscription(self, tenant_id: str, name: str, actor: str) -> Refusal | None:
+        """Delete a subscription and its secrets; what waits for it becomes dead letters."""
+
+    async def rotate_secret(
+        self, tenant_id: str, name: str, seal: Callable[[int], bytes], overlap: int, actor: str
+    ) -> Subscription | Refusal:
+        """Add the secret that ``seal(version)`` gives; the present one signs ``overlap`` ms longer."""
+
+    async def reveal(
+        self, tenant_id: str, name: str, actor: str, *, action: str = "subscription.secret_revealed"
+    ) -> Lane | Refusal:
+        """The subscription with its secrets; ``action`` names in the audit log what for."""
+
+    async def ensure_key(
+        self, key_id: str, name: str, digest: bytes, scopes: Sequence[str]
+    ) -> None:
+        """Make sure this key of the tenant ``default`` exists with this hash."""
+
+    async def find_key(self, digest: bytes) -> Principal | None:
+        """Whose key this is, when it is neither revoked nor expired."""
+
+    async def reseal(self, reseal: Callable[[bytes, str], bytes | None]) -> int:
+        """Pass every sealed value with its context through ``reseal``; how many it changed."""

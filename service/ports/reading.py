@@ -1,0 +1,210 @@
+"""What is read, and how: each method one snapshot of one tenant."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from service.domain.delivery import DeliveryStatus, Trigger
+from service.domain.ids import DeliveryRef
+from service.domain.operation import Operation
+from service.domain.subscription import Subscription
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class EventView:
+    """One event of the log. ``body`` is the object every reader gets."""
+
+    key: int
+    id: str
+    type: str
+    operation_id: str | None
+    sequence: int | None
+    feed_position: int
+    created_at: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryView:
+    """One delivery. ``due_at`` is the next attempt's time while it is open."""
+
+    ref: DeliveryRef
+    subscription_id: str
+    event_id: str
+    event_type: str
+    operation_id: str | None
+    status: DeliveryStatus
+    attempts: int
+    due_at: int | None
+    finished_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptView:
+    """One attempt. ``detail`` is the JSON written by the worker; absent when the worker died."""
+
+    number: int
+    trigger: Trigger
+    started_at: int
+    duration_ms: float | None
+    status_code: int | None
+    error_class: str | None
+    message: str | None
+    next_attempt_at: int | None
+    detail: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterView:
+    """One dead letter with its event as it was."""
+
+    ref: DeliveryRef
+    subscription_id: str
+    state: str
+    reason: str
+    attempts: int
+    dead_at: int
+    resolved_at: int | None
+    replays: int
+    status_code: int | None
+    error_class: str | None
+    message: str | None
+    event_id: str
+    event_type: str
+    operation_id: str | None
+    sequence: int | None
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterCount:
+    """Open dead letters of one subscription with one reason and error."""
+
+    subscription_id: str
+    reason: str
+    error_class: str | None
+    status_code: int | None
+    count: int
+    first_dead_at: int
+    last_dead_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class UndeliveredView:
+    """An (event, subscription) pair without a successful delivery, and why."""
+
+    event: EventView
+    #: ``pending``, ``delivering``, ``dead``, ``cancelled`` or ``missing`` (no delivery was ever made).
+    status: str
+    reason: str | None
+    ref: DeliveryRef | None
+
+
+@dataclass(frozen=True, slots=True)
+class OperationFilter:
+    """Which operations; created bounds are ms, inclusive below, exclusive above."""
+
+    status: str | None = None
+    type: str | None = None
+    created_after: int | None = None
+    created_before: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryFilter:
+    """Which deliveries; bounds are ms of the event."""
+
+    status: DeliveryStatus | None = None
+    subscription_id: str | None = None
+    operation_id: str | None = None
+    event_id: str | None = None
+    event_type: str | None = None
+    since: int | None = None
+    until: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterFilter:
+    """Which dead letters; bounds are ms of the death. ``resolved=None`` means both."""
+
+    subscription_id: str | None = None
+    event_type: str | None = None
+    reason: str | None = None
+    since: int | None = None
+    until: int | None = None
+    resolved: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A page asked for: at most ``limit`` items after the place ``after`` (whole numbers, opaque outside)."""
+
+    limit: int
+    after: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """A page, and the place after its last item when there is more."""
+
+    items: Sequence[T]
+    next: tuple[int, ...] | None = None
+
+
+class ReadStore(Protocol):
+    """Reads of one tenant; another tenant's ids are simply not there."""
+
+    async def operation(self, tenant_id: str, name: str) -> Operation | None:
+        """One operation."""
+
+    async def operations(
+        self, tenant_id: str, which: OperationFilter, span: Span
+    ) -> Page[Operation]:
+        """Newest first."""
+
+    async def operation_events(
+        self, tenant_id: str, name: str, after: int, limit: int
+    ) -> list[EventView] | None:
+        """Events of an operation with a sequence above ``after``, oldest first; ``None``: no such operation."""
+
+    async def event(self, tenant_id: str, name: str) -> EventView | None:
+        """One event."""
+
+    async def subscription(self, tenant_id: str, name: str) -> Subscription | None:
+        """One subscription that is not deleted."""
+
+    async def subscriptions(
+        self, tenant_id: str, status: str | None, operation_id: str | None, span: Span
+    ) -> Page[Subscription]:
+        """Newest first."""
+
+    async def delivery(self, tenant_id: str, ref: DeliveryRef) -> DeliveryView | None:
+        """One delivery."""
+
+    async def attempts(self, ref: DeliveryRef) -> list[AttemptView]:
+        """All attempts of a delivery, first one first."""
+
+    async def deliveries(
+        self, tenant_id: str, which: DeliveryFilter, span: Span
+    ) -> Page[DeliveryView]:
+        """Newest event first."""
+
+    async def dead_letter(self, tenant_id: str, ref: DeliveryRef) -> DeadLetterView | None:
+        """One dead letter."""
+
+    async def dead_letters(
+        self, tenant_id: str, which: DeadLetterFilter, span: Span
+    ) -> Page[DeadLetterView]:
+        """Newest event first."""
+
+    async def dead_letter_summary(
+        self, tenant_id: str, which: DeadLetterFilter
+    ) -> list[DeadLetterCount]:
+        """Counts by subscription, reason and error; the largest first."""
+
+    async def undelivered(
+        self, tenant_id: str, subscription: Subscription, since: int, span: Span
+    ) -> Page[UndeliveredView]:
+        """Pairs of this subscription without a successful delivery, oldest event first."""
