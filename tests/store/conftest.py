@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Table, insert
+from sqlalchemy import Table, insert, select
 
 from service.domain.ids import KeyMaker
 from service.domain.subscription import Subscription, changed
@@ -18,6 +18,7 @@ from service.store.reading import ReadStore
 from tests.support.clock import FakeClock
 
 Put = Callable[..., Awaitable[None]]
+Rows = Callable[[Table], Awaitable[list[dict[str, Any]]]]
 MakeSubscription = Callable[..., Awaitable[Subscription]]
 
 
@@ -81,6 +82,17 @@ def put(database: Database) -> Put:
         await database.write(job)
 
     return put
+
+
+@pytest.fixture
+def rows(database: Database) -> Rows:
+    """All rows of a table, by primary key."""
+
+    async def rows(table: Table) -> list[dict[str, Any]]:
+        async with database.read() as tx:
+            return await tx.query(select(table).order_by(*table.primary_key.columns))
+
+    return rows
 
 
 @pytest.fixture
