@@ -1,7 +1,8 @@
 """Accepting events: each is judged against its operation and gets a verdict of its own.
 
-The store reads what is known under its locks, lets a :class:`Planner` take the events in order, and writes
-the plan; all of it in one transaction, so that a 2xx to the producer means durably committed.
+The store reads what is known under its locks, lets a :class:`Planner` take the events in order,
+and writes the plan; all of it in one transaction, so that a 2xx to the producer means durably
+committed.
 """
 
 from collections.abc import Callable, Mapping
@@ -52,7 +53,8 @@ class NewEvent(msgspec.Struct):
     status: str | None
     created_at: int
     body: bytes
-    #: The event's place in its tenant's feed; numbered under the tenant row's lock, just before the insert.
+    #: The event's place in its tenant's feed; numbered under the tenant row's lock, just before
+    #: the insert.
     feed_position: int = 0
 
 
@@ -60,7 +62,7 @@ TenantName = tuple[str, str]  # (tenant id, operation or event id)
 
 
 class Planner:
-    """Takes events in order and collects what is to be written; refused events leave nothing behind."""
+    """Takes events in order and collects what to write; refused ones leave nothing behind."""
 
     def __init__(
         self,
@@ -80,7 +82,7 @@ class Planner:
         self.events: list[NewEvent] = []
 
     def take(self, tenant_id: str, event: EventIn) -> Verdict:
-        """Judge one event of ``tenant_id``, whose faults :func:`service.domain.event.check` found none of."""
+        """Judge one event in which :func:`service.domain.event.check` found no fault."""
         if event.operation_id is None:
             return invalid(Fault("/operationId", "is required: which operation is this event of?"))
         if event.id is not None:
@@ -162,7 +164,8 @@ def _repeated(event: EventIn, seen: KnownEvent) -> Verdict:
             str(event.id), seen.operation_id, seen.sequence, seen.status, duplicate=True
         )
     return conflict(
-        f"Event {event.id!r} was posted before, for operation {seen.operation_id!r} and type {seen.type!r}. "
+        f"Event {event.id!r} was posted before, for operation {seen.operation_id!r} and type "
+        f"{seen.type!r}. "
         "Give this event an id of its own, or none."
     )
 

@@ -1,7 +1,8 @@
 """An operation event: what a producer posts, and the object every reader gets.
 
-The JSON under ``data``, ``result``, ``error`` and ``warnings`` is kept as :class:`msgspec.Raw`: a parse and
-dump would turn ``1.10`` into ``1.1`` and ``1e400`` into ``null``; the bytes are what the producer signed off.
+The JSON under ``data``, ``result``, ``error`` and ``warnings`` is kept as :class:`msgspec.Raw`: a
+parse and dump would turn ``1.10`` into ``1.1`` and ``1e400`` into ``null``; the bytes are what
+the producer signed off.
 """
 
 from typing import Annotated, Any, Final
@@ -59,7 +60,7 @@ class Progress(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class ErrorObject(msgspec.Struct, rename="camel", kw_only=True):
-    """The members of an RFC 9457 problem that Ringback reads; further members are the producer's own."""
+    """The members of an RFC 9457 problem that Ringback reads; others are the producer's own."""
 
     type: str | None = None
     title: str | None = None
@@ -71,7 +72,7 @@ class ErrorObject(msgspec.Struct, rename="camel", kw_only=True):
 
 
 class EventOut(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True, gc=False):
-    """The event object of the log, the streams and the webhooks; encoded once, when it is accepted."""
+    """The event object of log, streams and webhooks; encoded once, when it is accepted."""
 
     id: str
     type: str
@@ -140,7 +141,7 @@ def _shape_faults(
 
 
 def normal_progress(raw: Raw) -> Raw:
-    """The progress with its percentage derived when ``current`` and ``total`` allow it; else as it came."""
+    """The progress, its percentage derived when ``current`` and ``total`` allow it."""
     if not raw or raw == _NONE:
         return Raw()
     progress = _progress.decode(raw)

@@ -23,8 +23,8 @@ _REF_DIGITS = 24
 class KeyMaker:
     """Makes keys that only grow and never meet another node's.
 
-    ``after`` is the largest key made before, by this node's earlier processes: with a clock set back
-    between two starts the same key could be made twice otherwise.
+    ``after`` is the largest key made before, by this node's earlier processes: with a clock set
+    back between two starts the same key could be made twice otherwise.
     """
 
     def __init__(self, node: int = 0, after: int = 0) -> None:

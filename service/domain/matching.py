@@ -1,7 +1,8 @@
 """Which subscriptions an event goes to.
 
-``*`` in a pattern matches any characters, dots included. Events of the type ``ringback.replay`` operation
-reach only subscriptions that name that operation type, so that a replay never feeds itself.
+``*`` in a pattern matches any characters, dots included. Events of the type ``ringback.replay``
+operation reach only subscriptions that name that operation type, so that a replay never feeds
+itself.
 """
 
 from collections.abc import Iterable

@@ -55,7 +55,8 @@ def is_end(status: Status) -> bool:
 def implied_status(event_type: str, status: str | None) -> Status | str | None:
     """The status an event moves its operation to.
 
-    Returns a :class:`Status`, ``None`` when the event moves nothing, or a plain ``str``: the fault in words.
+    Returns a :class:`Status`, ``None`` when the event moves nothing, or a plain ``str``: the
+    fault in words.
     """
     implied = LIFECYCLE.get(event_type)
     if implied is not None:
@@ -90,7 +91,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     error: bytes | None = None
     warnings: bytes | None = None
     metadata: bytes | None = None
-    #: Whether ``POST /v1/operations`` described it; one that an event created may be described once, later.
+    #: Whether ``POST /v1/operations`` described it; one that an event created may be described
+    #: once, later.
     described: bool = False
 
 

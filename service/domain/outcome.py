@@ -1,10 +1,12 @@
-"""What came of one attempt to deliver. The network never raises past the sender: it returns one of these."""
+"""What came of one attempt. The network never raises past the sender: it returns one of these."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 #: At most so much of a response is read and kept (contract, section 5).
 MAX_RESPONSE_BYTES = 16 * 1024
+
+_SUCCESS = 2  # the first digit of a status that means success
 
 
 class ErrorClass(StrEnum):
@@ -22,7 +24,7 @@ class ErrorClass(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Milliseconds of the whole attempt and of its parts; ``None`` where a part did not happen or is not known."""
+    """Milliseconds of the whole attempt and of its parts; ``None`` where there is none to know."""
 
     total: float
     resolve: float | None = None
@@ -44,7 +46,7 @@ class Responded:
     @property
     def succeeded(self) -> bool:
         """Whether the receiver took the delivery: any 2xx."""
-        return 200 <= self.status < 300
+        return self.status // 100 == _SUCCESS
 
     def header(self, name: str) -> str | None:
         """The first header of that name (lower case), or ``None``."""

@@ -15,7 +15,7 @@ class SubscriptionStatus(StrEnum):
 
 
 class Subscription(msgspec.Struct, frozen=True, kw_only=True):
-    """One webhook subscription. Times are ms; ``headers`` is sealed, since users put tokens there."""
+    """One webhook subscription. Times are ms; ``headers`` is sealed: users put tokens there."""
 
     no: int
     id: str

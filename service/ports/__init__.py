@@ -1,8 +1,8 @@
 """What the use cases ask of the outside, named by intent.
 
-One method is one intention is one transaction; no transaction outlives the call. Times are ms, lanes are
-subscription numbers. A refused request is a returned :class:`~service.domain.errors.Refusal`; exceptions are for
-broken infrastructure only.
+One method is one intention is one transaction; no transaction outlives the call. Times are ms,
+lanes are subscription numbers. A refused request is a returned
+:class:`~service.domain.errors.Refusal`; exceptions are for broken infrastructure only.
 """
 
 from service.ports.accepting import AcceptRequest, AcceptResult, AcceptStore, Once, Replayed

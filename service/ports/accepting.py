@@ -28,7 +28,7 @@ class Replayed:
 
 @dataclass(frozen=True, slots=True)
 class AcceptRequest:
-    """Events posted in one request, each without faults of its own, or the refusal it already has."""
+    """Events posted in one request; what has faults of its own is a refusal already."""
 
     tenant_id: str
     events: Sequence[EventIn | Refusal]
@@ -52,7 +52,8 @@ class AcceptStore(Protocol):
     ) -> list[AcceptResult]:
         """Commit events, operations and deliveries of a whole group, all or nothing.
 
-        Raises :class:`GroupTooWideError` when ``bounded`` and several events make too many deliveries.
+        Raises :class:`GroupTooWideError` when ``bounded`` and several events make too many
+        deliveries.
         """
 
     async def pending(self) -> int:

@@ -16,7 +16,7 @@ class SealError(Exception):
 
 
 class GroupTooWideError(Exception):
-    """A group of requests makes more deliveries than one transaction should; nothing of it was kept."""
+    """A group makes more deliveries than one transaction should; nothing of it was kept."""
 
 
 class Clock(Protocol):

@@ -97,7 +97,8 @@ class SweepStore(Protocol):
     async def reclaim(self, schedule: tuple[float, ...], *, everything: bool = False) -> list[int]:
         """Make deliveries due again whose lease ran out (``everything``: all leases); their lanes.
 
-        Each gets an attempt of unknown outcome; one that used up its schedule so is dead: ``crash_loop``.
+        Each gets an attempt of unknown outcome; one that used up its schedule so is dead:
+        ``crash_loop``.
         """
 
     async def retire(self) -> int:

@@ -57,7 +57,7 @@ class ManageStore(Protocol):
     async def rotate_secret(
         self, tenant_id: str, name: str, seal: Callable[[int], bytes], overlap: int, actor: str
     ) -> Subscription | Refusal:
-        """Add the secret that ``seal(version)`` gives; the present one signs ``overlap`` ms longer."""
+        """Add the secret ``seal(version)`` gives; the present one signs ``overlap`` ms longer."""
 
     async def reveal(
         self, tenant_id: str, name: str, actor: str, *, action: str = "subscription.secret_revealed"

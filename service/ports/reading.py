@@ -96,7 +96,8 @@ class UndeliveredView:
     """An (event, subscription) pair without a successful delivery, and why."""
 
     event: EventView
-    #: ``pending``, ``delivering``, ``dead``, ``cancelled`` or ``missing`` (no delivery was ever made).
+    #: ``pending``, ``delivering``, ``dead``, ``cancelled`` or ``missing`` (no delivery was ever
+    #: made).
     status: str
     reason: str | None
     ref: DeliveryRef | None
@@ -139,7 +140,7 @@ class DeadLetterFilter:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A page asked for: at most ``limit`` items after the place ``after`` (whole numbers, opaque outside)."""
+    """A page asked for: at most ``limit`` items after the place ``after``."""
 
     limit: int
     after: tuple[int, ...] | None = None
@@ -167,7 +168,7 @@ class ReadStore(Protocol):
     async def operation_events(
         self, tenant_id: str, name: str, after: int, limit: int
     ) -> list[EventView] | None:
-        """Events of an operation with a sequence above ``after``, oldest first; ``None``: no such operation."""
+        """Events with a sequence above ``after``, oldest first; ``None``: no such operation."""
 
     async def event(self, tenant_id: str, name: str) -> EventView | None:
         """One event."""

@@ -70,7 +70,7 @@ class ReplayStore(Protocol):
         """The bulk replays that are neither finished nor cancelled."""
 
     async def step_replay(self, run: ReplayRun, limit: int) -> ReplayStep:
-        """Look at the next candidates of a bulk replay and reopen what it matches, ``limit`` at most."""
+        """Look at the next candidates of a bulk replay; reopen ``limit`` of them at most."""
 
     async def finish_replay(self, run: ReplayRun) -> None:
         """Note that a bulk replay is over; its operation has ended."""

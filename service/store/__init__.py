@@ -1,1 +1,1 @@
-"""SQLAlchemy and alembic live here and nowhere else; one method is one intention is one transaction."""
+"""The home of SQLAlchemy and alembic; one method is one intention is one transaction."""

@@ -1,8 +1,8 @@
 """Accept: a whole group of requests in one transaction (the journey's first).
 
-The order of work is also the order of locks: idempotency keys, operations, event ids, tenant row; then inserts.
-The tenant row's config version comes back with the feed position, so that a subscription made a millisecond ago,
-by whichever process, is matched.
+The order of work is also the order of locks: idempotency keys, operations, event ids, tenant row;
+then inserts. The tenant row's config version comes back with the feed position, so that a
+subscription made a millisecond ago, by whichever process, is matched.
 """
 
 from collections.abc import Iterable, Sequence
@@ -106,7 +106,8 @@ class AcceptStore:
         """Commit the group.
 
         Raises:
-            GroupTooWideError: ``bounded``, and it makes more than 5,000 deliveries; nothing was kept.
+            GroupTooWideError: ``bounded``, and it makes more than 5,000 deliveries; nothing was
+            kept.
         """
 
         async def job(tx: Tx) -> list[AcceptResult]:
@@ -133,17 +134,9 @@ class AcceptStore:
         return [AcceptResult(result.answer, lanes) for result in work.results]
 
     async def _planner(self, tx: Tx, group: Sequence[AcceptRequest]) -> Planner:
-        names: dict[str, tuple[set[str], set[str]]] = {}
-        for request in group:
-            wanted, ids = names.setdefault(request.tenant_id, (set(), set()))
-            for event in request.events:
-                if not isinstance(event, Refusal) and event.operation_id is not None:
-                    wanted.add(event.operation_id)
-                    if event.id is not None:
-                        ids.add(event.id)
         known: dict[TenantName, Operation] = {}
         seen: dict[TenantName, KnownEvent] = {}
-        for tenant, (wanted, ids) in sorted(names.items()):
+        for tenant, (wanted, ids) in sorted(_names(group).items()):
             for row in await tx.fetch(_FIND_OPERATIONS, tenant=tenant, names=sorted(wanted)):
                 operation = operation_of(row)
                 known[tenant, operation.id] = operation
@@ -178,6 +171,17 @@ class AcceptStore:
         index = Index(map(subscription_of, rows))
         self._indexes[tenant] = (version, index)
         return index
+
+
+def _names(group: Sequence[AcceptRequest]) -> dict[str, tuple[set[str], set[str]]]:
+    """The operation ids and the event ids that a group names, by tenant."""
+    names: dict[str, tuple[set[str], set[str]]] = {}
+    for request in group:
+        operation_ids, given_ids = names.setdefault(request.tenant_id, (set(), set()))
+        sound = [event for event in request.events if not isinstance(event, Refusal)]
+        operation_ids.update(event.operation_id for event in sound if event.operation_id)
+        given_ids.update(event.id for event in sound if event.id)
+    return names
 
 
 Answers = dict[tuple[str, str], tuple[bytes, bytes]]

@@ -1,6 +1,7 @@
-"""The steps of a bulk replay: each looks at the next candidates in key order and reopens what it wants.
+"""The steps of a bulk replay: each looks at the next candidates and reopens what it wants.
 
-The cursor is written in the same transaction as what was reopened, so that a crash neither skips nor repeats.
+The cursor is written in the same transaction as what was reopened, so that a crash neither skips
+nor repeats.
 """
 
 import json

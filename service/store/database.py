@@ -30,10 +30,12 @@ from service.store.statements import CHUNK, Row, Statement, flat, insert_text
 
 T = TypeVar("T")
 
-#: Jobs in one transaction: enough to share the fsync, few enough that the first need not wait long for the last.
+#: Jobs in one transaction: enough to share the fsync, few enough that the first need not wait
+#: long for the last.
 _JOBS: Final = 64
 _READERS: Final = 4
-#: After these the whole transaction is lost or in doubt; every other error is that of one statement.
+#: After these the whole transaction is lost or in doubt; every other error is that of one
+#: statement.
 _FATAL: Final = frozenset(
     {
         sqlite3.SQLITE_BUSY,

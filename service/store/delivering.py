@@ -1,6 +1,7 @@
 """Claim, release and settle: the journey's second and third transactions.
 
-A claim moves ``due_at`` to the lease's end and writes a token; whatever comes back later is fenced by that token.
+A claim moves ``due_at`` to the lease's end and writes a token; whatever comes back later is
+fenced by that token.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,7 +23,6 @@ from service.store.schema import (
     attempts,
     dead_letters,
     deliveries,
-    delivery_queue,
     events,
     subscription_secrets,
     subscriptions,

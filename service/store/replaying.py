@@ -179,7 +179,8 @@ class ReplayStore:
             letter = found[0]
             if letter["state"] == DeadLetterState.REPLAYING:
                 return conflict(
-                    f"Dead letter {name!r} is being replayed. Wait for its delivery, or cancel that first.",
+                    f"Dead letter {name!r} is being replayed. Wait for its delivery, "
+                    "or cancel that first.",
                     deliveryId=ids.delivery_id(ref),
                 )
             await tx.change(dead_letters.delete().where(which))

@@ -1,11 +1,11 @@
-"""The tables. Times are whole milliseconds, keys are :mod:`service.domain.ids` keys, JSON is kept as bytes.
+"""The tables. Times are whole ms, keys are :mod:`service.domain.ids` keys, JSON is bytes.
 
-Only plain column types are used (integers, text, bytes), so that the same statements and the same values
-go to SQLite and to PostgreSQL and no driver has to convert a row.
+Only plain column types are used (integers, text, bytes), so that the same statements and the same
+values go to SQLite and to PostgreSQL and no driver has to convert a row.
 
-Open deliveries live in ``delivery_queue`` and finished ones in ``deliveries``: a pair (event, subscription) has
-exactly one row in one of the two. ``delivery_queue.due_at`` is also the lease: a claim moves it to the lease's
-end, so a delivery whose worker died is simply due again.
+Open deliveries live in ``delivery_queue`` and finished ones in ``deliveries``: a pair (event,
+subscription) has exactly one row in one of the two. ``delivery_queue.due_at`` is also the lease:
+a claim moves it to the lease's end, so a delivery whose worker died is simply due again.
 """
 
 from sqlalchemy import (
@@ -162,7 +162,8 @@ delivery_queue = Table(
     sqlite_with_rowid=False,
 )
 
-#: Holds only what is in flight, so that the sweep finds leases that ran out without reading the backlog.
+#: Holds only what is in flight, so that the sweep finds leases that ran out without reading the
+#: backlog.
 Index(
     "ix_delivery_queue_leases",
     delivery_queue.c.due_at,

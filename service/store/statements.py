@@ -1,9 +1,9 @@
 """How statements reach the driver cheaply.
 
-A statement is written in SQLAlchemy Core and compiled once; on the hot path it then goes straight to the driver
-connection that SQLAlchemy's engine opened: one hop to aiosqlite's thread (about 45 us of processor time) where
-``AsyncConnection.execute`` takes four (about 210 us). Many rows go as one statement with many ``VALUES``, since
-``executemany`` gives the interpreter away once a row.
+A statement is written in SQLAlchemy Core and compiled once; on the hot path it then goes straight
+to the driver connection that SQLAlchemy's engine opened: one hop to aiosqlite's thread (about 45
+us of processor time) where ``AsyncConnection.execute`` takes four (about 210 us). Many rows go as
+one statement with many ``VALUES``, since ``executemany`` gives the interpreter away once a row.
 """
 
 import json

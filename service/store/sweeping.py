@@ -1,4 +1,4 @@
-"""What keeps the queue moving whatever was lost: due lanes, leases that ran out, closed lanes, old rows."""
+"""What keeps the queue moving: due lanes, leases that ran out, closed lanes, old rows."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
@@ -85,7 +85,8 @@ _CLOSED: Final = Statement(
         delivery_queue.c.token.is_(None),
     )
 )
-#: What was replayed after its event retired lives on its dead letter's copy and does not expire again.
+#: What was replayed after its event retired lives on its dead letter's copy and does not expire
+#: again.
 _OLD: Final = Statement(
     _queued(subscriptions.c.deleted_at).where(
         delivery_queue.c.event_key < bindparam("floor"),

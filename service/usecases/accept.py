@@ -1,6 +1,7 @@
 """Accept: producers' events, many requests to one commit.
 
-No timer gathers a group: one is committed at once, and the next forms while it is on its way to the disk.
+No timer gathers a group: one is committed at once, and the next forms while it is on its way to
+the disk.
 """
 
 import asyncio

@@ -29,7 +29,7 @@ class Wire:
 
 
 class Composer:
-    """Builds requests; remembers opened keys by subscription, version and secrets that still sign."""
+    """Builds requests; remembers opened keys by subscription, version and secrets that sign."""
 
     def __init__(self, vault: Vault, clock: Clock, dice: Dice, wire: Wire) -> None:
         self._vault = vault

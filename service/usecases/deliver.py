@@ -1,8 +1,9 @@
 """Deliver: claim for free send slots, send, judge, settle.
 
-A wake puts lanes into the ring and claims for the slots that are free; it never awaits a send. A send that is over
-is settled together with whatever else is over by then, and only then gives its slot back, which claims again: so
-the pace of the store is the pace of the sends, and nothing claimed ever queues in memory.
+A wake puts lanes into the ring and claims for the slots that are free; it never awaits a send. A
+send that is over is settled together with whatever else is over by then, and only then gives its
+slot back, which claims again: so the pace of the store is the pace of the sends, and nothing
+claimed ever queues in memory.
 """
 
 import asyncio
@@ -87,7 +88,7 @@ class Deliver:
         await self._fill()
 
     async def stop(self, patience: float) -> None:
-        """Claim nothing more; wait up to ``patience`` seconds for what is in flight, and settle it."""
+        """Claim nothing more; wait ``patience`` seconds for what is in flight, and settle it."""
         self._stopping = True
         for _, timer in self._timers.values():
             timer.cancel()
@@ -191,7 +192,8 @@ class Deliver:
                 if batch:
                     self._remember((await self._store.settle(batch)).retries)
             except StoreUnavailableError:
-                # the results are kept until the store takes them; a lease that ends meanwhile fences them
+                # the results are kept until the store takes them; a lease that ends meanwhile
+                # fences them
                 await asyncio.sleep(_PATIENCE)
             else:
                 return

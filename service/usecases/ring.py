@@ -1,7 +1,8 @@
 """The ring of lanes: which subscriptions' queues a worker looks at next, and how much it may take.
 
 1. A woken lane joins the end; each claim takes the lanes at the front and gives them equal quotas.
-2. A lane that gave less than its quota has nothing more due and leaves; one that gave all joins the end again.
+2. A lane that gave less than its quota has nothing more due and leaves; one that gave all joins
+   the end again.
 3. A lane woken while it is being claimed joins again whatever it gave.
 4. A lane at its own limit waits aside until one of its sends is over.
 """

@@ -1,4 +1,7 @@
-"""Sweep: find what nobody was told of, and tidy up. It makes a lost wake cost a second, never a delivery."""
+"""Sweep: find what nobody was told of, and tidy up.
+
+It makes a lost wake cost a second, never a delivery.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -11,9 +11,10 @@ import os
 import re
 from collections.abc import Mapping
 
-from service.ports import SealError
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from service.ports import SealError
 
 _VERSION = b"v1"
 _KEY_BYTES = 32
