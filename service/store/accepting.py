@@ -7,7 +7,7 @@ subscription made a millisecond ago, by whichever process, is matched.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import bindparam, func, select, update
 
@@ -16,7 +16,6 @@ from service.domain.delivery import Trigger
 from service.domain.errors import Refusal
 from service.domain.ids import KeyMaker
 from service.domain.matching import Index
-from service.domain.operation import Operation
 from service.domain.retry import first_due
 from service.domain.subscription import Subscription
 from service.ports import AcceptRequest, AcceptResult, Dice, GroupTooWideError
@@ -38,6 +37,9 @@ from service.store.schema import (
     tenants,
 )
 from service.store.statements import Row, Statement, among
+
+if TYPE_CHECKING:
+    from service.domain.operation import Operation
 
 #: Delivery rows in one transaction, so that nobody waits long behind a wide fan-out.
 MAX_DELIVERIES: Final = 5_000
