@@ -6,12 +6,13 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from service.api import health, routing
+from service.api import routing
 from service.api.dead_letters import DeadLetters
 from service.api.deliveries import Deliveries
 from service.api.events import Events
 from service.api.links import Links
 from service.api.operations import Operations
+from service.api.public import Public
 from service.api.replays import BulkReplays
 from service.api.services import Services
 from service.api.subscriptions import Subscriptions
@@ -35,9 +36,10 @@ def create_app(services: Services) -> Starlette:
         *Subscriptions(services, once, links).actions(),
         *Deliveries(services, once, links).actions(),
         *DeadLetters(services, once, links).actions(),
+        *Public(services, told).actions(),
     ]
     app = Starlette(
-        routes=[*routing.routes(actions, services.find_key, told), *health.routes(services, told)],
+        routes=routing.routes(actions, services.find_key, told),
         middleware=_middleware(settings.cors_origins),
         exception_handlers={routing.NO_ROUTE: routing.Unknown(told)},
     )

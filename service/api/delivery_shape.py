@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 import msgspec
-from msgspec import Raw
+from msgspec import UNSET, Raw, UnsetType
 
 from service.domain import ids, times
 from service.domain.ids import DeliveryRef
@@ -29,10 +29,10 @@ class AttemptOut(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True
     error_class: str | None = None
     message: str | None = None
     next_attempt_at: str | None = None
-    url: Raw = Raw()
-    request: Raw = Raw()
-    response: Raw = Raw()
-    timings: Raw = Raw()
+    url: Raw | UnsetType = UNSET
+    request: Raw | UnsetType = UNSET
+    response: Raw | UnsetType = UNSET
+    timings: Raw | UnsetType = UNSET
 
 
 class TrialOut(AttemptOut, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
@@ -202,7 +202,7 @@ def _attempt(ref: DeliveryRef, view: AttemptView) -> dict[str, Any]:
         "number": view.number,
         "trigger": view.trigger.value,
         "started_at": times.render(view.started_at),
-        "duration_ms": view.duration_ms,
+        "duration_ms": None if view.duration_ms is None else round(view.duration_ms, 3),
         "status_code": view.status_code,
         "error_class": view.error_class,
         "message": view.message,

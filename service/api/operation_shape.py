@@ -3,7 +3,7 @@
 from typing import Final
 
 import msgspec
-from msgspec import Raw
+from msgspec import UNSET, Raw, UnsetType
 
 from service.api.links import Links
 from service.domain import times
@@ -48,7 +48,7 @@ class OperationOut(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tr
     operation_id: str
     type: str | None = None
     status: str
-    progress: Raw = Raw()
+    progress: Raw | UnsetType = UNSET
     sequence: int
     created_at: str
     started_at: str | None = None
@@ -58,10 +58,10 @@ class OperationOut(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tr
     cancelled_at: str | None = None
     #: Seconds, to the millisecond.
     duration: float | None = None
-    result: Raw = Raw()
-    error: Raw = Raw()
-    warnings: Raw = Raw()
-    metadata: Raw = Raw()
+    result: Raw | UnsetType = UNSET
+    error: Raw | UnsetType = UNSET
+    warnings: Raw | UnsetType = UNSET
+    metadata: Raw | UnsetType = UNSET
     status_url: str
     poll_interval: PollInterval | None = None
     links: OperationLinks
@@ -143,5 +143,5 @@ def _duration(operation: Operation) -> float | None:
     return (operation.ended_at - begun) / 1000
 
 
-def _raw(member: bytes | None) -> Raw:
-    return Raw() if member is None else Raw(member)
+def _raw(member: bytes | None) -> Raw | UnsetType:
+    return UNSET if member is None else Raw(member)

@@ -14,7 +14,7 @@ from starlette.types import Scope as HttpScope
 
 from service.domain.api_keys import Scope
 from service.domain.errors import Refusal, RefusalKind
-from service.ports import StoreUnavailableError
+from service.ports import Principal, StoreUnavailableError
 from service.web import answers, problems
 from service.web.answers import Answer
 from service.web.authentication import FindKey, authenticate, authorize
@@ -29,11 +29,11 @@ _GET: Final = "GET"
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What a method does at a path, and the scope a key needs for it."""
+    """What a method does at a path, and the scope a key needs for it; ``None``: no key at all."""
 
     method: str
     path: str
-    scope: Scope
+    scope: Scope | None
     handler: Handler
 
 
@@ -83,6 +83,8 @@ class Resource:
         return answer
 
     async def _act(self, action: Action, request: Request) -> Answer | Refusal:
+        if action.scope is None:
+            return await action.handler(Call(request, _ANYBODY))
         principal = await authenticate(request, self._find_key)
         if isinstance(principal, Refusal):
             return principal
@@ -112,6 +114,7 @@ class Unknown:
 #: What Starlette raises where no route matches.
 NO_ROUTE: Final = HTTPException
 
+_ANYBODY: Final = Principal("", "", frozenset())
 _UNAVAILABLE: Final = Refusal(
     RefusalKind.UNAVAILABLE,
     "The store could not keep or read this just now. Nothing is acknowledged: send it again.",

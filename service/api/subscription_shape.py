@@ -1,7 +1,7 @@
 """The subscription as it is shown (contract, section 4.3)."""
 
 import msgspec
-from msgspec import Raw
+from msgspec import UNSET, Raw, UnsetType
 
 from service.domain import times
 from service.domain.attempt_log import MASK
@@ -27,7 +27,7 @@ class SubscriptionOut(
     timeout_seconds: float | None = None
     retry_schedule: tuple[float, ...] | None = None
     max_concurrency: int | None = None
-    metadata: Raw = Raw()
+    metadata: Raw | UnsetType = UNSET
     status: str
     disabled_reason: str | None = None
     created_at: str
@@ -69,7 +69,7 @@ def shown(subscription: Subscription, secret: str | None = None) -> Subscription
         timeout_seconds=subscription.timeout_seconds,
         retry_schedule=subscription.retry_schedule,
         max_concurrency=subscription.max_concurrency,
-        metadata=Raw() if metadata is None else Raw(metadata),
+        metadata=UNSET if metadata is None else Raw(metadata),
         status=subscription.status.value,
         disabled_reason=subscription.disabled_reason,
         created_at=times.render(subscription.created_at),

@@ -22,25 +22,52 @@ _RETRY_AFTER: Final = 1
 
 
 class Kind(NamedTuple):
-    """How one kind of failure shows."""
+    """How one kind of failure shows, and what to do about it."""
 
     status: int
     title: str
+    advice: str
 
 
 TABLE: Final[dict[str, Kind]] = {
-    RefusalKind.MALFORMED: Kind(400, "The request cannot be read"),
-    RefusalKind.UNAUTHENTICATED: Kind(401, "An API key is needed"),
-    RefusalKind.FORBIDDEN: Kind(403, "The API key may not do this"),
-    RefusalKind.NOT_FOUND: Kind(404, "Not found"),
-    METHOD_NOT_ALLOWED: Kind(405, "This address does not know the method"),
-    RefusalKind.CONFLICT: Kind(409, "The present state does not allow this"),
-    RefusalKind.TOO_LARGE: Kind(413, "The request is too large"),
-    RefusalKind.UNSUPPORTED_MEDIA_TYPE: Kind(415, "The content type is not supported"),
-    RefusalKind.INVALID: Kind(422, "The request has faults"),
-    RefusalKind.IDEMPOTENCY_KEY_REUSED: Kind(422, "The Idempotency-Key belongs to another request"),
-    INTERNAL: Kind(500, "Something went wrong here"),
-    RefusalKind.UNAVAILABLE: Kind(503, "Not possible at the moment"),
+    RefusalKind.MALFORMED: Kind(
+        400, "The request cannot be read", "Send JSON in UTF-8; the detail says where it breaks."
+    ),
+    RefusalKind.UNAUTHENTICATED: Kind(
+        401, "An API key is needed", "Send 'Authorization: Bearer <key>' with a key that is valid."
+    ),
+    RefusalKind.FORBIDDEN: Kind(
+        403, "The API key may not do this", "Use a key with the scope that missingScope names."
+    ),
+    RefusalKind.NOT_FOUND: Kind(
+        404, "Not found", "Check the address and the id, and that the key is of the right tenant."
+    ),
+    METHOD_NOT_ALLOWED: Kind(
+        405, "This address does not know the method", "Use one that the Allow header names."
+    ),
+    RefusalKind.CONFLICT: Kind(
+        409, "The present state does not allow this", "Read what is there now, then decide."
+    ),
+    RefusalKind.TOO_LARGE: Kind(
+        413, "The request is too large", "Send less at once, or a link instead of the content."
+    ),
+    RefusalKind.UNSUPPORTED_MEDIA_TYPE: Kind(
+        415, "The content type is not supported", "Send one that the detail names, not compressed."
+    ),
+    RefusalKind.INVALID: Kind(
+        422, "The request has faults", "Mend every fault that errors lists, then send it again."
+    ),
+    RefusalKind.IDEMPOTENCY_KEY_REUSED: Kind(
+        422,
+        "The Idempotency-Key belongs to another request",
+        "Take a new key for a new request, or repeat the first one unchanged.",
+    ),
+    INTERNAL: Kind(
+        500, "Something went wrong here", "Repeat it once; if it fails again, tell the operator."
+    ),
+    RefusalKind.UNAVAILABLE: Kind(
+        503, "Not possible at the moment", "Nothing was kept. Repeat it after Retry-After seconds."
+    ),
 }
 
 
@@ -63,6 +90,12 @@ class Problems:
         """The answer to what no rule of the domain refused."""
         body = self._encoded(kind, detail, instance, None)
         return Answer(TABLE[kind].status, body, headers, MEDIA_TYPE)
+
+    def meaning(self, kind: str) -> dict[str, object] | None:
+        """What a kind of problem is about; ``None`` for what is none."""
+        if kind not in TABLE:
+            return None
+        return {"type": self._types[kind], **TABLE[kind]._asdict()}
 
     def _encoded(self, kind: str, detail: str, instance: str, refusal: Refusal | None) -> bytes:
         document: dict[str, object] = {
