@@ -1,4 +1,7 @@
-"""What is known about one attempt while it is under way. Times are seconds of the loop's clock."""
+"""What is known about one attempt while it is under way.
+
+Times are seconds of ``perf_counter``: the clock of uvloop stands still within a turn of the loop.
+"""
 
 from contextvars import ContextVar
 

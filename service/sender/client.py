@@ -1,9 +1,9 @@
 """Sends requests. The network never raises past here: whatever happens becomes an Outcome."""
 
-import asyncio
 import functools
 import ssl
 from dataclasses import dataclass
+from time import perf_counter
 
 from aiohttp import ClientConnectionError, ClientResponse
 from yarl import URL
@@ -81,8 +81,7 @@ class GuardedSender:
         address = self._address(request.url)
         if isinstance(address, str):
             return Failed(ErrorClass.BLOCKED, address, Timing(total=0.0))
-        loop = asyncio.get_running_loop()
-        attempt = Attempt(address.host, address.port, loop.time(), secure=address.secure)
+        attempt = Attempt(address.host, address.port, perf_counter(), secure=address.secure)
         line = self._line = self._line or self._open()
         token = current.set(attempt)
         fault: Fault = (ErrorClass.UNKNOWN, "No answer.")
@@ -93,7 +92,7 @@ class GuardedSender:
             fault = explain(error, attempt, request.timeout)
         finally:
             current.reset(token)
-        return _conclude(attempt, fault, attempt.timing(loop.time()))
+        return _conclude(attempt, fault, attempt.timing(perf_counter()))
 
     async def close(self) -> None:
         """Close every connection. A sender that is used again opens new ones."""
@@ -140,7 +139,7 @@ def _tls_context() -> ssl.SSLContext:
 def _lost_a_race(attempt: Attempt) -> bool:
     if attempt.ready is None or not attempt.reused or attempt.head:
         return False
-    return asyncio.get_running_loop().time() - attempt.ready < _RACE_SECONDS
+    return perf_counter() - attempt.ready < _RACE_SECONDS
 
 
 async def _read_body(response: ClientResponse, attempt: Attempt) -> None:

@@ -8,6 +8,7 @@ import asyncio
 import functools
 import socket
 import ssl
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from aiohttp import ClientRequest, ClientTimeout, TCPConnector
@@ -46,12 +47,12 @@ class Exchange(ResponseHandler):
         self.used = False
         attempt = current.get()
         if attempt is not None:  # TCP is connected by now, TLS is not
-            attempt.connected = loop.time()
+            attempt.connected = perf_counter()
 
     def begin(self, attempt: Attempt) -> None:
         """Listen for the answer to ``attempt``."""
         attempt.reused, self.used = self.used, True
-        attempt.ready = self._loop.time()
+        attempt.ready = perf_counter()
         self._attempt = attempt
         # The dictionary is kept in the order of last use.
         self._opened.pop(self, None)
@@ -77,7 +78,7 @@ class Exchange(ResponseHandler):
         """Take in what the receiver sent."""
         attempt = self._attempt
         if attempt is not None:
-            attempt.hear(data, self._loop.time())
+            attempt.hear(data, perf_counter())
             super().data_received(data)
             if self._attempt is not None and len(attempt.head) > MAX_HEAD_BYTES:
                 self._hang_up()
@@ -156,7 +157,7 @@ class GuardedConnector(TCPConnector):
         attempt = current.get()
         if attempt is None or not self._may_call(str(address), int(port), attempt):
             raise TargetRefusedError
-        attempt.dialled = attempt.dialled or self._loop.time()
+        attempt.dialled = attempt.dialled or perf_counter()
         if len(self._opened) >= self._most:
             self._close_oldest_idle()
         return socket.socket(family, kind, proto)

@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from time import perf_counter
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
@@ -54,15 +55,18 @@ class GuardedResolver(AbstractResolver):
             TargetRefusedError: the policy forbids one of them.
             OSError: there are none, or no answer came in time.
         """
-        loop, attempt = asyncio.get_running_loop(), current.get()
+        attempt = current.get()
         if attempt is not None:
-            attempt.resolving = loop.time()
+            attempt.resolving = perf_counter()
         addresses = await self._addresses(host, port)
         if attempt is not None:
-            attempt.resolved = loop.time()
+            attempt.resolved = perf_counter()
         if not all(self._may_call(address, port, host) for address in addresses):
             raise TargetRefusedError
-        return [_result(host, port, address) for address in addresses if _fits(address, family)]
+        results = [_result(host, port, address) for address in addresses if _fits(address, family)]
+        if not results:
+            raise socket.gaierror(socket.EAI_NONAME, "it has no address")
+        return results
 
     async def close(self) -> None:
         """Let the threads go; one that hangs in a lookup ends with it."""

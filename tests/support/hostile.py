@@ -1,7 +1,6 @@
 """Receivers that misbehave: scripts for :class:`tests.support.receiver.Receiver`."""
 
 import asyncio
-import gzip
 import socket
 import struct
 
@@ -99,13 +98,6 @@ async def two_answers(writer: asyncio.StreamWriter) -> None:
     writer.write(_OK + b"content-length: 0\r\n\r\n")
     await asyncio.sleep(0.1)
     writer.write(_OK + b"x-stray: yes\r\ncontent-length: 0\r\n\r\n")
-    await hang(writer)
-
-
-async def gzip_bomb(writer: asyncio.StreamWriter) -> None:
-    """Answer with 64 MB, compressed to 64 KB."""
-    body = gzip.compress(bytes(64 * 1024 * 1024))
-    writer.write(_OK + b"content-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
     await hang(writer)
 
 

@@ -113,7 +113,11 @@ class Receiver:
         scheme = "http" if self.tls is None else "https"
         return f"{scheme}://{host or self.host}:{self.port}{path}"
 
-    async def wait_for(self, count: int, timeout: float = 10.0) -> list[Received]:  # noqa: ASYNC109
+    async def wait_for(
+        self,
+        count: int,
+        timeout: float = 10.0,  # noqa: ASYNC109 - every wait in a test has a limit it can set
+    ) -> list[Received]:
         """The requests, as soon as there are ``count``; TimeoutError after ``timeout`` seconds."""
         async with asyncio.timeout(timeout), self._news:
             await self._news.wait_for(lambda: len(self.requests) >= count)
@@ -129,6 +133,8 @@ class Receiver:
             await self._converse(reader, writer, self.connections)
         except (ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
             pass  # the sender hung up; some tests are about just that
+        except asyncio.CancelledError:
+            pass  # the receiver is closing; the server would log it as an error
         finally:
             self._tasks.discard(task)
             writer.close()
