@@ -13,8 +13,11 @@ def hold(path: Path) -> int:
     The lock is the kernel's, on a file beside the database: it goes with the process, however that
     ends, and does not meet SQLite's own locks.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise StoreUnavailableError(f"The database {path} cannot be opened: {error}.") from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -60,7 +60,9 @@ def migrate(path: Path) -> str:
     try:
         # a new file is its owner's only: it will hold what producers sent
         path.touch(mode=0o600)
-        _upgrade(path, wanted)
+        from service.store.migrations import upgrading  # noqa: PLC0415  heavy: see the file's top
+
+        upgrading.upgrade(path, wanted)
     finally:
         os.close(handle)
     return wanted
@@ -68,16 +70,3 @@ def migrate(path: Path) -> str:
 
 def _known() -> set[str]:
     return {file.stem.partition("_")[0] for file in _VERSIONS.glob("[0-9]*.py")}
-
-
-def _upgrade(path: Path, wanted: str) -> None:
-    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415  (see the top of this file)
-
-    from service.store.migrations import upgrading  # noqa: PLC0415
-
-    try:
-        upgrading.upgrade(path, wanted)
-    except DBAPIError as error:
-        raise StoreUnavailableError(
-            f"{path} could not be brought to the schema {wanted} and is as it was: {error.orig}."
-        ) from error

@@ -6,6 +6,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -77,18 +78,37 @@ def test_migrating_again_changes_nothing_and_imports_no_alembic(path: Path) -> N
     assert path.read_bytes() == before
 
 
+def failure(_connection: Connection) -> None:
+    raise RuntimeError("at the last moment")
+
+
+def refused_statement(connection: Connection) -> None:
+    connection.exec_driver_sql("SELECT * FROM nowhere")
+
+
+@pytest.mark.parametrize(
+    ("last", "error", "said"),
+    [
+        (failure, RuntimeError, "at the last moment"),
+        (refused_statement, StoreUnavailableError, "is as it was: no such table: nowhere"),
+    ],
+)
 def test_a_failing_migration_leaves_the_database_as_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    last: Callable[[Connection], None],
+    error: type[Exception],
+    said: str,
 ) -> None:
     path = tmp_path / "ringback.db"
     run = upgrading._run  # noqa: SLF001  the real one, up to its end
 
     def fail(connection: Connection, wanted: str) -> None:
         run(connection, wanted)
-        raise RuntimeError("at the last moment")
+        last(connection)
 
     monkeypatch.setattr(upgrading, "_run", fail)
-    with pytest.raises(RuntimeError, match="last moment"):
+    with pytest.raises(error, match=said):
         migrate.migrate(path)
     assert objects(path) == {}
 
@@ -130,3 +150,10 @@ def test_a_file_that_another_process_holds_is_not_migrated(tmp_path: Path) -> No
         migrate.migrate(path)
     os.close(handle)
     assert not path.exists()
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(StoreUnavailableError, match="cannot be opened"):
+        migrate.migrate(tmp_path / "file" / "ringback.db")

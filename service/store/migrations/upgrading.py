@@ -5,24 +5,33 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import URL, Connection, create_engine
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
+
+from service.ports import StoreUnavailableError
 
 
 def upgrade(path: Path, wanted: str) -> None:
-    """Upgrade a SQLite file to the revision ``wanted``; on any error it stays as it was."""
+    """Upgrade a SQLite file to the revision ``wanted``; on any error it stays as it was.
+
+    Raises:
+        StoreUnavailableError: SQLite did not take a statement of it.
+    """
     engine = create_engine(
         URL.create("sqlite", database=str(path)), isolation_level="AUTOCOMMIT", poolclass=NullPool
     )
-    with engine.connect() as connection:
-        connection.exec_driver_sql("PRAGMA journal_mode=WAL")
-        connection.exec_driver_sql("PRAGMA synchronous=FULL")
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-        try:
+    try:
+        with engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+            connection.exec_driver_sql("PRAGMA synchronous=FULL")
+            # closing the connection on the way out of an error rolls back
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
             _run(connection, wanted)
-        except BaseException:
-            connection.exec_driver_sql("ROLLBACK")
-            raise
-        connection.exec_driver_sql("COMMIT")
+            connection.exec_driver_sql("COMMIT")
+    except DBAPIError as error:
+        raise StoreUnavailableError(
+            f"{path} could not be brought to the schema {wanted} and is as it was: {error.orig}."
+        ) from error
 
 
 def _run(connection: Connection, wanted: str) -> None:
