@@ -9,6 +9,8 @@ from dramatiq.asyncio import EventLoopThread, set_event_loop_thread
 
 #: Threads that take messages: an actor only claims and starts, so two keep up with any load.
 _THREADS = 2
+#: Milliseconds after which an idle thread looks whether it is to stop: a stop takes about two.
+_LOOK_UP_EVERY = 250
 #: Milliseconds for Dramatiq's threads to end; they hold no work that could be lost.
 _STOP_WITHIN = 5_000
 
@@ -42,7 +44,7 @@ class WorkerHost:
     """A running Dramatiq worker."""
 
     def __init__(self, broker: Broker) -> None:
-        self._worker = Worker(broker, worker_threads=_THREADS)
+        self._worker = Worker(broker, worker_threads=_THREADS, worker_timeout=_LOOK_UP_EVERY)
 
     def start(self) -> None:
         """Begin to take messages."""
