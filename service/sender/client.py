@@ -46,7 +46,7 @@ class GuardedSender:
 
     Args:
         policy: What may be called.
-        connections: How many connections may be open at once; more sends wait for one.
+        connections: How many may be in use at once, and kept open in all; more sends wait.
         user_agent: Sent with requests that name none.
         lookup: Finds a name's addresses; the system's resolver unless a test says otherwise.
         tls: How to judge receivers' certificates; the system's authorities by default.

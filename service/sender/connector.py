@@ -102,7 +102,7 @@ class Exchange(ResponseHandler):
 
 
 class GuardedConnector(TCPConnector):
-    """The connection pool: at most ``connections`` open at once, busy or idle."""
+    """The connection pool: at most ``connections`` in use, and, idle ones included, open."""
 
     def __init__(
         self,
@@ -147,6 +147,7 @@ class GuardedConnector(TCPConnector):
         if not exchange.used:
             self._check_peer(connection, attempt)
         exchange.begin(attempt)
+        self._close_surplus()
         return connection
 
     def _make_exchange(self) -> ResponseHandler:
@@ -158,8 +159,6 @@ class GuardedConnector(TCPConnector):
         if attempt is None or not self._may_call(str(address), int(port), attempt):
             raise TargetRefusedError
         attempt.dialled = attempt.dialled or perf_counter()
-        if len(self._opened) >= self._most:
-            self._close_oldest_idle()
         return socket.socket(family, kind, proto)
 
     def _check_peer(self, connection: Connection, attempt: Attempt) -> None:
@@ -174,9 +173,12 @@ class GuardedConnector(TCPConnector):
         attempt.refused = attempt.refused or not allowed
         return allowed
 
-    def _close_oldest_idle(self) -> None:
-        oldest = next((exchange for exchange in self._opened if exchange.idle), None)
-        if oldest is not None:
+    def _close_surplus(self) -> None:
+        """Close the connections unused longest; the library bounds only those in use."""
+        while len(self._opened) > self._most:
+            oldest = next((exchange for exchange in self._opened if exchange.idle), None)
+            if oldest is None:
+                return
             self._opened.pop(oldest)
             oldest.close()
 
