@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Final
+from urllib.parse import urlsplit
 
 from service import __version__
 from service.broker import ACTOR, QUEUE, BrokerWaker, InProcessBroker
@@ -128,9 +129,15 @@ def _sender(settings: Settings) -> GuardedSender:
         allow_http=settings.allow_http,
         allow_networks=settings.allow_targets.networks,
         allow_hosts=frozenset(settings.allow_targets.hosts),
-        deny_self=frozenset({(settings.host, settings.port)}),
+        deny_self=frozenset({(settings.host, settings.port), _address_of(settings.public_url)}),
     )
     return GuardedSender(policy, connections=_CONNECTIONS, user_agent=_USER_AGENT)
+
+
+def _address_of(url: str) -> tuple[str, int]:
+    """The host and port of a base URL: calling them would be calling ourselves."""
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def _build(base: Base) -> Opened:

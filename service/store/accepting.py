@@ -99,8 +99,7 @@ class AcceptStore:
 
     async def pending(self) -> int:
         """How many deliveries are open."""
-        async with self._database.read() as tx:
-            return int((await tx.fetch(_PENDING))[0][0])
+        return int((await self._database.look(_PENDING))[0][0])
 
     async def accept(
         self, group: Sequence[AcceptRequest], *, bounded: bool = True

@@ -48,9 +48,9 @@ Reseal = Callable[[bytes, str], bytes | None]
 _Step = Callable[[Tx, Reseal, Row], Awaitable[tuple[Row | None, int]]]
 
 
-async def find_key(tx: Tx, digest: bytes) -> Principal | None:
+async def find_key(database: Database, digest: bytes) -> Principal | None:
     """Whose key has this hash, when it is neither revoked nor expired."""
-    rows = await tx.fetch(_FIND_KEY, hash=digest, now=tx.now)
+    rows = await database.look(_FIND_KEY, hash=digest)
     if not rows:
         return None
     key_id, tenant_id, scopes = rows[0]

@@ -177,8 +177,7 @@ class ManageStore:
 
     async def find_key(self, digest: bytes) -> Principal | None:
         """Whose key this is, when it is neither revoked nor expired."""
-        async with self._database.read() as tx:
-            return await keeping.find_key(tx, digest)
+        return await keeping.find_key(self._database, digest)
 
     async def reseal(self, reseal: Callable[[bytes, str], bytes | None]) -> int:
         """Pass every sealed value with its context through ``reseal``; how many it changed."""

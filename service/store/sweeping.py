@@ -79,6 +79,11 @@ _EXPIRED_LEASES: Final = Statement(
         delivery_queue.c.token.is_not(None), delivery_queue.c.due_at <= bindparam("until")
     )
 )
+_LEASE_RAN_OUT: Final = Statement(
+    select(delivery_queue.c.due_at)
+    .where(delivery_queue.c.token.is_not(None), delivery_queue.c.due_at <= bindparam("now"))
+    .limit(1)
+)
 _CLOSED: Final = Statement(
     _queued(subscriptions.c.deleted_at).where(
         or_(subscriptions.c.deleted_at.is_not(None), subscriptions.c.status == "disabled"),
@@ -120,11 +125,13 @@ class SweepStore:
 
     async def due_lanes(self) -> list[int]:
         """Lanes with something to claim now."""
-        async with self._database.read() as tx:
-            return [row[0] for row in await tx.fetch(_DUE_LANES, now=tx.now)]
+        return [row[0] for row in await self._database.look(_DUE_LANES)]
 
     async def reclaim(self, schedule: tuple[float, ...], *, everything: bool = False) -> list[int]:
         """Make due again what was leased by workers that are gone."""
+
+        if not everything and not await self._database.look(_LEASE_RAN_OUT):
+            return []  # the usual case, and one that needs no writer
 
         async def job(tx: Tx) -> list[int]:
             until = ids.MAX_KEY if everything else tx.now
