@@ -1,4 +1,4 @@
-"""What needs no key: whether the process lives, whether it is ready, what a problem's type means."""
+"""What needs no key: whether the process lives and is ready, what a problem's type means."""
 
 from service.api.routing import Action
 from service.api.services import Services

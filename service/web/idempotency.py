@@ -26,7 +26,7 @@ Keep = Callable[[T], Answer | None]
 _HEADER: Final = "idempotency-key"
 #: The draft standard has a quoted string, most clients send it bare.
 _QUOTED: Final = re.compile(r'"([ !#-\[\]-~]{1,255})"')
-_BARE: Final = re.compile(r"[!-~]{1,255}")
+_BARE: Final = re.compile(r"[!#-~]{1,255}")
 _REPLAYED: Final = ("idempotency-replayed", "true")
 
 

@@ -1,0 +1,134 @@
+"""The whole API over a real store in a temporary file; only the network port is left out."""
+
+import base64
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from service.api import ApiSettings, Services, create_app
+from service.domain.api_keys import Scope, hash_key
+from service.runtime.wiring import Opened, open_service
+from service.settings import load
+
+BASE = "https://ringback.test"
+ADMIN = "rb_00000000_" + "A" * 43
+
+
+@dataclass
+class Api:
+    """A client of the API, and what stands behind it."""
+
+    opened: Opened
+    client: httpx.AsyncClient
+    pending: int = 0
+    fault: str | None = None
+    headers: dict[str, str] = field(default_factory=lambda: {"authorization": f"Bearer {ADMIN}"})
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        content: bytes | AsyncIterator[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response:
+        """Ask; ``body`` goes as JSON, ``content`` as it is."""
+        sent = {**self.headers, **(headers or {})}
+        if content is not None:
+            sent.setdefault("content-type", "application/json")
+            return await self.client.request(method, path, content=content, headers=sent)
+        if body is None:
+            return await self.client.request(method, path, headers=sent)
+        return await self.client.request(method, path, json=body, headers=sent)
+
+    async def get(self, path: str, status: int = 200) -> Any:  # noqa: ANN401 (JSON)
+        """The JSON at a path."""
+        answer = await self.call("GET", path)
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+    async def post(self, path: str, body: object = None, status: int = 202) -> Any:  # noqa: ANN401
+        """The JSON that answers a POST."""
+        answer = await self.call("POST", path, body)
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+    async def subscribe(self, url: str = "https://example.com/hook", **members: object) -> Any:  # noqa: ANN401
+        """A new subscription."""
+        return await self.post("/v1/subscriptions", {"url": url, **members}, 201)
+
+    async def deliver(self) -> None:
+        """Send everything that is due, and settle it."""
+        lanes = await self.opened.stores.sweep.due_lanes()
+        await self.opened.deliver.serve(lanes)
+        await self.opened.deliver.stop(5)
+
+    async def key(self, *scopes: Scope) -> dict[str, str]:
+        """The headers of a new key with these scopes."""
+        text = "rb_" + "-".join(scope.value for scope in scopes)
+        await self.opened.stores.manage.ensure_key(text, text, hash_key(text), scopes)
+        return {"authorization": f"Bearer {text}"}
+
+
+def problem(answer: httpx.Response, status: int, kind: str) -> dict[str, Any]:
+    """The problem document of a refused request."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    document: dict[str, Any] = answer.json()
+    assert document["status"] == status
+    assert document["type"] == f"{BASE}/problems/{kind}"
+    assert document["instance"] == answer.request.url.raw_path.partition(b"?")[0].decode()
+    assert document["title"]
+    assert document["detail"]
+    return document
+
+
+def pointers(document: Mapping[str, Any]) -> list[str]:
+    """Where the faults of a problem are."""
+    return sorted(fault["pointer"] for fault in document["errors"])
+
+
+@asynccontextmanager
+async def opened_api(path: Path, **settings: str) -> AsyncIterator[Api]:
+    """The API over the database at ``path``."""
+    environment = {
+        "RINGBACK_DATABASE_URL": f"sqlite:///{path}",
+        "RINGBACK_ADMIN_KEY": ADMIN,
+        "RINGBACK_ENCRYPTION_KEYS": "k1:" + base64.b64encode(b"k" * 32).decode(),
+        "RINGBACK_PUBLIC_URL": BASE,
+        "RINGBACK_ALLOW_HTTP": "true",
+        "RINGBACK_ALLOW_TARGETS": "127.0.0.0/8",
+        **settings,
+    }
+    loaded = load(environment)
+    async with open_service(loaded) as opened:
+        api = Api(opened, httpx.AsyncClient())
+
+        async def ready() -> str | None:
+            return api.fault
+
+        services = Services(
+            accept=opened.accept,
+            replays=opened.replays,
+            operations=opened.operations,
+            subscriptions=opened.subscriptions,
+            trials=opened.trials,
+            reads=opened.stores.read,
+            find_key=opened.stores.manage.find_key,
+            vault=opened.base.vault,
+            clock=opened.base.clock,
+            ready=ready,
+            pending=lambda: api.pending,
+            settings=ApiSettings(
+                BASE, loaded.max_event_bytes, loaded.max_pending, loaded.cors_origins
+            ),
+        )
+        transport = httpx.ASGITransport(create_app(services))
+        async with httpx.AsyncClient(transport=transport, base_url=BASE) as client:
+            api.client = client
+            yield api
