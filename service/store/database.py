@@ -14,26 +14,26 @@ import asyncio
 import os
 import sqlite3
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import URL, CursorResult, Executable, Table, event
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.ports import Clock, StoreUnavailableError
-from service.store import filelock
-from service.store.statements import CHUNK, Row, Statement, flat, insert_text
+from service.store import connecting, filelock
+from service.store.readers import Readers
+from service.store.statements import Row, Statement
+from service.store.tx import Tx
+
+__all__ = ["Database", "Job", "Tx"]
 
 T = TypeVar("T")
 
 #: Jobs in one transaction: enough to share the fsync, few enough that the first need not wait
 #: long for the last.
 _JOBS: Final = 64
-_READERS: Final = 4
 #: After these the whole transaction is lost or in doubt; every other error is that of one
 #: statement.
 _FATAL: Final = frozenset(
@@ -51,66 +51,6 @@ _FATAL: Final = frozenset(
         sqlite3.SQLITE_READONLY,
     }
 )
-_PRAGMAS: Final = (
-    "PRAGMA journal_mode=WAL",
-    "PRAGMA synchronous=FULL",
-    "PRAGMA foreign_keys=ON",
-    "PRAGMA busy_timeout=5000",
-    "PRAGMA mmap_size=0",
-    "PRAGMA temp_store=MEMORY",
-)
-_READER_PRAGMAS: Final = (*_PRAGMAS, "PRAGMA query_only=ON", "PRAGMA wal_autocheckpoint=0")
-
-
-class Tx:
-    """A transaction in progress. ``now`` is its one time, in ms."""
-
-    __slots__ = ("_driver", "connection", "now")
-
-    def __init__(self, connection: AsyncConnection, driver: Any, now: int) -> None:
-        self.connection = connection
-        self._driver = driver
-        self.now = now
-
-    async def fetch(self, statement: Statement, **given: Any) -> list[Row]:
-        """Run a compiled statement; the rows it returns."""
-        rows = await self._driver.execute_fetchall(statement.text, statement.arguments(given))
-        return list(rows)
-
-    async def sql(self, text: str, arguments: Sequence[Any] = ()) -> list[Row]:
-        """Run a statement given as text (many-row forms); the rows it returns."""
-        return list(await self._driver.execute_fetchall(text, tuple(arguments)))
-
-    async def insert(
-        self,
-        table: Table,
-        columns: tuple[str, ...],
-        rows: Sequence[Sequence[Any]],
-        conflict: str = "",
-    ) -> None:
-        """Insert many rows, in as few statements as the chunk size allows."""
-        for start in range(0, len(rows), CHUNK):
-            chunk = rows[start : start + CHUNK]
-            await self.sql(insert_text(table, columns, len(chunk), conflict), flat(chunk))
-
-    async def query(self, statement: Executable) -> list[dict[str, Any]]:
-        """Run any SQLAlchemy statement, for the paths that are not hot; rows as dictionaries."""
-        result = await self._execute(statement)
-        return [dict(row) for row in result.mappings()]
-
-    async def change(self, statement: Executable) -> int:
-        """Run any SQLAlchemy change, for the paths that are not hot; how many rows it touched."""
-        return (await self._execute(statement)).rowcount
-
-    async def _execute(self, statement: Executable) -> CursorResult[Any]:
-        try:
-            return await self.connection.execute(statement)
-        except DBAPIError as error:
-            # the driver's own error, as the direct way raises it: one kind to catch, not two
-            if error.orig is None:
-                raise
-            raise error.orig from error
-
 
 Job = Callable[[Tx], Awaitable[T]]
 
@@ -122,13 +62,10 @@ class Database:
         self._path = path
         self._clock = clock
         self._lock = filelock.hold(path)
-        self._engine = _engine(path, _PRAGMAS, StaticPool)
-        self._readers = _engine(path, _READER_PRAGMAS, None)
+        self._engine = connecting.engine(path, connecting.WRITER)
+        self._readers = Readers(path, clock)
         self._waiting: deque[tuple[Job[Any], asyncio.Future[Any]]] = deque()
         self._wanted = asyncio.Event()
-        #: Readers stay connected: to take one from SQLAlchemy's pool and back costs two statements.
-        self._idle: asyncio.Queue[tuple[AsyncConnection, Any]] = asyncio.Queue()
-        self._opened = 0
         self._loop: asyncio.Task[None] | None = None
         self._closing = False
 
@@ -137,10 +74,7 @@ class Database:
         connection = await self._engine.connect()
         driver = (await connection.get_raw_connection()).driver_connection
         self._loop = asyncio.create_task(self._write(connection, driver), name="store-writer")
-        for _ in range(_READERS):
-            reader = await self._readers.connect()
-            self._idle.put_nowait((reader, (await reader.get_raw_connection()).driver_connection))
-            self._opened += 1
+        await self._readers.open()
 
     async def close(self) -> None:
         """Finish the jobs that wait, then close every connection and give the file back."""
@@ -148,10 +82,7 @@ class Database:
         self._wanted.set()
         if self._loop is not None:
             await asyncio.wait([self._loop])
-        for _ in range(self._opened):  # each comes back from who reads with it now
-            reader, _ = await self._idle.get()
-            await reader.close()
-        await self._readers.dispose()
+        await self._readers.close()
         await self._engine.dispose()
         os.close(self._lock)
 
@@ -168,34 +99,16 @@ class Database:
         self._wanted.set()
         return await future
 
-    @asynccontextmanager
-    async def read(self) -> AsyncIterator[Tx]:
+    def read(self) -> AbstractAsyncContextManager[Tx]:
         """A read transaction: one snapshot for all its statements. Keep it short."""
-        reader = await self._reader()
-        tx = Tx(*reader, self._clock.now())
-        try:
-            await tx.sql("BEGIN")
-            yield tx
-        finally:
-            await tx.sql("ROLLBACK")
-            self._idle.put_nowait(reader)
+        return self._readers.read()
 
     async def look(self, statement: Statement, **given: Any) -> list[Row]:
         """Run one reading statement, which is a snapshot by itself: a third of the cost.
 
         A parameter named ``now`` is the transaction's time.
         """
-        reader = await self._reader()
-        try:
-            tx = Tx(*reader, self._clock.now())
-            return await tx.fetch(statement, now=tx.now, **given)
-        finally:
-            self._idle.put_nowait(reader)
-
-    async def _reader(self) -> tuple[AsyncConnection, Any]:
-        if self._closing or self._loop is None:
-            raise StoreUnavailableError("The database is not open.")
-        return await self._idle.get()
+        return await self._readers.look(statement, **given)
 
     async def _write(self, connection: AsyncConnection, driver: Any) -> None:
         try:
@@ -268,20 +181,3 @@ def _refuse(
 
 def _unavailable(error: BaseException) -> StoreUnavailableError:
     return StoreUnavailableError(f"The database did not take the change: {error}")
-
-
-def _engine(path: Path, pragmas: tuple[str, ...], pool: type[StaticPool] | None) -> AsyncEngine:
-    options: dict[str, Any] = (
-        {"poolclass": pool} if pool else {"pool_size": _READERS, "max_overflow": 0}
-    )
-    url = URL.create("sqlite+aiosqlite", database=str(path))
-    engine = create_async_engine(url, isolation_level="AUTOCOMMIT", **options)
-
-    @event.listens_for(engine.sync_engine, "connect")
-    def prepare(connection: Any, _record: object) -> None:
-        cursor = connection.cursor()
-        for pragma in pragmas:
-            cursor.execute(pragma)
-        cursor.close()
-
-    return engine

@@ -6,12 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import anyio
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, text
 
 from service.ports import StoreUnavailableError
 from service.store.database import Database, Job, Tx
 from service.store.schema import tenants
+from service.store.statements import Statement
 from tests.support.clock import FakeClock
 
 pytestmark = pytest.mark.anyio
@@ -194,6 +196,8 @@ async def test_close_finishes_what_waits_and_takes_nothing_more(
     assert len(kept(path)) == 200
     with pytest.raises(StoreUnavailableError, match="not open"):
         await database.write(tenant("late"))
+    with pytest.raises(StoreUnavailableError, match="not open"):
+        await names(database)
 
 
 async def test_a_read_is_one_snapshot_and_changes_nothing(database: Database) -> None:
@@ -205,6 +209,32 @@ async def test_a_read_is_one_snapshot_and_changes_nothing(database: Database) ->
             await tx.change(insert(tenants).values(id="x"))
 
     assert await names(database) == {"meanwhile"}
+
+
+@pytest.mark.parametrize("way", ["driver", "sqlalchemy", "look"])
+async def test_a_cancelled_reader_gives_its_connection_back(database: Database, way: str) -> None:
+    endless = (
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000) "
+        "SELECT count(*) FROM n"
+    )
+
+    async def hang() -> None:
+        if way == "look":
+            await database.look(Statement(text(endless)))
+            return
+        async with database.read() as tx:
+            await (tx.sql(endless) if way == "driver" else tx.query(text(endless)))
+            await anyio.sleep_forever()
+
+    for _ in range(3):  # more readers than there are connections
+        with anyio.move_on_after(0.01):
+            async with anyio.create_task_group() as group:
+                for _ in range(6):
+                    group.start_soon(hang)
+
+    with anyio.fail_after(10):
+        for _ in range(6):
+            assert await names(database) == set()
 
 
 async def test_every_commit_is_synced_to_a_write_ahead_log(database: Database) -> None:
