@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from service.domain.delivery import DeadLetterState, DeliveryStatus
-from service.domain.ids import DeliveryRef
+from service.domain.ids import DeliveryRef, KeyMaker
 from service.domain.retry import DeadReason
+from service.store import versions
 from service.store.database import Tx
 from service.store.schema import dead_letters, deliveries
 from service.store.statements import Row
@@ -70,11 +71,11 @@ def _row(each: Corpse, now: int) -> Row:
     )
 
 
-async def disable(tx: Tx, tenant_id: str, subscription_no: int, reason: str, version: int) -> None:
-    """Disable a subscription; the sweep moves what waits for it."""
+async def disable(tx: Tx, keys: KeyMaker, tenant_id: str, subscription_no: int) -> None:
+    """Disable a subscription whose receiver is gone; the sweep moves what waits for it."""
     await tx.sql(
-        "UPDATE subscriptions SET status = 'disabled', disabled_reason = ?, updated_at = ?, "
+        "UPDATE subscriptions SET status = 'disabled', disabled_reason = 'gone', updated_at = ?, "
         "version = version + 1 WHERE no = ? AND deleted_at IS NULL AND status <> 'disabled'",
-        (reason, tx.now, subscription_no),
+        (tx.now, subscription_no),
     )
-    await tx.sql("UPDATE tenants SET config_version = ? WHERE id = ?", (version, tenant_id))
+    await versions.renew(tx, keys, tenant_id)

@@ -27,7 +27,15 @@ from service.store.schema import (
     subscription_secrets,
     subscriptions,
 )
-from service.store.statements import CHUNK, Row, Statement, among, flat, placeholders
+from service.store.statements import (
+    CHUNK,
+    Row,
+    Statement,
+    among,
+    flat,
+    is_one_of,
+    placeholders,
+)
 
 _LANES: Final = Statement(
     select(
@@ -80,7 +88,7 @@ _ATTEMPT_KNOWN: Final = (
         for name in ("duration_ms", "status_code", "error_class", "message", "detail")
     )
 )
-_PAIR_IN: Final = "(event_key, subscription_no) IN (VALUES {})"
+_PAIR: Final = ("event_key", "subscription_no")
 
 
 @lru_cache(maxsize=1024)
@@ -92,17 +100,16 @@ def _claim_text(lanes: int) -> str:
     )
     return (
         "UPDATE delivery_queue SET due_at = ?, token = ?, attempts = attempts + 1, step = step + 1 "
-        f"WHERE (event_key, subscription_no) IN ({' UNION ALL '.join([lane] * lanes)}) "
+        # the SELECT around the UNION lets SQLite find the rows by their key (see is_one_of)
+        f"WHERE (event_key, subscription_no) IN (SELECT * FROM ({' UNION ALL '.join([lane] * lanes)})) "
         "RETURNING event_key, subscription_no, attempts, step, trigger"
     )
 
 
 @lru_cache(maxsize=1024)
 def _delete_text(rows: int) -> str:
-    return (
-        "DELETE FROM delivery_queue WHERE (event_key, subscription_no) IN (VALUES "
-        f"{placeholders(2, rows)}) AND token = ? RETURNING event_key, subscription_no"
-    )
+    owned = is_one_of((*_PAIR, "token"), rows)
+    return f"DELETE FROM delivery_queue WHERE {owned} RETURNING event_key, subscription_no"
 
 
 @lru_cache(maxsize=1024)
@@ -164,7 +171,7 @@ class DeliverStore:
         async def job(tx: Tx) -> Settled:
             settled, gone = await _settle(tx, results)
             for tenant, lane in gone:
-                await burying.disable(tx, tenant, lane, "gone", self._keys.next(tx.now))
+                await burying.disable(tx, self._keys, tenant, lane)
             return settled
 
         return await self._database.write(job)
@@ -232,15 +239,11 @@ async def _settle(tx: Tx, results: Sequence[Settlement]) -> tuple[Settled, set[t
 
 async def _take_out(tx: Tx, finished: Sequence[Settlement]) -> set[DeliveryRef]:
     """Delete what is finished from the queue; which of it was still ours."""
-    by_token: dict[int, list[DeliveryRef]] = {}
-    for each in finished:
-        by_token.setdefault(each.claimed.token, []).append(each.claimed.ref)
     owned: set[DeliveryRef] = set()
-    for token, refs in by_token.items():
-        for start in range(0, len(refs), CHUNK):
-            chunk = refs[start : start + CHUNK]
-            rows = await tx.sql(_delete_text(len(chunk)), (*flat(chunk), token))
-            owned.update(DeliveryRef(*row) for row in rows)
+    for start in range(0, len(finished), CHUNK):
+        chunk = finished[start : start + CHUNK]
+        rows = flat((*each.claimed.ref, each.claimed.token) for each in chunk)
+        owned.update(DeliveryRef(*row) for row in await tx.sql(_delete_text(len(chunk)), rows))
     return owned
 
 
@@ -270,7 +273,7 @@ async def _finish(tx: Tx, delivered: Sequence[Settlement]) -> None:
         chunk = reopened[start : start + CHUNK]
         await tx.sql(
             "UPDATE dead_letters SET state = 'resolved', resolved_at = ? WHERE "
-            + _PAIR_IN.format(placeholders(2, len(chunk))),
+            + is_one_of(_PAIR, len(chunk)),
             (tx.now, *flat(chunk)),
         )
 

@@ -25,7 +25,6 @@ from service.store.schema import (
     idempotency_keys,
     subscription_secrets,
     subscriptions,
-    tenants,
 )
 from service.store.statements import Row, Statement
 
@@ -57,8 +56,8 @@ async def find_key(database: Database, digest: bytes) -> Principal | None:
     return Principal(key_id, tenant_id, scopes_of(scopes))
 
 
-async def ensure_key(tx: Tx, key_id: str, name: str, digest: bytes, scopes: Sequence[str]) -> None:
-    """Make a key of the default tenant be there, in force, with this hash and these scopes."""
+async def ensure_key(tx: Tx, key_id: str, name: str, digest: bytes, scopes: Sequence[str]) -> bool:
+    """Make a key of the default tenant be there, in force; whether that changed anything."""
     wanted = {
         "tenant_id": DEFAULT_TENANT,
         "name": name,
@@ -69,18 +68,14 @@ async def ensure_key(tx: Tx, key_id: str, name: str, digest: bytes, scopes: Sequ
     }
     rows = await tx.query(select(api_keys).where(api_keys.c.id == key_id))
     if rows and wanted.items() <= rows[0].items():
-        return
+        return False
     # a hash names one key: the one that is asked for now
     await tx.change(delete(api_keys).where(api_keys.c.hash == digest, api_keys.c.id != key_id))
     if rows:
         await tx.change(update(api_keys).where(api_keys.c.id == key_id).values(wanted))
     else:
         await tx.change(insert(api_keys).values(id=key_id, created_at=tx.now, **wanted))
-    await tx.change(
-        update(tenants)
-        .where(tenants.c.id == DEFAULT_TENANT)
-        .values(config_version=tenants.c.config_version + 1)
-    )
+    return True
 
 
 async def reseal(database: Database, reseal_one: Reseal) -> int:

@@ -17,7 +17,7 @@ from service.domain.ids import KeyMaker
 from service.domain.operation import Operation
 from service.domain.subscription import Secret, Subscription, changed
 from service.ports import Lane, NewSubscription, Once, Principal, Replayed
-from service.store import auditing, keeping
+from service.store import auditing, keeping, versions
 from service.store.database import Database, Tx
 from service.store.once import once as do_once
 from service.store.rows import (
@@ -30,7 +30,7 @@ from service.store.rows import (
     subscription_of,
     subscription_row,
 )
-from service.store.schema import operations, subscription_secrets, subscriptions, tenants
+from service.store.schema import operations, subscription_secrets, subscriptions
 from service.store.statements import Statement
 
 T = TypeVar("T")
@@ -171,7 +171,8 @@ class ManageStore:
         """Make sure this key of the tenant ``default`` exists with this hash."""
 
         async def job(tx: Tx) -> None:
-            await keeping.ensure_key(tx, key_id, name, digest, scopes)
+            if await keeping.ensure_key(tx, key_id, name, digest, scopes):
+                await versions.renew(tx, self._keys, keeping.DEFAULT_TENANT)
 
         await self._database.write(job)
 
@@ -217,11 +218,7 @@ class ManageStore:
     ) -> None:
         """Note a change of a subscription, and let no reader of the configuration miss it."""
         tenant_id = subscription.tenant_id
-        await tx.change(
-            update(tenants)
-            .where(tenants.c.id == tenant_id)
-            .values(config_version=tenants.c.config_version + 1)
-        )
+        await versions.renew(tx, self._keys, tenant_id)
         # the host only: the rest of a URL is a secret with many receivers
         told = detail or {"host": urlsplit(subscription.url).hostname}
         who = (tenant_id, actor)

@@ -6,7 +6,7 @@ from typing import Final
 from service.domain.delivery import Trigger
 from service.store.database import Tx
 from service.store.schema import delivery_queue
-from service.store.statements import Row, flat, placeholders
+from service.store.statements import Row, flat, is_one_of
 
 QUEUE_COLUMNS: Final = tuple(column.name for column in delivery_queue.columns)
 
@@ -25,7 +25,7 @@ async def reopen(tx: Tx, rows: Sequence[Row], trigger: Trigger) -> None:
     if not rows:
         return
     pairs = flat(row[:2] for row in rows)
-    which = f"(event_key, subscription_no) IN (VALUES {placeholders(2, len(rows))})"
+    which = is_one_of(("event_key", "subscription_no"), len(rows))
     await tx.sql(f"DELETE FROM deliveries WHERE {which}", pairs)
     queued = [(*row[:2], tx.now, row[2], 0, trigger.value, None) for row in rows]
     await tx.insert(delivery_queue, QUEUE_COLUMNS, queued)

@@ -77,6 +77,18 @@ def placeholders(columns: int, rows: int) -> str:
 
 
 @lru_cache(maxsize=4096)
+def is_one_of(columns: tuple[str, ...], rows: int) -> str:
+    """``(a, b) IN`` a list of rows, in the form for which SQLite takes an index.
+
+    The bare ``IN (VALUES ..., ...)`` is a compound of as many SELECTs, and for such it reads the
+    whole table.
+    """
+    picked = ", ".join(f"column{number}" for number in range(1, len(columns) + 1))
+    values = placeholders(len(columns), rows)
+    return f"({', '.join(columns)}) IN (SELECT {picked} FROM (VALUES {values}))"
+
+
+@lru_cache(maxsize=4096)
 def insert_text(table: Table, columns: tuple[str, ...], rows: int, conflict: str = "") -> str:
     """One INSERT of many rows into ``table``."""
     names = ", ".join(f'"{name}"' for name in columns)

@@ -23,7 +23,7 @@ from service.store.schema import (
     operations,
     subscriptions,
 )
-from service.store.statements import CHUNK, Row, Statement, flat, placeholders
+from service.store.statements import CHUNK, Row, Statement, flat, is_one_of
 
 _DUE_LANES: Final = Statement(
     select(subscriptions.c.no).where(
@@ -84,9 +84,15 @@ _LEASE_RAN_OUT: Final = Statement(
     .where(delivery_queue.c.token.is_not(None), delivery_queue.c.due_at <= bindparam("now"))
     .limit(1)
 )
+_closed: Final = subscriptions.alias("closed")
 _CLOSED: Final = Statement(
     _queued(subscriptions.c.deleted_at).where(
-        or_(subscriptions.c.deleted_at.is_not(None), subscriptions.c.status == "disabled"),
+        # a list of lanes, not a condition on the join: for that SQLite reads the whole queue
+        delivery_queue.c.subscription_no.in_(
+            select(_closed.c.no).where(
+                or_(_closed.c.deleted_at.is_not(None), _closed.c.status == "disabled")
+            )
+        ),
         delivery_queue.c.token.is_(None),
     )
 )
@@ -113,6 +119,7 @@ _NEWEST: Final = tuple(
     Statement(select(func.max(table.c.key))) for table in (events, operations, audit_log)
 )
 
+_PAIR: Final = ("event_key", "subscription_no")
 _WORKER_DIED: Final = "The worker stopped before the outcome was known; the receiver may have it."
 
 
@@ -129,7 +136,6 @@ class SweepStore:
 
     async def reclaim(self, schedule: tuple[float, ...], *, everything: bool = False) -> list[int]:
         """Make due again what was leased by workers that are gone."""
-
         if not everything and not await self._database.look(_LEASE_RAN_OUT):
             return []  # the usual case, and one that needs no writer
 
@@ -206,18 +212,14 @@ async def _release(tx: Tx, rows: Sequence[Row]) -> None:
     if rows:
         await tx.sql(
             "UPDATE delivery_queue SET due_at = ?, token = NULL, trigger = ? "
-            f"WHERE (event_key, subscription_no) IN (VALUES {placeholders(2, len(rows))})",
+            f"WHERE {is_one_of(_PAIR, len(rows))}",
             (tx.now, Trigger.SCHEDULE.value, *_refs(rows)),
         )
 
 
 async def _remove(tx: Tx, rows: Sequence[Row]) -> None:
     if rows:
-        await tx.sql(
-            "DELETE FROM delivery_queue WHERE (event_key, subscription_no) IN "
-            f"(VALUES {placeholders(2, len(rows))})",
-            _refs(rows),
-        )
+        await tx.sql(f"DELETE FROM delivery_queue WHERE {is_one_of(_PAIR, len(rows))}", _refs(rows))
 
 
 def _refs(rows: Iterable[Row]) -> tuple[int, ...]:
@@ -265,7 +267,7 @@ async def _delete_events(tx: Tx, floor: int) -> int:
         f"DELETE FROM dead_letters WHERE event_key IN {marks} AND state = 'resolved'", keys
     )
     await tx.sql(
-        f"DELETE FROM event_ids WHERE (tenant_id, id) IN (VALUES {placeholders(2, len(old))})",
+        f"DELETE FROM event_ids WHERE {is_one_of(('tenant_id', 'id'), len(old))}",
         flat(row[1:] for row in old),
     )
     await tx.sql(f"DELETE FROM events WHERE key IN {marks}", keys)
