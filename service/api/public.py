@@ -1,4 +1,4 @@
-"""What needs no key: whether the process lives and is ready, what a problem's type means."""
+"""What needs no key: liveness, readiness, metrics, what a problem's type means."""
 
 from service.api.routing import Action
 from service.api.services import Services
@@ -14,6 +14,7 @@ class Public:
 
     def __init__(self, services: Services, told: Problems) -> None:
         self._ready = services.ready
+        self._metrics = services.metrics
         self._problems = told
 
     def actions(self) -> list[Action]:
@@ -21,6 +22,7 @@ class Public:
         return [
             Action("GET", "/livez", None, self.live),
             Action("GET", "/readyz", None, self.ready),
+            Action("GET", "/metrics", None, self.metrics),
             Action("GET", "/problems/{id}", None, self.problem),
         ]
 
@@ -34,6 +36,11 @@ class Public:
         if fault is not None:
             return Refusal(RefusalKind.UNAVAILABLE, fault, retry_after=1)
         return answers.of({"status": "ok"})
+
+    async def metrics(self, _: Call) -> Answer | Refusal:
+        """The numbers of this process, for Prometheus."""
+        text, media_type = await self._metrics()
+        return Answer(200, text, media_type=media_type)
 
     async def problem(self, call: Call) -> Answer | Refusal:
         """What the type of a problem document means."""

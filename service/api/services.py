@@ -41,4 +41,6 @@ class Services:
     ready: Callable[[], Awaitable[str | None]]
     #: How many deliveries are open, as far as this process knows.
     pending: Callable[[], int]
+    #: Metrics as text, and its media type.
+    metrics: Callable[[], Awaitable[tuple[bytes, str]]]
     settings: ApiSettings

@@ -17,6 +17,7 @@ from service.ports.adapters import (
     Waker,
 )
 from service.ports.delivering import (
+    Backlog,
     Claim,
     Claimed,
     DeliverStore,
@@ -48,6 +49,7 @@ __all__ = [
     "AcceptResult",
     "AcceptStore",
     "AttemptView",
+    "Backlog",
     "Claim",
     "Claimed",
     "Clock",

@@ -88,6 +88,17 @@ class DeliverStore(Protocol):
         """Write results, fenced by token."""
 
 
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """How much is open, over all tenants."""
+
+    open: int
+    due: int
+    #: Milliseconds that the longest waiting due delivery has been due.
+    oldest_due_age: int
+    dead_letters_open: int
+
+
 class SweepStore(Protocol):
     """Keeps the queue moving whatever was lost."""
 
@@ -103,6 +114,9 @@ class SweepStore(Protocol):
 
     async def retire(self) -> int:
         """Dead-letter a batch of what waits for deleted and disabled subscriptions; how many."""
+
+    async def backlog(self) -> Backlog:
+        """How much is open now."""
 
     async def forget(self, retention: int) -> int:
         """Delete a batch of what is older than ``retention`` ms; how many rows."""

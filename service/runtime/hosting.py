@@ -138,6 +138,7 @@ class Host:
             clock=opened.base.clock,
             ready=self._ready,
             pending=lambda: self._pending,
+            metrics=opened.metrics,
             settings=ApiSettings(
                 public_url=settings.public_url,
                 max_event_bytes=settings.max_event_bytes,

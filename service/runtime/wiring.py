@@ -25,6 +25,7 @@ from service.store.migrate import migrate
 from service.store.reading import ReadStore
 from service.store.replaying import ReplayStore
 from service.store.sweeping import SweepStore, newest_key
+from service.telemetry import CONTENT_TYPE, Snapshot, exposition
 from service.usecases.accept import Accept
 from service.usecases.compose import Composer, Wire
 from service.usecases.deliver import Deliver, Pace
@@ -99,6 +100,17 @@ class Opened:
     worker: WorkerHost
     #: The admin key when it was made just now, to be shown this once.
     new_admin_key: str | None = None
+
+    async def metrics(self) -> tuple[bytes, str]:
+        """The numbers of this process as text for Prometheus, and its media type."""
+        snapshot = Snapshot(
+            version=__version__,
+            events_accepted=self.accept.accepted,
+            attempts=self.deliver.attempts,
+            in_flight=self.deliver.in_flight,
+            backlog=await self.stores.sweep.backlog(),
+        )
+        return exposition(snapshot), CONTENT_TYPE
 
 
 @asynccontextmanager

@@ -6,10 +6,11 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Select, and_, bindparam, exists, func, or_, select
 
 from service.domain import ids
-from service.domain.delivery import Trigger
+from service.domain.delivery import DeadLetterState, Trigger
 from service.domain.ids import DeliveryRef, KeyMaker
 from service.domain.outcome import ErrorClass
 from service.domain.retry import Dead, DeadReason, crashed
+from service.ports import Backlog
 from service.store import burying
 from service.store.burying import Corpse
 from service.store.database import Database, Tx
@@ -85,6 +86,18 @@ _LEASE_RAN_OUT: Final = Statement(
     .limit(1)
 )
 _closed: Final = subscriptions.alias("closed")
+_DUE: Final = and_(delivery_queue.c.due_at <= bindparam("now"), delivery_queue.c.token.is_(None))
+_BACKLOG: Final = Statement(
+    select(
+        func.count(),
+        func.count().filter(_DUE),
+        func.coalesce(func.max(bindparam("now") - delivery_queue.c.due_at).filter(_DUE), 0),
+        select(func.count())
+        .select_from(dead_letters)
+        .where(dead_letters.c.state == DeadLetterState.OPEN.value)
+        .scalar_subquery(),
+    ).select_from(delivery_queue)
+)
 _CLOSED: Final = Statement(
     _queued(subscriptions.c.deleted_at).where(
         # a list of lanes, not a condition on the join: for that SQLite reads the whole queue
@@ -146,6 +159,11 @@ class SweepStore:
             return [row[1] for row in rows]
 
         return await self._database.write(job)
+
+    async def backlog(self) -> Backlog:
+        """How much is open now."""
+        queued, due, oldest, dead = (await self._database.look(_BACKLOG))[0]
+        return Backlog(queued, due, oldest, dead)
 
     async def retire(self) -> int:
         """Dead-letter a batch of what waits for deleted and disabled subscriptions."""

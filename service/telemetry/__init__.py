@@ -1,35 +1,6 @@
-"""Logs: one line for each thing that happened, for people on a terminal and for machines."""
+"""What the service tells of itself: logs and metrics."""
 
-import logging
-import sys
+from service.telemetry.logs import configure_logging
+from service.telemetry.metrics import CONTENT_TYPE, Snapshot, exposition
 
-import structlog
-
-
-def configure_logging() -> None:
-    """Readable colours on a terminal, JSON lines otherwise; libraries' warnings go the same way."""
-    terminal = sys.stderr.isatty()
-    shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info if not terminal else structlog.dev.set_exc_info,
-    ]
-    renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer()
-    )
-    formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=shared,
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
-    )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(formatter)
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(logging.WARNING)
-    structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        cache_logger_on_first_use=True,
-    )
-    logging.getLogger("ringback").setLevel(logging.INFO)
+__all__ = ["CONTENT_TYPE", "Snapshot", "configure_logging", "exposition"]

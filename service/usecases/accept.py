@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from service.domain.acceptance import Verdict
+from service.domain.acceptance import Accepted, Verdict
 from service.domain.errors import Refusal
 from service.domain.event import EventIn
 from service.ports import (
@@ -37,6 +37,8 @@ class Accept:
         self._waker = waker
         self._waiting: deque[_Waiting] = deque()
         self._runner: asyncio.Task[None] | None = None
+        #: Events committed by this process; posted again, they do not count.
+        self.accepted = 0
 
     async def events(
         self, tenant_id: str, items: Sequence[EventIn | Refusal], once: Once | None = None
@@ -117,10 +119,18 @@ class Accept:
         lanes: set[int] = set()
         for (_, future), result in zip(group, results, strict=True):
             lanes |= result.lanes
+            self.accepted += _new(result)
             if not future.done():
                 future.set_result(result)
         if lanes:
             self._waker.wake(lanes)
+
+
+def _new(result: AcceptResult) -> int:
+    answer = result.answer
+    if not isinstance(answer, list):
+        return 0
+    return sum(isinstance(each, Accepted) and not each.duplicate for each in answer)
 
 
 def _fail(group: list[_Waiting], error: Exception) -> None:

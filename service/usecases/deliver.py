@@ -8,14 +8,14 @@ claimed ever queues in memory.
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from service.domain import attempt_log
 from service.domain.outcome import ErrorClass, Failed, Outcome, Timing
 from service.domain.request import OutboundRequest
-from service.domain.retry import judge
+from service.domain.retry import Dead, Delivered, RetryAfter, judge
 from service.ports import (
     Claim,
     Claimed,
@@ -39,6 +39,9 @@ _BATCH: Final = 500
 _PATIENCE: Final = 0.5
 #: Seconds ahead for which a retry gets a timer of its own; what is further off is the sweep's.
 _SOON: Final = 60.0
+
+#: What an attempt came to, in the words of the metrics.
+_RESULTS: Final = {Delivered: "delivered", RetryAfter: "failed", Dead: "dead"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,13 @@ class Deliver:
         self._claiming = False
         self._settler: asyncio.Task[None] | None = None
         self._stopping = False
+        #: Attempts made by this process, by the name of their verdict.
+        self.attempts: Counter[str] = Counter()
+
+    @property
+    def in_flight(self) -> int:
+        """Sends under way, those included that wait to be settled."""
+        return self._pace.slots - self._free
 
     async def serve(self, lanes: Iterable[int]) -> None:
         """Look at these lanes: start what is due in them, as far as slots are free."""
@@ -92,6 +102,7 @@ class Deliver:
         self._stopping = True
         for _, timer in self._timers.values():
             timer.cancel()
+        await asyncio.gather(*self._fills, return_exceptions=True)
         if self._sends:
             await asyncio.wait(self._sends, timeout=patience)
         for send in self._sends:
@@ -126,10 +137,18 @@ class Deliver:
         finally:
             taken = Counter(each.ref.subscription_no for each in claim.deliveries)
             self._ring.claimed(quotas, taken)
+        if self._stopping:
+            await self._give_back(claim.deliveries)
+            return
         for number, lane in claim.lanes.items():
             self._ring.limit(number, lane.subscription.max_concurrency)
         for each in claim.deliveries:
             self._start(claim.lanes[each.ref.subscription_no], each, started)
+
+    async def _give_back(self, deliveries: Sequence[Claimed]) -> None:
+        """Hand back what was claimed while the order to stop came."""
+        if deliveries:
+            await self._store.release(deliveries)
 
     def _start(self, lane: Lane, claimed: Claimed, leased: float) -> None:
         self._free -= 1
@@ -160,6 +179,7 @@ class Deliver:
         )
         schedule = subscription.retry_schedule or self._pace.schedule
         verdict = judge(outcome, claimed.step, schedule, self._dice.random(), self._clock.now())
+        self.attempts[_RESULTS[type(verdict)]] += 1
         return Settlement(claimed, outcome, verdict, started_at, _detail(lane, request, outcome))
 
     def _request(self, lane: Lane, claimed: Claimed) -> OutboundRequest | str:

@@ -127,6 +127,7 @@ async def opened_api(path: Path, **settings: str) -> AsyncIterator[Api]:
             clock=opened.base.clock,
             ready=ready,
             pending=lambda: api.pending,
+            metrics=opened.metrics,
             settings=ApiSettings(
                 BASE, loaded.max_event_bytes, loaded.max_pending, loaded.cors_origins
             ),
