@@ -4,7 +4,7 @@ import hashlib
 from typing import Annotated, Final
 
 from msgspec import Raw
-from pydantic import Field, StringConstraints
+from pydantic import StringConstraints
 
 from service.api import operation_shape
 from service.api.fields import Metadata, NoteText
@@ -46,7 +46,7 @@ class OperationBody(Body):
 
     type: Annotated[str, StringConstraints(pattern=_TYPE_PATTERN)]
     operation_id: Annotated[str, StringConstraints(pattern=_ID_PATTERN)] | None = None
-    metadata: Metadata = Field(None)
+    metadata: Metadata = None
 
 
 class CancelBody(Body):

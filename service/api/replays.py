@@ -23,11 +23,12 @@ from service.web.answers import Answer
 from service.web.calls import Call
 from service.web.idempotency import Idempotency
 
+_ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
 _REASONS: Final = frozenset(DeadReason)
 
 
 def _unresolved(value: Any) -> bool | None:  # noqa: ANN401 (whatever came)
-    if value not in (None, False):
+    if value is not None and value is not False:
         raise ValueError("must be false, or left out: what was delivered is not replayed in bulk")
     return None
 
@@ -41,7 +42,7 @@ def _which(value: Any) -> str:  # noqa: ANN401 (whatever came)
 class DeadLettersReplayBody(Body):
     """Which dead letters: the filters of their list, and how to go about it."""
 
-    subscription_id: Annotated[str, StringConstraints(min_length=1, max_length=64)] | None = None
+    subscription_id: Annotated[str, StringConstraints(pattern=_ID_PATTERN)] | None = None
     event_type: EventPattern | None = None
     #: One of the reasons why a delivery is dead selects those; any other text is for the audit log.
     reason: NoteText | None = None

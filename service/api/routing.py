@@ -13,8 +13,8 @@ from starlette.types import Receive, Send
 from starlette.types import Scope as HttpScope
 
 from service.domain.api_keys import Scope
-from service.domain.errors import Refusal, RefusalKind
-from service.ports import Principal, StoreUnavailableError
+from service.domain.errors import Refusal, RefusalKind, conflict
+from service.ports import Principal, SealError, StoreUnavailableError
 from service.web import answers, problems
 from service.web.answers import Answer
 from service.web.authentication import FindKey, authenticate, authorize
@@ -74,7 +74,10 @@ class Resource:
             raise
         except StoreUnavailableError as error:
             _logger.warning("The store is not available: %s", error)
-            return self._problems.answer(_UNAVAILABLE, instance)
+            answer = _UNAVAILABLE
+        except SealError as error:
+            _logger.error("A stored secret does not open: %s", error)  # noqa: TRY400 (no fault here)
+            answer = conflict(f"What this needs was stored encrypted and does not open. {error}")
         except Exception:
             _logger.exception("%s %s failed", scope["method"], instance)
             return self._problems.plain(problems.INTERNAL, _INTERNAL, instance)
@@ -88,7 +91,7 @@ class Resource:
         principal = await authenticate(request, self._find_key)
         if isinstance(principal, Refusal):
             return principal
-        refusal = authorize(principal, action.scope)
+        refusal = authorize(principal, action.scope) or _unreadable(request.scope)
         return refusal or await action.handler(Call(request, principal))
 
     def _wrong_method(self, method: str, instance: str) -> Answer:
@@ -109,6 +112,11 @@ class Unknown:
         """Say that nothing is here; Starlette raises this for unknown addresses only."""
         answer = self._problems.answer(_NOTHING_HERE, instance_of(request.scope))
         return Response(answer.body, answer.status, media_type=answer.media_type)
+
+
+def _unreadable(scope: HttpScope) -> Refusal | None:
+    """A refusal of a path that no name can be in: some databases cannot even be asked for NUL."""
+    return _NOTHING_HERE if "\0" in scope["path"] else None
 
 
 #: What Starlette raises where no route matches.

@@ -1,5 +1,6 @@
 """Request bodies: how much is read, and which content types and encodings are understood."""
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -11,13 +12,15 @@ from service.domain.errors import Refusal, RefusalKind
 MAX_BODY: Final = 16 * 1024 * 1024
 
 JSON_TYPES: Final = ("application/json",)
+#: No server lets a longer number through.
+_LENGTH: Final = re.compile(r"[0-9]{1,19}")
 _UTF8: Final = ("utf-8", "utf8", "us-ascii")
 
 
 async def read(request: Request, limit: int = MAX_BODY) -> bytes | Refusal:
     """The whole body; refused, as early as that can be known, when it is larger than ``limit``."""
-    announced = request.headers.get("content-length", "0")
-    if announced.isdecimal() and int(announced) > limit:
+    announced = request.headers.get("content-length", "")
+    if _LENGTH.fullmatch(announced) and int(announced) > limit:
         return too_large("The body", int(announced), limit)
     parts: list[bytes] = []
     size = 0

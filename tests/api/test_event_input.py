@@ -148,7 +148,7 @@ async def test_the_operation_is_required_where_the_path_has_none(api: Api) -> No
     assert pointers(refused) == ["/operationId", "/x"]
 
 
-@pytest.mark.parametrize("name", ["a%20b", "a.b", "a" * 65, "%00", "%F0%9F%98%80"])
+@pytest.mark.parametrize("name", ["a%20b", "a.b", "a" * 65, "%0A", "%F0%9F%98%80"])
 async def test_an_operation_id_that_cannot_be_is_refused_in_the_path(api: Api, name: str) -> None:
     answer = await api.call("POST", f"/v1/operations/{name}/events", {"type": "a"})
     assert pointers(problem(answer, 422, "invalid")) == ["/operationId"]

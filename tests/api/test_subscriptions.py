@@ -2,12 +2,13 @@
 
 import base64
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from service.domain.signature import key_bytes, verify_body, verify_standard
-from tests.support.api import BASE, Api, pointers, problem
+from tests.support.api import BASE, Api, opened_api, pointers, problem
 from tests.support.receiver import Receiver, Reply
 
 PATH = "/v1/subscriptions"
@@ -357,3 +358,17 @@ async def test_faults_of_a_rotation(api: Api, overlap: object) -> None:
 async def test_what_is_not_there_is_404(api: Api, method: str, verb: str, name: str) -> None:
     body: dict[str, object] | None = {} if method == "PATCH" else None
     problem(await api.call(method, f"{PATH}/{name}{verb}", body), 404, "not-found")
+
+
+async def test_secrets_whose_encryption_key_is_gone(database_path: Path) -> None:
+    async with opened_api(database_path) as api:
+        made = await api.subscribe(headers={"X-A": "1"})
+    other = "k2:" + base64.b64encode(b"o" * 32).decode()
+    async with opened_api(database_path, RINGBACK_ENCRYPTION_KEYS=other) as api:
+        path = f"{PATH}/{made['id']}"
+        for method, verb in (("GET", "/secret"), ("POST", "/test")):
+            document = problem(await api.call(method, path + verb), 409, "conflict")
+            assert "'k1', which is not on the key ring" in document["detail"]
+        assert (await api.call("PATCH", path, {"description": "x"})).status_code == 200
+        rotated = await api.post(f"{path}/rotate-secret", {"overlapSeconds": 0}, 200)
+        assert (await api.get(f"{path}/secret"))["secret"] == rotated["secret"]
