@@ -118,7 +118,7 @@ def test_a_date_as_the_standard_library_writes_it_counts_from_now() -> None:
         ("1e12", None),
         ("1,5", None),
         ("0x10", None),
-        ("１２０", None),  # noqa: RUF001
+        ("１２０", None),  # noqa: RUF001 - digits that only look like digits
         ("120\n", None),
         ("120, 240", None),
         ("Wed, 32 Jan 2025 00:00:30 GMT", None),

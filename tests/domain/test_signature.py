@@ -130,7 +130,7 @@ def test_a_changed_character_of_a_header_fails(name: str, data: st.DataObject) -
         ("webhook-timestamp", "1e9", SignatureFault.MALFORMED_TIMESTAMP),
         ("webhook-timestamp", "-1", SignatureFault.MALFORMED_TIMESTAMP),
         ("webhook-timestamp", "9" * 5000, SignatureFault.MALFORMED_TIMESTAMP),
-        ("webhook-timestamp", "１７３５６８９６００", SignatureFault.MALFORMED_TIMESTAMP),  # noqa: RUF001
+        ("webhook-timestamp", "１７３５６８９６００", SignatureFault.MALFORMED_TIMESTAMP),  # noqa: RUF001 - digits that only look like digits
         ("webhook-timestamp", f"0{NOW}", SignatureFault.NO_MATCH),
         ("webhook-signature", "", SignatureFault.MALFORMED_SIGNATURE),
         ("webhook-signature", "v1", SignatureFault.NO_MATCH),

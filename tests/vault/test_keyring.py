@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.vault.keyring import KeyRing, KeyRingError, SealError, generate, parse_key_ring
+from service.ports import SealError
+from service.vault.keyring import KeyRing, KeyRingError, generate, parse_key_ring
 
 ROW = "subscription_secrets/sub_1/1"
 KEY_1 = base64.b64encode(b"1" * 32).decode()
