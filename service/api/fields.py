@@ -1,6 +1,6 @@
 """Kinds of fields that several request bodies have."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from msgspec import Raw
 from pydantic import AfterValidator, Field, PlainValidator, StringConstraints
@@ -13,7 +13,7 @@ _SLOWEST: Final = 0.00001
 _FASTEST: Final = 100_000
 
 
-def _metadata(value: Any) -> Raw | None:  # noqa: ANN401 (whatever came)
+def _metadata(value: object) -> Raw | None:
     if value is None:
         return None
     if not isinstance(value, Raw) or bytes(value)[:1] != b"{":

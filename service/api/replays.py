@@ -3,7 +3,7 @@
 Each is an operation of its own, which shows how far it is and can be cancelled.
 """
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from pydantic import PlainValidator, StringConstraints
 
@@ -27,13 +27,13 @@ _ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
 _REASONS: Final = frozenset(DeadReason)
 
 
-def _unresolved(value: Any) -> bool | None:  # noqa: ANN401 (whatever came)
+def _unresolved(value: object) -> bool | None:
     if value is not None and value is not False:
         raise ValueError("must be false, or left out: what was delivered is not replayed in bulk")
     return None
 
 
-def _which(value: Any) -> str:  # noqa: ANN401 (whatever came)
+def _which(value: object) -> str:
     if value not in ("dead", "missing", "all"):
         raise ValueError("must be 'dead', 'missing' or 'all'")
     return str(value)

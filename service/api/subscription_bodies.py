@@ -20,7 +20,7 @@ _TUPLES: Final = ("event_types", "operation_types", "retry_schedule")
 def _only(*known: str) -> PlainValidator:
     """The one value there is so far; the others will mean something later, and so are refused."""
 
-    def check(value: Any) -> str | None:  # noqa: ANN401 (whatever came)
+    def check(value: object) -> str | None:
         if value is not None and value not in known:
             raise ValueError(f"is not available in this version; send {' or '.join(known)!r}")
         return None if value is None else str(value)
@@ -28,7 +28,7 @@ def _only(*known: str) -> PlainValidator:
     return PlainValidator(check)
 
 
-def _payload(value: Any) -> str | None:  # noqa: ANN401 (whatever came)
+def _payload(value: object) -> str | None:
     if value not in (None, "full", "thin"):
         raise ValueError("must be 'full' or 'thin'")
     return None if value is None else str(value)
@@ -72,13 +72,13 @@ class SubscriptionFields(Body):
         return SubscriptionInput(members, headers, secret)
 
 
-def _url(value: Any) -> str:  # noqa: ANN401 (whatever came)
+def _url(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError("must be a text: the URL to send to")  # noqa: TRY004 (pydantic's way)
     return value
 
 
-def _no_secret(_: Any) -> None:  # noqa: ANN401 (whatever came)
+def _no_secret(_: object) -> None:
     raise ValueError("cannot be set here; POST .../rotate-secret makes a new one, with an overlap")
 
 

@@ -35,7 +35,7 @@ async def replaying(api: Api) -> AsyncIterator[None]:
     await asyncio.wait([task])
 
 
-async def ended(api: Api, operation_id: str) -> Any:  # noqa: ANN401 (JSON)
+async def ended(api: Api, operation_id: str) -> dict[str, Any]:
     """The operation as soon as it has ended."""
     async with asyncio.timeout(10):
         while True:

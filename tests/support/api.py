@@ -47,19 +47,23 @@ class Api:
             return await self.client.request(method, path, headers=sent)
         return await self.client.request(method, path, json=body, headers=sent)
 
-    async def get(self, path: str, status: int = 200) -> Any:  # noqa: ANN401 (JSON)
+    async def get(self, path: str, status: int = 200) -> dict[str, Any]:
         """The JSON at a path."""
         answer = await self.call("GET", path)
         assert answer.status_code == status, answer.text
-        return answer.json()
+        found: dict[str, Any] = answer.json()
+        return found
 
-    async def post(self, path: str, body: object = None, status: int = 202) -> Any:  # noqa: ANN401
+    async def post(self, path: str, body: object = None, status: int = 202) -> dict[str, Any]:
         """The JSON that answers a POST."""
         answer = await self.call("POST", path, body)
         assert answer.status_code == status, answer.text
-        return answer.json()
+        found: dict[str, Any] = answer.json()
+        return found
 
-    async def subscribe(self, url: str = "https://example.com/hook", **members: object) -> Any:  # noqa: ANN401
+    async def subscribe(
+        self, url: str = "https://example.com/hook", **members: object
+    ) -> dict[str, Any]:
         """A new subscription."""
         return await self.post("/v1/subscriptions", {"url": url, **members}, 201)
 
@@ -68,8 +72,8 @@ class Api:
         async with asyncio.timeout(10):
             while lanes := await self.opened.stores.sweep.due_lanes():
                 await self.opened.deliver.serve(lanes)
-                while (await self.get("/v1/deliveries?status=delivering"))["data"]:  # noqa: ASYNC110
-                    await asyncio.sleep(0.002)  # what is asked is what a client sees
+                while (await self.get("/v1/deliveries?status=delivering"))["data"]:  # noqa: ASYNC110  a client can only ask
+                    await asyncio.sleep(0.002)
 
     async def key(self, *scopes: Scope) -> dict[str, str]:
         """The headers of a new key with these scopes."""
