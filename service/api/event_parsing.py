@@ -135,6 +135,8 @@ def _explained(text: "bytes | Raw", operation_id: str | None) -> Posted:
         members = _members.decode(text)
     except msgspec.ValidationError:
         return Posted(invalid(Fault("", "An event must be a JSON object.")))
+    except msgspec.DecodeError as error:  # not JSON either, further on
+        return Posted(not_json(error))
     except RecursionError:
         return Posted(too_deep())
     values, faults = _decoded(members)

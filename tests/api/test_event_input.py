@@ -33,6 +33,8 @@ MALFORMED = {
     "an overlong NUL": b'{"type":"STARTED","data":"\xc0\x80"}',
     "a surrogate in UTF-8": b'{"type":"STARTED","data":"\xed\xa0\x80"}',
     "UTF-16": '{"type":"STARTED"}'.encode("utf-16"),
+    "a fault, and then no JSON": b'{"type":1,"data":}',
+    "an unknown field, and then no JSON": b'{"kind":"a","data":1]',
     "an array cut short": b'[{"type":"STARTED"}',
     "an array with a comma too many": b'[{"type":"STARTED"},]',
 }
