@@ -39,7 +39,7 @@ mypy: $(VENV)/dev.stamp
 imports: $(VENV)/dev.stamp
 	$(BIN)/lint-imports
 
-pytest: $(VENV)/dev.stamp
+pytest: $(VENV)/dev.stamp $(VENV)/node.stamp
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 format: $(VENV)/dev.stamp
@@ -95,6 +95,17 @@ endef
 
 $(VENV)/runtime.stamp: $(VENV)/created.stamp $(LOCKS)/runtime.txt $(LOCKS)/uv.txt pyproject.toml
 	$(call install,$(LOCKS)/runtime.txt)
+
+# Libraries for Node that check our signatures, where npm is there; the tests that need them skip where they are not.
+$(VENV)/node.stamp: $(VENV)/created.stamp $(LOCKS)/node/package.json $(LOCKS)/node/package-lock.json
+	@rm -rf $(VENV)/node; mkdir -p $(VENV)/node; cp $(LOCKS)/node/*.json $(VENV)/node; \
+	if ! command -v npm >/dev/null 2>&1; then \
+		echo "NOTE: npm is not there; the checks under Node will be skipped"; \
+	elif echo "Installing $(LOCKS)/node" && cd $(VENV)/node && npm ci --fetch-retries=1 --fetch-timeout=20000 --ignore-scripts --no-audit --no-fund --loglevel=error; then \
+		touch ../node.stamp; \
+	else \
+		rm -rf node_modules; echo "NOTE: npm could not install $(LOCKS)/node; the checks under Node will be skipped"; \
+	fi
 
 # The development lock contains the runtime lock.
 $(VENV)/dev.stamp: $(VENV)/created.stamp $(LOCKS)/dev.txt $(LOCKS)/uv.txt pyproject.toml
