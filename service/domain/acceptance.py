@@ -14,7 +14,14 @@ from service.domain import event as events
 from service.domain import ids, times
 from service.domain.errors import Fault, Refusal, conflict, invalid
 from service.domain.event import EventIn, EventOut
-from service.domain.operation import Operation, Status, implied_status, is_end, refuse_move
+from service.domain.operation import (
+    Operation,
+    Status,
+    implied_status,
+    is_end,
+    is_own,
+    refuse_move,
+)
 
 
 class Accepted(msgspec.Struct, frozen=True, rename="camel"):
@@ -171,6 +178,11 @@ def _repeated(event: EventIn, seen: KnownEvent) -> Verdict:
 
 
 def _refuse_type(operation: Operation, wanted: str | None) -> Refusal | None:
+    if is_own(operation.type) and wanted != operation.type:
+        return conflict(
+            f"Operation {operation.id!r} is of type {operation.type!r}: Ringback itself posts its "
+            "events. It can be cancelled."
+        )
     if wanted is None or operation.type is None or wanted == operation.type:
         return None
     return conflict(

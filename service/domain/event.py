@@ -159,14 +159,19 @@ def own_event(
     kind: str,
     operation_id: str,
     *,
+    operation_type: str | None = None,
     message: str | None = None,
     progress: object = None,
     result: object = None,
 ) -> EventIn:
-    """An event that Ringback itself posts, such as a cancellation or a replay's progress."""
+    """An event that Ringback itself posts, such as a cancellation or a replay's progress.
+
+    It names its operation's type, which opens Ringback's own operations to it.
+    """
     return EventIn(
         type=kind,
         operation_id=operation_id,
+        operation_type=operation_type,
         message=message,
         progress=Raw() if progress is None else Raw(encode(progress)),
         result=Raw() if result is None else Raw(encode(result)),

@@ -45,6 +45,12 @@ LIFECYCLE: Final[dict[str, Status]] = {
 
 #: The type of a bulk replay's own operation.
 REPLAY_TYPE: Final = "ringback.replay"
+_OWN_PREFIX: Final = "ringback."
+
+
+def is_own(operation_type: str | None) -> bool:
+    """Whether operations of this type are Ringback's own: nobody else posts to them."""
+    return operation_type is not None and operation_type.startswith(_OWN_PREFIX)
 
 
 def is_end(status: Status) -> bool:

@@ -101,7 +101,8 @@ def _claim_text(lanes: int) -> str:
     return (
         "UPDATE delivery_queue SET due_at = ?, token = ?, attempts = attempts + 1, step = step + 1 "
         # the SELECT around the UNION lets SQLite find the rows by their key (see is_one_of)
-        f"WHERE (event_key, subscription_no) IN (SELECT * FROM ({' UNION ALL '.join([lane] * lanes)})) "
+        "WHERE (event_key, subscription_no) IN "
+        f"(SELECT * FROM ({' UNION ALL '.join([lane] * lanes)})) "
         "RETURNING event_key, subscription_no, attempts, step, trigger"
     )
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from service.domain.errors import Fault, Refusal, invalid, not_found
-from service.domain.event import EventIn
-from service.domain.operation import Operation, Status
+from service.domain.event import EventIn, own_event
+from service.domain.operation import Operation, Status, is_own
 from service.ports import ManageStore, Once, Principal, ReadStore, Replayed
 from service.usecases.accept import Accept
 from service.usecases.making import Maker
@@ -58,7 +58,7 @@ class ManageOperations:
             return not_found("operation", name)
         if before.status is Status.CANCELLED:
             return before
-        event = EventIn(type=_CANCELLED, operation_id=name, message=reason)
+        event = own_event(_CANCELLED, name, operation_type=before.type, message=reason)
         refusal = await self._taken(who.tenant_id, event)
         after = await self._reads.operation(who.tenant_id, name)
         if after is None:
@@ -78,6 +78,6 @@ class ManageOperations:
 
 def reserved_type(kind: str | None, pointer: str) -> Fault | None:
     """The fault of a type that only Ringback's own operations have."""
-    if kind is None or not kind.startswith("ringback."):
+    if not is_own(kind):
         return None
     return Fault(pointer, "begins with 'ringback.', which only Ringback's own operations do")

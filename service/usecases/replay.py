@@ -150,7 +150,9 @@ class Replays:
     ) -> None:
         # refused when the operation was cancelled meanwhile, which is as good
         operation = run.operation
-        own = events.own_event(kind, operation.id, progress=progress, result=result)
+        own = events.own_event(
+            kind, operation.id, operation_type=REPLAY_TYPE, progress=progress, result=result
+        )
         await self._accept.events(operation.tenant_id, [own])
 
 

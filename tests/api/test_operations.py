@@ -196,3 +196,16 @@ async def test_the_history_is_filtered(api: Api) -> None:
     assert await found("type=report&status=COMPLETED") == ["op_2"]
     assert await found("createdAfter=2100-01-01T00:00:00Z") == []
     assert await found("createdBefore=2100-01-01T00:00:00%2B01:00") == ["op_2", "op_1", "op_0"]
+
+
+async def test_nobody_else_posts_to_ringbacks_own_operations_but_they_can_be_cancelled(
+    api: Api,
+) -> None:
+    replay = await api.post("/v1/dead-letters/replay", {})
+    name = replay["operationId"]
+    answer = await api.call("POST", f"/v1/operations/{name}/events", {"type": "COMPLETED"})
+    assert "Ringback itself posts its events" in problem(answer, 409, "conflict")["detail"]
+    cancelled = await api.post(f"/v1/operations/{name}/cancel", {"reason": "not now"}, 200)
+    assert cancelled["status"] == "CANCELLED"
+    log = await api.get(f"/v1/operations/{name}/events")
+    assert [event["type"] for event in log["data"]] == ["CANCELLED"]
