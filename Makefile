@@ -84,8 +84,8 @@ define install
 	index=$$($$pip config get global.index-url 2>/dev/null || true); index=$${PIP_INDEX_URL:-$$index}; \
 	if [ -n "$$index" ] && [ -z "$${UV_DEFAULT_INDEX:-}$${UV_INDEX_URL:-}" ]; then export UV_DEFAULT_INDEX="$$index"; fi; \
 	if $$pip install --quiet --require-hashes -r $(LOCKS)/uv.txt \
-		&& $$uv pip install --quiet --python $(BIN)/python --require-hashes -r $(1) \
-		&& $$uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .; \
+		&& $$uv pip install --system-certs --quiet --python $(BIN)/python --require-hashes -r $(1) \
+		&& $$uv pip install --system-certs --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .; \
 	then exit 0; fi; \
 	echo "uv could not install; using pip"; \
 	$$pip install --quiet --require-hashes -r $(1) \
