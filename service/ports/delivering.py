@@ -13,10 +13,14 @@ from service.domain.subscription import Secret, Subscription
 
 @dataclass(frozen=True, slots=True)
 class LaneQuota:
-    """How many deliveries of a lane may be claimed now."""
+    """How many deliveries of a lane may be claimed now, and how many are in flight already.
+
+    With the latter a claim keeps to the limit that the subscription has at that moment.
+    """
 
     lane: int
     quota: int
+    in_flight: int = 0
 
 
 @dataclass(frozen=True, slots=True)

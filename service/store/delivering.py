@@ -147,7 +147,9 @@ class DeliverStore:
             if not open_quotas:
                 return Claim(lanes, ())
             token = self._keys.next(tx.now)
-            arguments = chain.from_iterable((q.lane, tx.now, q.quota) for q in open_quotas)
+            arguments = chain.from_iterable(
+                (q.lane, tx.now, _within_limit(q, lanes[q.lane])) for q in open_quotas
+            )
             rows = await tx.sql(_claim_text(len(open_quotas)), (tx.now + lease, token, *arguments))
             found = await _events(tx, sorted({row[0] for row in rows}))
             claimed = [_claimed(row, token, lanes[row[1]], found[row[0]]) for row in rows]
@@ -176,6 +178,12 @@ class DeliverStore:
             return settled
 
         return await self._database.write(job)
+
+
+def _within_limit(quota: LaneQuota, lane: Lane) -> int:
+    """The quota, less what would be more in flight than the subscription allows now."""
+    limit = lane.subscription.max_concurrency
+    return quota.quota if limit is None else min(quota.quota, max(limit - quota.in_flight, 0))
 
 
 async def _lanes(tx: Tx, numbers: list[int]) -> dict[int, Lane]:

@@ -135,13 +135,13 @@ class Deliver:
             lease = self._pace.longest + LEASE_MARGIN
             claim = await self._store.claim(quotas, round(lease * 1000))
         finally:
+            for number, lane in claim.lanes.items():
+                self._ring.limit(number, lane.subscription.max_concurrency)
             taken = Counter(each.ref.subscription_no for each in claim.deliveries)
             self._ring.claimed(quotas, taken)
         if self._stopping:
             await self._give_back(claim.deliveries)
             return
-        for number, lane in claim.lanes.items():
-            self._ring.limit(number, lane.subscription.max_concurrency)
         for each in claim.deliveries:
             self._start(claim.lanes[each.ref.subscription_no], each, started)
 

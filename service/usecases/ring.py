@@ -1,8 +1,8 @@
 """The ring of lanes: which subscriptions' queues a worker looks at next, and how much it may take.
 
 1. A woken lane joins the end; each claim takes the lanes at the front and gives them equal quotas.
-2. A lane that gave less than its quota has nothing more due and leaves; one that gave all joins
-   the end again.
+2. A lane that gave less than its quota, and than its limit leaves room for, has nothing more due
+   and leaves; one that gave all joins the end again.
 3. A lane woken while it is being claimed joins again whatever it gave.
 4. A lane at its own limit waits aside until one of its sends is over.
 """
@@ -52,16 +52,21 @@ class Ring:
                 self._aside.add(lane)
         share = max(1, free // len(rooms)) if rooms else 0
         self._claiming.update(lane for lane, _ in rooms)
-        return [LaneQuota(lane, min(room, share)) for lane, room in rooms]
+        return [
+            LaneQuota(lane, min(room, share), self._in_flight.get(lane, 0)) for lane, room in rooms
+        ]
 
     def claimed(self, quotas: Sequence[LaneQuota], taken: Mapping[int, int]) -> None:
-        """Note what each lane of a plan gave."""
+        """Note what each lane of a plan gave; its limit, if that is new, is noted before."""
         for each in quotas:
             count = taken.get(each.lane, 0)
+            # as it was when they were claimed: what ended meanwhile made room only since
+            limit = self._limits.get(each.lane, self._default)
+            possible = min(each.quota, max(limit - each.in_flight, 0))
             self._claiming.discard(each.lane)
             if count:
                 self._in_flight[each.lane] = self._in_flight.get(each.lane, 0) + count
-            if count >= each.quota or each.lane in self._woken_again:
+            if count >= possible or each.lane in self._woken_again:
                 self._ready[each.lane] = None
             self._woken_again.discard(each.lane)
 
