@@ -13,7 +13,7 @@ from service.domain.errors import Refusal, RefusalKind
 from service.ports import Once, Replayed
 from service.store.database import Tx
 from service.store.schema import idempotency_keys
-from service.store.statements import Statement, among
+from service.store.statements import CHUNK, Statement, among
 
 T = TypeVar("T")
 
@@ -38,6 +38,12 @@ _FIND: Final = Statement(
     ).where(*_OF_TENANT)
 )
 _DELETE: Final = Statement(delete(idempotency_keys).where(*_OF_TENANT))
+_PAST: Final = Statement(
+    select(idempotency_keys.c.tenant_id, idempotency_keys.c.key)
+    .where(idempotency_keys.c.created_at <= bindparam("before"))
+    .order_by(idempotency_keys.c.created_at)
+    .limit(CHUNK)
+)
 
 
 async def once(
@@ -84,6 +90,14 @@ async def find_answers(tx: Tx, pairs: Iterable[TenantKey]) -> dict[TenantKey, tu
         if stale:
             await tx.fetch(_DELETE, tenant=tenant, keys=stale)
     return found
+
+
+async def forget_answers(tx: Tx) -> int:
+    """Delete a batch of the answers past their time that nobody asked for again; how many."""
+    old = await tx.fetch(_PAST, before=tx.now - LIFETIME)
+    for tenant in {row[0] for row in old}:
+        await tx.fetch(_DELETE, tenant=tenant, keys=[key for name, key in old if name == tenant])
+    return len(old)
 
 
 async def keep_answers(tx: Tx, answers: Sequence[KeptAnswer]) -> None:

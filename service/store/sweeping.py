@@ -11,7 +11,7 @@ from service.domain.ids import DeliveryRef, KeyMaker
 from service.domain.outcome import ErrorClass
 from service.domain.retry import Dead, DeadReason, crashed
 from service.ports import Backlog
-from service.store import burying
+from service.store import burying, once
 from service.store.burying import Corpse
 from service.store.database import Database, Tx
 from service.store.rows import schedule_of
@@ -177,14 +177,15 @@ class SweepStore:
         return await self._database.write(job)
 
     async def forget(self, retention: int) -> int:
-        """Delete a batch of what is past retention; open deliveries become dead letters first."""
+        """Delete a batch of what is past its time; open deliveries become dead letters first."""
 
         async def job(tx: Tx) -> int:
             floor = ids.key_floor(tx.now - retention)
             rows = await tx.fetch(_OLD, floor=floor)
             await _remove(tx, rows)
             await burying.bury(tx, [_corpse(row, DeadReason.EXPIRED) for row in rows])
-            return len(rows) or await _delete_events(tx, floor)
+            done = len(rows) or await _delete_events(tx, floor)
+            return done + await once.forget_answers(tx)
 
         return await self._database.write(job)
 
