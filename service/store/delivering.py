@@ -226,8 +226,9 @@ def _claimed(row: Row, token: int, lane: Lane, event: Row) -> Claimed:
 
 async def _settle(tx: Tx, results: Sequence[Settlement]) -> tuple[Settled, set[tuple[str, int]]]:
     """Write the results; also the (tenant, lane) of each receiver that said it is gone."""
-    finished = [each for each in results if not isinstance(each.verdict, RetryAfter)]
-    delayed = [each for each in results if isinstance(each.verdict, RetryAfter)]
+    current = _newest(results)
+    finished = [each for each in current if not isinstance(each.verdict, RetryAfter)]
+    delayed = [each for each in current if isinstance(each.verdict, RetryAfter)]
     owned = await _take_out(tx, finished)
     postponed = await _postpone(tx, delayed)
     done = [each for each in finished if each.claimed.ref in owned]
@@ -244,6 +245,15 @@ async def _settle(tx: Tx, results: Sequence[Settlement]) -> tuple[Settled, set[t
         if _is_gone(each)
     }
     return Settled(len(results) - len(kept), _earliest(kept, tx.now)), gone
+
+
+def _newest(results: Sequence[Settlement]) -> list[Settlement]:
+    """Of several results of one delivery, that of its latest claim: the others lost their lease."""
+    latest: dict[DeliveryRef, int] = {}
+    for each in results:
+        claimed = each.claimed
+        latest[claimed.ref] = max(latest.get(claimed.ref, 0), claimed.token)  # tokens only grow
+    return [each for each in results if latest[each.claimed.ref] == each.claimed.token]
 
 
 async def _take_out(tx: Tx, finished: Sequence[Settlement]) -> set[DeliveryRef]:
@@ -276,14 +286,13 @@ async def _finish(tx: Tx, delivered: Sequence[Settlement]) -> None:
     status = DeliveryStatus.DELIVERED.value
     rows = [(*d.claimed.ref, status, d.claimed.attempt, tx.now) for d in delivered]
     await tx.insert(deliveries, columns, rows)
-    # more attempts than this run of the schedule had: it was reopened, so it may have a dead letter
-    reopened = [d.claimed.ref for d in delivered if d.claimed.attempt > d.claimed.step]
-    for start in range(0, len(reopened), CHUNK):
-        chunk = reopened[start : start + CHUNK]
+    # nothing in a claim tells which had a dead letter: it may have died before its first attempt
+    for start in range(0, len(rows), CHUNK):
+        chunk = rows[start : start + CHUNK]
         await tx.sql(
             "UPDATE dead_letters SET state = 'resolved', resolved_at = ? WHERE "
             + is_one_of(_PAIR, len(chunk)),
-            (tx.now, *flat(chunk)),
+            (tx.now, *flat(row[:2] for row in chunk)),
         )
 
 

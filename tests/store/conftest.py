@@ -16,6 +16,7 @@ from service.store.managing import ManageStore
 from service.store.migrate import migrate
 from service.store.reading import ReadStore
 from tests.support.clock import FakeClock
+from tests.support.world import World, opened_world
 
 Put = Callable[..., Awaitable[None]]
 Rows = Callable[[Table], Awaitable[list[dict[str, Any]]]]
@@ -53,6 +54,13 @@ async def database(path: Path, clock: FakeClock) -> AsyncIterator[Database]:
     await database.open()
     yield database
     await database.close()
+
+
+@pytest.fixture
+async def world(path: Path, clock: FakeClock) -> AsyncIterator[World]:
+    """The whole store, in place of the single parts that the other fixtures are."""
+    async with opened_world(path, clock) as world:
+        yield world
 
 
 @pytest.fixture
