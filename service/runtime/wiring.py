@@ -17,6 +17,7 @@ from service.runtime import keys as own_keys
 from service.runtime.clock import SystemClock, SystemDice
 from service.sender import GuardedSender
 from service.settings import Settings
+from service.store import filelock
 from service.store.accepting import AcceptStore
 from service.store.database import Database
 from service.store.delivering import DeliverStore
@@ -117,8 +118,9 @@ class Opened:
 async def open_service(settings: Settings) -> AsyncIterator[Opened]:
     """Open the store and the sender, and build the use cases over them."""
     path = settings.database_path
-    vault = own_keys.key_ring(settings, database_existed=path.exists())
-    admin, made = own_keys.admin_key(settings)
+    with filelock.held(path):  # of two first starts at once, one makes the keys for both
+        vault = own_keys.key_ring(settings, database_existed=path.exists())
+        admin, made = own_keys.admin_key(settings)
     migrate(path)
     clock = SystemClock()
     database = Database(path, clock)

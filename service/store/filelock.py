@@ -2,6 +2,8 @@
 
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from service.ports import StoreUnavailableError
@@ -27,3 +29,13 @@ def hold(path: Path) -> int:
             "stop that one, or give this one another RINGBACK_DATABASE_URL."
         ) from None
     return handle
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Keep other processes off the database file for a while; :func:`hold` says how."""
+    handle = hold(path)
+    try:
+        yield
+    finally:
+        os.close(handle)

@@ -71,12 +71,14 @@ class Server:
 
     Attributes:
         settings: ``RINGBACK_*`` variables; the port is chosen here.
+        log_name: the file in ``folder`` that gets what it says.
         start_seconds: how long each start took until ``/readyz`` said yes.
     """
 
     folder: Path
     settings: Mapping[str, str] = field(default_factory=lambda: LOCAL)
     port: int = 0
+    log_name: str = "server.log"
     start_seconds: list[float] = field(default_factory=list)
     _process: subprocess.Popen[bytes] | None = None
 
@@ -132,11 +134,11 @@ class Server:
             self._process.wait()
             self._process = None
 
-    def stop(self, timeout: float = 20.0) -> int:
-        """SIGTERM; the exit code."""
+    def stop(self, by: signal.Signals = signal.SIGTERM, timeout: float = 20.0) -> int:
+        """Ask it to stop; the exit code."""
         if self._process is None:
             raise ServerDiedError("The service is not running.")
-        self._process.send_signal(signal.SIGTERM)
+        self._process.send_signal(by)
         try:
             return self._process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -156,7 +158,7 @@ class Server:
 
     @property
     def _log(self) -> Path:
-        return self.folder / "server.log"
+        return self.folder / self.log_name
 
     def _started(self, timeout: float) -> bool:
         """Start once; ``False`` when another took the port first."""
