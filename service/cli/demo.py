@@ -20,7 +20,8 @@ from service.cli.demo_story import Story
 
 _INTERRUPTED: Final = 130  # as shells count a program that Ctrl-C ended
 
-_NEXT: Final = (
+#: What to do next, to be copied; the README has the same lines.
+NEXT: Final = (
     "make run",
     "",
     "KEY=$(cat data/admin.key)",
@@ -45,7 +46,7 @@ def run() -> int:
     except (DemoError, httpx.HTTPError, OSError) as error:
         screen.failed(str(error) or type(error).__name__)
         return 1
-    screen.advice("Next, with a receiver of your own (the README has one to copy)", _NEXT)
+    screen.advice("Next, with a receiver of your own (the README has one to copy)", NEXT)
     return 0
 
 
