@@ -11,6 +11,7 @@ from service.domain.delivery import DeadLetterState, DeliveryStatus, Trigger
 from service.domain.errors import Refusal, conflict, not_found
 from service.domain.ids import DeliveryRef, KeyMaker
 from service.domain.operation import Operation
+from service.domain.outcome import ErrorClass
 from service.domain.subscription import Subscription, SubscriptionStatus, changed
 from service.ports import Once, Replayed, ReplayPlan, ReplayRun, ReplayStep
 from service.store import auditing, bulk_replay
@@ -24,9 +25,11 @@ from service.store.rows import (
     subscription_of,
 )
 from service.store.schema import (
+    attempts,
     dead_letters,
     deliveries,
     delivery_queue,
+    events,
     operations,
     replays,
     subscriptions,
@@ -159,8 +162,12 @@ class ReplayStore:
                 ("event_key", "subscription_no", "status", "attempts", "finished_at"),
                 [row],
             )
+            await _close_attempt(tx, ref, queued)
+            replayed = and_(
+                _pair(dead_letters, ref), dead_letters.c.state == DeadLetterState.REPLAYING.value
+            )
             await tx.change(
-                update(dead_letters).where(_pair(dead_letters, ref)).values(state="open")
+                update(dead_letters).where(replayed).values(state=DeadLetterState.OPEN.value)
             )
             await auditing.note(tx, self._keys, (tenant_id, actor), "delivery.cancelled", name)
             return DeliveryStatus.CANCELLED
@@ -177,13 +184,13 @@ class ReplayStore:
             if not found:
                 return not_found("dead letter", name)
             letter = found[0]
-            if letter["state"] == DeadLetterState.REPLAYING:
+            if await _queued(tx, ref) is not None:  # it may live on the dead letter's copy
                 return conflict(
-                    f"Dead letter {name!r} is being replayed. Wait for its delivery, "
-                    "or cancel that first.",
+                    f"The delivery of dead letter {name!r} is under way. Wait for it, "
+                    "or cancel it first.",
                     deliveryId=ids.delivery_id(ref),
                 )
-            await tx.change(dead_letters.delete().where(which))
+            await _forget_letter(tx, ref)
             detail = json.dumps({"eventId": letter["event_id"], "reason": letter["reason"]})
             await auditing.note(
                 tx, self._keys, (tenant_id, actor), "dead_letter.discarded", name, detail
@@ -228,6 +235,27 @@ async def _hurry(
         .values(due_at=tx.now, trigger=trigger.value)
     )
     return None
+
+
+async def _close_attempt(tx: Tx, ref: DeliveryRef, queued: dict[str, Any]) -> None:
+    """Write down the attempt under way; its result, should it still come, takes the place."""
+    if queued["token"] is not None:
+        attempt = {
+            "number": queued["attempts"],
+            "trigger": queued["trigger"],
+            "started_at": ids.key_time(queued["token"]),
+            "error_class": ErrorClass.UNKNOWN.value,
+            "message": "The delivery was cancelled under way; the receiver may have it.",
+        }
+        await tx.change(insert(attempts).values(**ref._asdict(), **attempt))
+
+
+async def _forget_letter(tx: Tx, ref: DeliveryRef) -> None:
+    """Delete a dead letter; where it was all that was left of its event, the delivery as well."""
+    await tx.change(dead_letters.delete().where(_pair(dead_letters, ref)))
+    if not await tx.query(select(events.c.key).where(events.c.key == ref.event_key)):
+        for table in (deliveries, attempts):
+            await tx.change(table.delete().where(_pair(table, ref)))
 
 
 def _refuse_closed(subscription: Subscription | None) -> Refusal | None:

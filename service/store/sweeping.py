@@ -23,6 +23,7 @@ from service.store.schema import (
     events,
     operations,
     subscriptions,
+    tenants,
 )
 from service.store.statements import CHUNK, Row, Statement, flat, is_one_of
 
@@ -128,6 +129,19 @@ _OLD_KEYS: Final = Statement(
     .limit(CHUNK)
 )
 
+#: The tenants are named for the index that begins with them.
+_RESOLVED: Final = Statement(
+    select(dead_letters.c.event_key, dead_letters.c.subscription_no)
+    .where(
+        dead_letters.c.tenant_id.in_(select(tenants.c.id)),
+        dead_letters.c.state == DeadLetterState.RESOLVED.value,
+        dead_letters.c.event_key < bindparam("floor"),
+        ~exists().where(events.c.key == dead_letters.c.event_key),
+        ~exists().where(delivery_queue.c.event_key == dead_letters.c.event_key),
+    )
+    .limit(CHUNK)
+)
+
 _NEWEST: Final = tuple(
     Statement(select(func.max(table.c.key))) for table in (events, operations, audit_log)
 )
@@ -184,7 +198,7 @@ class SweepStore:
             rows = await tx.fetch(_OLD, floor=floor)
             await _remove(tx, rows)
             await burying.bury(tx, [_corpse(row, DeadReason.EXPIRED) for row in rows])
-            done = len(rows) or await _delete_events(tx, floor)
+            done = len(rows) or await _delete_events(tx, floor) or await _delete_resolved(tx, floor)
             return done + await once.forget_answers(tx)
 
         return await self._database.write(job)
@@ -291,3 +305,12 @@ async def _delete_events(tx: Tx, floor: int) -> int:
     )
     await tx.sql(f"DELETE FROM events WHERE key IN {marks}", keys)
     return len(keys)
+
+
+async def _delete_resolved(tx: Tx, floor: int) -> int:
+    """Delete what was delivered only after its event had retired."""
+    rows = await tx.fetch(_RESOLVED, floor=floor)
+    if rows:
+        for table in ("attempts", "deliveries", "dead_letters"):
+            await tx.sql(f"DELETE FROM {table} WHERE {is_one_of(_PAIR, len(rows))}", _refs(rows))
+    return len(rows)
