@@ -9,8 +9,10 @@ BIN := $(VENV)/bin
 LOCKS := deploy/lock
 SOURCES := service tests
 PYTEST_ARGS ?= -n 2
+ROUNDS ?= 50
+SEED ?= 7
 
-.PHONY: run test lint ruff mypy imports pytest format lock clean
+.PHONY: run test crash-test lint ruff mypy imports pytest format lock clean
 
 # The shell becomes the service (exec), so SIGTERM and Ctrl-C reach it and nothing else.
 run: $(VENV)/runtime.stamp
@@ -41,6 +43,10 @@ imports: $(VENV)/dev.stamp
 
 pytest: $(VENV)/dev.stamp $(VENV)/node.stamp
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# Kills the service at random instants under load, then counts what is lost; `make test` does so for a few rounds.
+crash-test: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.system.kill_rounds --rounds $(ROUNDS) --seed $(SEED)
 
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix-only

@@ -117,6 +117,19 @@ class Server:
             raise ServerDiedError("The service is not running.")
         return self._process.pid
 
+    def spawn(self) -> subprocess.Popen[bytes]:
+        """Start it and do not wait for anything."""
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "service", "serve"],
+                cwd=self.folder,
+                env=environment({**self.settings, "RINGBACK_PORT": str(self.port)}),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        return self._process
+
     def start(self, timeout: float = 20.0) -> None:
         """Start it and wait until it is ready."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -164,17 +177,9 @@ class Server:
         """Start once; ``False`` when another took the port first."""
         begun = time.monotonic()
         said = len(self.output)
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "service", "serve"],
-                cwd=self.folder,
-                env=environment({**self.settings, "RINGBACK_PORT": str(self.port)}),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
+        process = self.spawn()
         while time.monotonic() - begun < timeout:
-            if self._process.poll() is not None:
+            if process.poll() is not None:
                 return self._died(said)
             if self._is_ready(said):
                 self.start_seconds.append(time.monotonic() - begun)
