@@ -203,6 +203,8 @@ def _judge(work: _Work, request: AcceptRequest, answers: Answers, now: int) -> A
         if answer is not None:
             row = (request.tenant_id, request.once.key, request.once.fingerprint, answer, now)
             work.kept.append(row)
+            # the same request once more in this group is answered like one that comes later
+            answers[request.tenant_id, request.once.key] = (request.once.fingerprint, answer)
     return AcceptResult(verdicts)
 
 

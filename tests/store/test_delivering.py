@@ -561,8 +561,8 @@ async def test_no_change_reads_a_whole_table_of_deliveries_or_events(world: Worl
     "text",
     [
         delivering._claim_text(200),  # noqa: SLF001  the plan of these very statements matters
-        sweeping._DUE_LANES.text,  # noqa: SLF001
-        sweeping._LEASE_RAN_OUT.text,  # noqa: SLF001
+        sweeping._DUE_LANES.text,  # noqa: SLF001  as above
+        sweeping._LEASE_RAN_OUT.text,  # noqa: SLF001  as above
     ],
 )
 def test_no_look_reads_a_whole_table_of_deliveries_or_events(path: Path, text: str) -> None:

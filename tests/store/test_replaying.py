@@ -610,6 +610,18 @@ async def test_steps_over_events_keep_to_their_limit_and_miss_nothing(
     assert step.run.replayed == 20
 
 
+async def test_steps_that_reopen_keep_to_their_limit(world: World) -> None:
+    lane = await world.subscribe()
+    await world.queued(lane, 5)
+    await world.deliver_due()
+    run = await start(world, world.plan(subscription_no=lane.no, only="all"))
+
+    steps = [await world.replay.step_replay(run, 2) for _ in range(3)]
+
+    assert [step.run.replayed for step in steps] == [2, 4, 5]
+    assert [step.finished for step in steps] == [False, False, True]
+
+
 async def test_only_events_that_match_within_the_bounds_are_replayed(world: World) -> None:
     await world.posted(event("op", "a.early"))
     world.clock.advance(10)
