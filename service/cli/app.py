@@ -115,9 +115,10 @@ def _fail(error: Exception) -> NoReturn:
     """Explain on stderr and exit; Python's development mode (`-X dev`) shows the traceback."""
     if sys.flags.dev_mode:
         raise error
+    from service.ports import StoreUnavailableError
     from service.settings import SettingsError
 
-    if isinstance(error, SettingsError | OSError):
+    if isinstance(error, SettingsError | StoreUnavailableError | OSError):
         typer.echo(f"ringback: {error}", err=True)
     else:
         kind = type(error).__name__

@@ -23,6 +23,8 @@ T = TypeVar("T")
 _BACKLOG: Final = 2048
 #: Seconds for requests under way to end when the service stops.
 _GRACE: Final = 5
+#: Seconds after which a second Ctrl-C is a second wish, not an echo of the first.
+_ASKED_TWICE: Final = 1.0
 #: Seconds between two counts of what is open, where a limit on it is set.
 _COUNT_EVERY: Final = 1.0
 
@@ -49,6 +51,7 @@ class Host:
         self._opened = opened
         self._settings = settings
         self._stop = asyncio.Event()
+        self._asked_at = 0.0
         self._draining = False
         self._pending = 0
         self._server = _Server(self._config())
@@ -93,12 +96,19 @@ class Host:
     def _on_signals(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._signalled)
+            loop.add_signal_handler(number, self._signalled, number)
 
-    def _signalled(self) -> None:
-        if self._stop.is_set():
-            sys.exit(130)  # asked twice: now. The store recovers what was in flight
-        self._stop.set()
+    def _signalled(self, number: signal.Signals) -> None:
+        """Stop cleanly; a second Ctrl-C, well after the first, means now.
+
+        What ends a process group tends to say so twice in a breath, and supervisors repeat SIGTERM.
+        """
+        now = self._opened.base.clock.monotonic()
+        if not self._stop.is_set():
+            self._stop.set()
+            self._asked_at = now
+        elif number is signal.SIGINT and now - self._asked_at > _ASKED_TWICE:
+            sys.exit(128 + number)  # the store recovers what was in flight
 
     def _greet(self) -> None:
         settings = self._settings

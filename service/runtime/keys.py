@@ -1,11 +1,12 @@
 """The admin key and the encryption keys: given, or made once and kept in the data folder."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
 from service.domain.api_keys import KEY_BYTES, new_key
+from service.ports import SealError
 from service.settings import Settings, SettingsError
 from service.vault.keyring import KeyRing, KeyRingError, generate, parse_key_ring
 
@@ -43,6 +44,24 @@ def key_ring(settings: Settings, *, database_existed: bool) -> KeyRing:
             raise SettingsError((fault,))
         _keep(file, generate())
     return _parsed(file.read_text().strip(), str(file))
+
+
+def check(ring: KeyRing, samples: Iterable[tuple[bytes, str]]) -> None:
+    """Make sure that the ring opens what the database holds.
+
+    Raises:
+        SettingsError: it does not; better now than in every delivery.
+    """
+    try:
+        for sealed, context in samples:
+            ring.open(sealed, context)
+    except SealError as error:
+        fault = (
+            f"The encryption keys do not open the secrets in the database: {error} Add the key "
+            "that sealed them, behind the others, to RINGBACK_ENCRYPTION_KEYS or to the file "
+            f"{ENCRYPTION_KEYS_FILE}."
+        )
+        raise SettingsError((fault,)) from error
 
 
 def resealer(ring: KeyRing) -> Callable[[bytes, str], bytes | None]:

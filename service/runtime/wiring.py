@@ -129,6 +129,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Opened]:
     try:
         keys = KeyMaker(after=await newest_key(database))
         opened = _build(Base(settings, clock, SystemDice(), keys, vault, database, sender))
+        own_keys.check(vault, await opened.stores.manage.sealed_samples())
         await opened.stores.manage.ensure_key(
             _ADMIN_KEY_ID, "admin", hash_key(admin), (Scope.ADMIN,)
         )

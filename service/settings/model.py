@@ -104,7 +104,7 @@ class Settings(BaseSettings):
         description="seconds for a whole attempt: resolve, connect, TLS, send, headers, body",
     )
     operation_ttl: _Seconds = Field(
-        DAY, description="seconds a finished operation is readable; after that 410"
+        DAY, description="seconds a finished operation is readable; in this version it stays so"
     )
     retention: _Seconds = Field(
         30 * DAY, description="seconds that delivered events and attempts are kept"
@@ -119,10 +119,17 @@ class Settings(BaseSettings):
     )
     breaker: Annotated[
         bool, values.Form("on or off", show=lambda value: "on" if value else "off")
-    ] = Field(default=True, description="`off` switches the circuit breakers off")
+    ] = Field(
+        default=True, description="`off` switches the circuit breakers off; this version has none"
+    )
     rate_limit: Annotated[
-        float, Field(ge=0), values.Form("a number, 0 or more", show=values.number)
-    ] = Field(0.0, description="requests per second per API key, over it 429; 0: no limit")
+        float,
+        Field(ge=0),
+        AfterValidator(values.rate_limit),
+        values.Form("a number, 0 or more", show=values.number),
+    ] = Field(
+        0.0, description="requests per second per API key; this version knows 0 only: no limit"
+    )
 
     @classmethod
     def settings_customise_sources(

@@ -80,6 +80,13 @@ def redis_url(url: str) -> str:
     return url
 
 
+def rate_limit(limit: float) -> float:
+    """Only 0: a limit that somebody relies on must not be ignored."""
+    if limit:
+        raise ValueError("this version has no rate limit; leave it out, or put a proxy in front")
+    return limit
+
+
 def key(secret: SecretStr | None) -> SecretStr | None:
     """A key that travels in a header unchanged: visible ASCII."""
     text = secret.get_secret_value() if secret else ""

@@ -42,6 +42,20 @@ _FIND_KEY: Final = Statement(
     )
 )
 
+#: The oldest and the newest secret: a ring that opens both opens what is between, most likely.
+_SAMPLES: Final = tuple(
+    Statement(
+        select(subscription_secrets.c.sealed, subscriptions.c.id, subscription_secrets.c.version)
+        .join(subscriptions, subscriptions.c.no == subscription_secrets.c.subscription_no)
+        .order_by(order)
+        .limit(1)
+    )
+    for order in (
+        subscription_secrets.c.subscription_no.asc(),
+        subscription_secrets.c.subscription_no.desc(),
+    )
+)
+
 Reseal = Callable[[bytes, str], bytes | None]
 #: One batch behind the given place; the place it came to (``None``: the end), and how many changed.
 _Step = Callable[[Tx, Reseal, Row], Awaitable[tuple[Row | None, int]]]
@@ -76,6 +90,12 @@ async def ensure_key(tx: Tx, key_id: str, name: str, digest: bytes, scopes: Sequ
     else:
         await tx.change(insert(api_keys).values(id=key_id, created_at=tx.now, **wanted))
     return True
+
+
+async def sealed_samples(database: Database) -> list[tuple[bytes, str]]:
+    """A few sealed values with their contexts, to try a key ring on."""
+    rows = [row for statement in _SAMPLES for row in await database.look(statement)]
+    return [(sealed, secret_context(name, version)) for sealed, name, version in rows]
 
 
 async def reseal(database: Database, reseal_one: Reseal) -> int:

@@ -180,6 +180,10 @@ class ManageStore:
         """Whose key this is, when it is neither revoked nor expired."""
         return await keeping.find_key(self._database, digest)
 
+    async def sealed_samples(self) -> list[tuple[bytes, str]]:
+        """A few sealed values with their contexts, to try a key ring on."""
+        return await keeping.sealed_samples(self._database)
+
     async def reseal(self, reseal: Callable[[bytes, str], bytes | None]) -> int:
         """Pass every sealed value with its context through ``reseal``; how many it changed."""
         return await keeping.reseal(self._database, reseal)

@@ -196,7 +196,6 @@ def test_switches_take_the_usual_words(text: str, *, value: bool) -> None:
         ("RETENTION", "3155760000"),
         ("MAX_EVENT_BYTES", "16777216"),
         ("MAX_PENDING", "0"),
-        ("RATE_LIMIT", "0.5"),
         ("PORT", "65535"),
     ],
 )
@@ -221,6 +220,7 @@ def test_limits_are_inside_the_range(name: str, text: str) -> None:
         ("MAX_PENDING", "1.5"),
         ("MAX_PENDING", "-1"),
         ("RATE_LIMIT", "-0.1"),
+        ("RATE_LIMIT", "0.5"),  # not in this version, so it must not seem to work
         ("PORT", "0"),
         ("PORT", "http"),
         ("ALLOW_HTTP", "perhaps"),

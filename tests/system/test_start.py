@@ -196,16 +196,20 @@ async def test_after_rekey_the_old_key_can_be_dropped(
         assert (replayed.status_code, replayed.content) == (201, made.content)
 
 
-async def test_rekey_without_the_old_key_changes_nothing(start_server: StartServer) -> None:
+async def test_without_the_old_key_nothing_starts_and_nothing_changes(
+    start_server: StartServer,
+) -> None:
     server = start_server()
     async with blackbox(server) as api:
         made = await api.subscribe("http://127.0.0.1:9/")
         api.made.clear()
     assert server.stop() == 0
-    done = ringback(server.folder, "rekey", settings={"RINGBACK_ENCRYPTION_KEYS": K2})
-    assert (done.returncode, done.stdout) == (1, "")
-    assert len(done.stderr.splitlines()) == 1
-    assert "'k1'" in done.stderr
+    for command in ("rekey", "serve"):
+        done = ringback(server.folder, command, settings={"RINGBACK_ENCRYPTION_KEYS": K2})
+        assert (done.returncode, done.stdout) == (2, "")
+        assert len(done.stderr.splitlines()) == 1
+        assert "'k1'" in done.stderr
+        assert "RINGBACK_ENCRYPTION_KEYS" in done.stderr
 
     server.start()
     async with blackbox(server) as api:
