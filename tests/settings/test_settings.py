@@ -187,6 +187,11 @@ def test_switches_take_the_usual_words(text: str, *, value: bool) -> None:
     assert settings.breaker is value
 
 
+def test_a_rate_limit_is_refused_rather_than_ignored() -> None:
+    (fault,) = faults(RATE_LIMIT="0.5")
+    assert "this version has no rate limit" in fault
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [
@@ -220,7 +225,6 @@ def test_limits_are_inside_the_range(name: str, text: str) -> None:
         ("MAX_PENDING", "1.5"),
         ("MAX_PENDING", "-1"),
         ("RATE_LIMIT", "-0.1"),
-        ("RATE_LIMIT", "0.5"),  # not in this version, so it must not seem to work
         ("PORT", "0"),
         ("PORT", "http"),
         ("ALLOW_HTTP", "perhaps"),

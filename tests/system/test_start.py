@@ -207,7 +207,6 @@ async def test_without_the_old_key_nothing_starts_and_nothing_changes(
     for command in ("rekey", "serve"):
         done = ringback(server.folder, command, settings={"RINGBACK_ENCRYPTION_KEYS": K2})
         assert (done.returncode, done.stdout) == (2, "")
-        assert len(done.stderr.splitlines()) == 1
         assert "'k1'" in done.stderr
         assert "RINGBACK_ENCRYPTION_KEYS" in done.stderr
 
