@@ -1,6 +1,7 @@
 """Replay from outside: one dead letter, many, and what a subscription should have got."""
 
 import asyncio
+import time
 from itertools import pairwise
 from typing import Any
 
@@ -168,16 +169,15 @@ async def test_a_bulk_replay_keeps_to_its_rate_and_shows_how_far_it_is(
     switch = Switch(receiver)
     subscription = await dead_letters(api, receiver, kind, 25)
     switch.mend()
+    at = time.monotonic()
     begun = await api.post(
         "/v1/dead-letters/replay", {"subscriptionId": subscription["id"], "ratePerSecond": 10}
     )
     operation = await api.operation_ended(begun["operationId"])
     requests = (await receiver.wait_for(50))[25:]
 
-    # no second has more than a second's allowance, and a little for what waited on the way
-    times = sorted(request.at for request in requests)
-    assert max(sum(at <= each < at + 1 for each in times) for at in times) <= 20
-    assert times[-1] - times[0] >= 1.0
+    # one at once, then one every tenth of a second
+    assert 2.3 <= max(request.at for request in requests) - at < 15
     assert operation["result"]["replayed"] == 25
     log = await api.all(f"/v1/operations/{operation['operationId']}/events")
     assert [e["type"] for e in (log[0], log[-1])] == ["STARTED", "COMPLETED"]
@@ -191,7 +191,7 @@ async def test_a_cancelled_bulk_replay_stops(api: Blackbox, receiver: Receiver, 
     switch = Switch(receiver)
     subscription = await dead_letters(api, receiver, kind, 100)
     switch.mend()
-    which = {"subscriptionId": subscription["id"], "ratePerSecond": 10}
+    which = {"subscriptionId": subscription["id"], "ratePerSecond": 5}
     begun = await api.post("/v1/dead-letters/replay", which)
     await receiver.wait_for(103)
 
