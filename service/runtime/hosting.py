@@ -5,7 +5,7 @@ import contextlib
 import signal
 import socket
 import sys
-from collections.abc import Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, Final, TypeVar
 
 import uvicorn
@@ -123,7 +123,7 @@ class Host:
 
     def _config(self) -> uvicorn.Config:
         return uvicorn.Config(
-            create_app(self._services()),
+            create_app(services(self._opened, self._ready, lambda: self._pending)),
             http="httptools",
             ws="none",
             loop="none",
@@ -132,29 +132,6 @@ class Host:
             log_config=None,
             server_header=False,
             timeout_graceful_shutdown=_GRACE,
-        )
-
-    def _services(self) -> Services:
-        opened, settings = self._opened, self._settings
-        return Services(
-            accept=opened.accept,
-            replays=opened.replays,
-            operations=opened.operations,
-            subscriptions=opened.subscriptions,
-            trials=opened.trials,
-            reads=opened.stores.read,
-            find_key=opened.stores.manage.find_key,
-            vault=opened.base.vault,
-            clock=opened.base.clock,
-            ready=self._ready,
-            pending=lambda: self._pending,
-            metrics=opened.metrics,
-            settings=ApiSettings(
-                public_url=settings.public_url,
-                max_event_bytes=settings.max_event_bytes,
-                max_pending=settings.max_pending,
-                cors_origins=settings.cors_origins,
-            ),
         )
 
     async def _ready(self) -> str | None:
@@ -167,6 +144,33 @@ class Host:
         while True:
             self._pending = await self._opened.stores.accept.pending()
             await asyncio.sleep(_COUNT_EVERY)
+
+
+def services(
+    opened: Opened, ready: Callable[[], Awaitable[str | None]], pending: Callable[[], int]
+) -> Services:
+    """What the API needs of what is open. The arguments are as in :class:`Services`."""
+    settings = opened.base.settings
+    return Services(
+        accept=opened.accept,
+        replays=opened.replays,
+        operations=opened.operations,
+        subscriptions=opened.subscriptions,
+        trials=opened.trials,
+        reads=opened.stores.read,
+        find_key=opened.stores.manage.find_key,
+        vault=opened.base.vault,
+        clock=opened.base.clock,
+        ready=ready,
+        pending=pending,
+        metrics=opened.metrics,
+        settings=ApiSettings(
+            public_url=settings.public_url,
+            max_event_bytes=settings.max_event_bytes,
+            max_pending=settings.max_pending,
+            cors_origins=settings.cors_origins,
+        ),
+    )
 
 
 async def host(opened: Opened, settings: Settings) -> None:

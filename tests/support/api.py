@@ -10,8 +10,8 @@ from typing import Any
 
 import httpx
 
-from service.api import ApiSettings, Services, create_app
 from service.domain.api_keys import Scope, hash_key
+from service.runtime import hosting
 from service.runtime.wiring import Opened, open_service
 from service.settings import load
 
@@ -119,23 +119,7 @@ async def opened_api(path: Path, **settings: str) -> AsyncIterator[Api]:
         async def ready() -> str | None:
             return api.fault
 
-        services = Services(
-            accept=opened.accept,
-            replays=opened.replays,
-            operations=opened.operations,
-            subscriptions=opened.subscriptions,
-            trials=opened.trials,
-            reads=opened.stores.read,
-            find_key=opened.stores.manage.find_key,
-            vault=opened.base.vault,
-            clock=opened.base.clock,
-            ready=ready,
-            pending=lambda: api.pending,
-            metrics=opened.metrics,
-            settings=ApiSettings(
-                BASE, loaded.max_event_bytes, loaded.max_pending, loaded.cors_origins
-            ),
-        )
+        services = hosting.services(opened, ready, lambda: api.pending)
         transport = httpx.ASGITransport(create_app(services))
         async with httpx.AsyncClient(transport=transport, base_url=BASE) as client:
             api.client = client
