@@ -92,7 +92,7 @@ class EventOut(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True,
 #: The members whose bytes travel untouched.
 RAW_MEMBERS: Final = ("progress", "result", "error", "warnings", "data")
 
-_NONE: Final = b"null"
+_NONE: Final = Raw(b"null")  # a Raw equals no bytes
 _progress = msgspec.json.Decoder(_Percentage | Progress)
 _error = msgspec.json.Decoder(ErrorObject)
 _warnings = msgspec.json.Decoder(list[Raw])

@@ -161,6 +161,19 @@ async def test_tenants_share_nothing_but_the_commit(world: World) -> None:
     ]  # fmt: skip
 
 
+async def test_the_same_ids_of_another_tenant_are_other_operations_and_events(
+    world: World,
+) -> None:
+    await world.tenant("other")
+    await world.posted(event("op", "A", id="e"), event("op", "COMPLETED", id="f"))
+
+    theirs = await world.posted(event("op", "B", id="e"), event("op", "A", id="g"), tenant="other")
+    ours = await world.posted(event("op", "A", id="e"))
+
+    assert [(each.sequence, each.duplicate) for each in theirs] == [(1, False), (2, False)]
+    assert [(each.sequence, each.duplicate) for each in ours] == [(1, True)]
+
+
 # --- who gets it
 
 
