@@ -29,6 +29,7 @@ from service.ports import (
     StoreUnavailableError,
 )
 from service.usecases.compose import Composer
+from service.usecases.reporting import report
 from service.usecases.ring import Ring
 
 #: Seconds a lease outlives the longest attempt: time to be judged and settled.
@@ -172,11 +173,7 @@ class Deliver:
         subscription = lane.subscription
         started_at = self._clock.now()
         request = self._request(lane, claimed)
-        outcome = (
-            await self._sender.send(request)
-            if isinstance(request, OutboundRequest)
-            else Failed(ErrorClass.UNKNOWN, request, Timing(0.0))
-        )
+        outcome = await self._outcome(request)
         schedule = subscription.retry_schedule or self._pace.schedule
         verdict = judge(outcome, claimed.step, schedule, self._dice.random(), self._clock.now())
         self.attempts[_RESULTS[type(verdict)]] += 1
@@ -188,6 +185,20 @@ class Deliver:
             return self._composer.compose(lane, claimed)
         except SealError as error:
             return f"The request could not be signed: {error}"
+        except Exception as error:  # noqa: BLE001  one attempt fails, not the worker
+            report("A request could not be built", error)
+            return f"The request could not be built: {type(error).__name__}"
+
+    async def _outcome(self, request: OutboundRequest | str) -> Outcome:
+        """What came of it, whatever happens: without an outcome its slot would never be free."""
+        if isinstance(request, str):
+            return Failed(ErrorClass.UNKNOWN, request, Timing(0.0))
+        try:
+            return await self._sender.send(request)
+        except Exception as error:  # noqa: BLE001  a bug, which costs one attempt
+            report("A send failed", error)
+            said = f"The request could not be sent: {type(error).__name__}"
+            return Failed(ErrorClass.UNKNOWN, said, Timing(0.0))
 
     # --- settle
 
@@ -196,13 +207,24 @@ class Deliver:
             batch, self._results = self._results[:_BATCH], self._results[_BATCH:]
             unsent, self._unsent = self._unsent, []
             try:
-                await self._persist(batch, unsent)
+                await self._keep(batch, unsent)
             finally:
                 done = [each.claimed for each in batch] + unsent
                 self._free += len(done)
                 for each in done:
                     self._ring.over(each.ref.subscription_no)
             self._refill()
+
+    async def _keep(self, batch: list[Settlement], unsent: list[Claimed]) -> None:
+        """Persist; a batch that fails by itself is tried result by result."""
+        try:
+            await self._persist(batch, unsent)
+        except Exception as error:  # noqa: BLE001  a bug in one result is none in the others
+            if len(batch) > 1:
+                for each in batch:
+                    await self._keep([each], [])
+            else:  # its lease ends, and the sweep writes it off
+                report("A result could not be settled", error)
 
     async def _persist(self, batch: list[Settlement], unsent: list[Claimed]) -> None:
         while True:

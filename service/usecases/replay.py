@@ -24,6 +24,7 @@ from service.ports import (
     Waker,
 )
 from service.usecases.accept import Accept
+from service.usecases.reporting import report
 
 #: Deliveries reopened in one transaction.
 _CHUNK: Final = 500
@@ -99,11 +100,20 @@ class Replays:
             try:
                 running = await self._store.running_replays()
                 for each in running:
-                    await self._advance(each)
+                    await self._try(each)
             except StoreUnavailableError:
                 running = []
             busy = any(each.operation.key in self._budgets for each in running)
             await self._pause(_PERIOD / 10 if busy else _PERIOD)
+
+    async def _try(self, run: ReplayRun) -> None:
+        """Advance one bulk replay; the others go on when it fails."""
+        try:
+            await self._advance(run)
+        except StoreUnavailableError:
+            raise
+        except Exception as error:  # noqa: BLE001  tried again at the next look
+            report("A bulk replay failed", error)
 
     async def _pause(self, seconds: float) -> None:
         try:

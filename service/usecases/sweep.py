@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from service.ports import Clock, StoreUnavailableError, SweepStore, Waker
+from service.usecases.reporting import report
 
 #: Seconds between looks: at what is due, at closed subscriptions, at what is past retention.
 _DUE: Final = 1.0
@@ -35,6 +36,7 @@ class Sweep:
         self._clock = clock
         self._terms = terms
         self._next: dict[str, float] = {}
+        self._looks = (self._leases, self._due, self._closed, self._old)
 
     async def start(self) -> None:
         """Void every lease: in a store of one process nobody but us could hold one."""
@@ -42,22 +44,35 @@ class Sweep:
             pass
 
     async def run(self) -> None:
-        """Sweep until cancelled; a store that does not answer is asked again a second later."""
+        """Sweep until cancelled; what fails is tried again a second later."""
         while True:
-            try:
-                await self.tick()
-            except StoreUnavailableError:
-                self._next.clear()
+            for look in self._looks:
+                try:
+                    await look()
+                except StoreUnavailableError:
+                    self._next.clear()
+                except Exception as error:  # noqa: BLE001  the other looks, and the next one, go on
+                    report("The sweep failed", error)
             await asyncio.sleep(_DUE)
 
     async def tick(self) -> None:
         """One look at everything whose time has come."""
+        for look in self._looks:
+            await look()
+
+    async def _leases(self) -> None:
         while await self._store.reclaim(self._terms.schedule):
             pass
+
+    async def _due(self) -> None:
         lanes = await self._store.due_lanes()
         if lanes:
             self._waker.wake(lanes)
+
+    async def _closed(self) -> None:
         await self._every("closed", _CLOSED, self._store.retire)
+
+    async def _old(self) -> None:
         await self._every("old", _OLD, lambda: self._store.forget(self._terms.retention))
 
     async def _every(self, name: str, period: float, work: Callable[[], Awaitable[int]]) -> None:
