@@ -361,10 +361,14 @@ async def test_what_is_not_there_is_404(api: Api, method: str, verb: str, name: 
 
 
 async def test_secrets_whose_encryption_key_is_gone(database_path: Path) -> None:
-    async with opened_api(database_path) as api:
-        made = await api.subscribe(headers={"X-A": "1"})
-    other = "k2:" + base64.b64encode(b"o" * 32).decode()
-    async with opened_api(database_path, RINGBACK_ENCRYPTION_KEYS=other) as api:
+    k1, k2 = (f"{kid}:{base64.b64encode(kid.encode() * 16).decode()}" for kid in ("k1", "k2"))
+    made: dict[str, Any] = {}
+    # the first and the last open, which is all that a start looks at
+    for ring in (k2, f"{k1},{k2}", f"{k2},{k1}"):
+        async with opened_api(database_path, RINGBACK_ENCRYPTION_KEYS=ring) as api:
+            subscription = await api.subscribe(headers={"X-A": "1"})
+            made = subscription if ring.startswith(k1) else made
+    async with opened_api(database_path, RINGBACK_ENCRYPTION_KEYS=k2) as api:
         path = f"{PATH}/{made['id']}"
         for method, verb in (("GET", "/secret"), ("POST", "/test")):
             document = problem(await api.call(method, path + verb), 409, "conflict")

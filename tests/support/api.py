@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 
+from service.api import create_app
 from service.domain.api_keys import Scope, hash_key
 from service.runtime import hosting
 from service.runtime.wiring import Opened, open_service
