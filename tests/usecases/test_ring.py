@@ -163,6 +163,26 @@ def test_a_lane_at_its_limit_waits_for_one_of_its_sends() -> None:
     assert ring.plan(8) == [LaneQuota(1, 1)]
 
 
+def test_a_lane_aside_is_ready_as_soon_as_one_of_its_sends_is_over() -> None:
+    ring = Ring(2)
+    ring.wake([1])
+    ring.claimed(ring.plan(8), {1: 2})
+    assert ring.plan(8) == []
+
+    ring.over(1)
+
+    assert ring.plan(8) == [LaneQuota(1, 1, in_flight=1)]
+
+
+def test_a_limit_that_was_taken_back_no_longer_holds() -> None:
+    ring = Ring(DEFAULT)
+    ring.limit(1, 1)
+    ring.limit(1, None)
+    ring.wake([1])
+
+    assert ring.plan(8) == [LaneQuota(1, DEFAULT)]
+
+
 def test_one_claim_is_of_so_many_lanes_only() -> None:
     ring = Ring(DEFAULT)
     ring.wake(range(1_000))
