@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from service.domain.outcome import Outcome
@@ -137,6 +137,20 @@ class WatchedStore:
     async def wait_for(self, count: int) -> None:
         """Wait for so many results to be settled."""
         await self.until(lambda: len(self.settled) >= count)
+
+
+class Wakes:
+    """Remembers which lanes were woken, call by call."""
+
+    def __init__(self) -> None:
+        self.calls: list[set[int]] = []
+
+    def wake(self, lanes: Iterable[int]) -> None:
+        self.calls.append(set(lanes))
+
+    @property
+    def lanes(self) -> set[int]:
+        return set().union(*self.calls)
 
 
 async def nothing() -> None:

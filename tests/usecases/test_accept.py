@@ -1,7 +1,7 @@
 """Accept: how requests become groups, and what happens to a group that fails."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import pytest
@@ -18,6 +18,7 @@ from service.ports import (
     StoreUnavailableError,
 )
 from service.usecases.accept import Accept
+from tests.support.sending import Wakes
 from tests.support.world import World, event, kept
 
 pytestmark = pytest.mark.anyio
@@ -62,16 +63,6 @@ def verdict(name: str) -> Verdict:
     if name == "refused":
         return Refusal(RefusalKind.CONFLICT, name)
     return Accepted(name, "op", 1, "PENDING")
-
-
-class Wakes:
-    """Remembers which lanes were woken, call by call."""
-
-    def __init__(self) -> None:
-        self.calls: list[set[int]] = []
-
-    def wake(self, lanes: Iterable[int]) -> None:
-        self.calls.append(set(lanes))
 
 
 @pytest.fixture
@@ -254,7 +245,7 @@ async def test_over_a_real_store_many_producers_get_their_own_verdicts(world: Wo
     )
 
     assert [told(each) for each in answers] == [[f"e{n}"] for n in range(50)]
-    assert set().union(*wakes.calls) == {lane.no}
+    assert wakes.lanes == {lane.no}
     assert accept.accepted == 50
     assert len(await world.claim(lane.no)) == 50
 

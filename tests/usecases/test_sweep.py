@@ -1,0 +1,163 @@
+"""The sweep: what it finds, how often it looks, and that nothing stops it."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from service.ports import Backlog, StoreUnavailableError
+from service.store import schema
+from service.usecases import sweep as sweep_module
+from service.usecases.sweep import Sweep, Terms
+from tests.support.clock import FakeClock
+from tests.support.sending import PATIENCE, Wakes
+from tests.support.world import LEASE, SCHEDULE, World, event
+
+pytestmark = pytest.mark.anyio
+
+DAY = 24 * 3600 * 1000
+TERMS = Terms(SCHEDULE, DAY)
+
+
+def sweep_of(world: World, wakes: Wakes) -> Sweep:
+    return Sweep(world.sweep, wakes, world.clock, TERMS)
+
+
+async def test_what_is_due_is_woken(world: World) -> None:
+    wakes = Wakes()
+    lane = await world.subscribe("a", retry_schedule=(10.0,))
+    await world.posted(event())
+    sweep = sweep_of(world, wakes)
+
+    await sweep.tick()
+    assert wakes.calls == []
+    world.clock.advance(12_000)
+    await sweep.tick()
+
+    assert wakes.calls == [{lane.no}]
+
+
+async def test_a_lease_that_ran_out_is_due_in_the_same_look(world: World) -> None:
+    wakes = Wakes()
+    lane = await world.subscribe()
+    await world.queued(lane, 1)
+    await world.claim()
+    world.clock.advance(LEASE)
+
+    await sweep_of(world, wakes).tick()
+
+    assert wakes.calls == [{lane.no}]
+
+
+async def test_a_start_voids_every_lease_however_many(world: World) -> None:
+    lane = await world.subscribe()
+    await world.queued(lane, 501)
+    assert len(await world.claim(lane.no, quota=501)) == 501
+
+    await sweep_of(world, Wakes()).start()
+
+    assert len(await world.claim(lane.no, quota=600)) == 501
+
+
+async def test_closed_lanes_and_old_events_are_looked_after(world: World) -> None:
+    lane = await world.subscribe()
+    await world.queued(lane, 1)
+    await world.delete(lane)
+    sweep = sweep_of(world, Wakes())
+
+    await sweep.tick()
+    assert [row["reason"] for row in await world.rows(schema.dead_letters)] == [
+        "subscription_deleted"
+    ]
+    world.clock.advance(DAY + 1)
+    await sweep.tick()
+
+    assert await world.rows(schema.events) == []
+
+
+class ScriptedStore:
+    """Counts looks; ``work`` is what retiring and forgetting still find to do."""
+
+    def __init__(self) -> None:
+        self.looks: Counter[str] = Counter()
+        self.work: Counter[str] = Counter()
+        self.faults: dict[str, Exception] = {}
+        self.news = asyncio.Condition()
+
+    async def look(self, name: str) -> int:
+        async with self.news:
+            self.looks[name] += 1
+            self.news.notify_all()
+        if name in self.faults:
+            raise self.faults[name]
+        found = min(self.work[name], 1)
+        self.work[name] -= found
+        return found
+
+    async def due_lanes(self) -> list[int]:
+        return [1] * await self.look("due")
+
+    async def reclaim(self, _schedule: tuple[float, ...], *, everything: bool = False) -> list[int]:
+        return [1] * await self.look("everything" if everything else "leases")
+
+    async def retire(self) -> int:
+        return await self.look("closed")
+
+    async def forget(self, retention: int) -> int:
+        assert retention == DAY
+        return await self.look("old")
+
+    async def backlog(self) -> Backlog:
+        return Backlog(0, 0, 0, 0)
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        async with asyncio.timeout(PATIENCE), self.news:
+            await self.news.wait_for(holds)
+
+
+async def test_the_rarer_looks_have_periods_of_their_own() -> None:
+    store, clock = ScriptedStore(), FakeClock()
+    sweep = Sweep(store, Wakes(), clock, TERMS)
+
+    for _ in range(61):
+        await sweep.tick()
+        clock.advance(1_000)
+
+    assert store.looks == {"leases": 61, "due": 61, "closed": 31, "old": 3}
+
+
+async def test_a_look_that_found_something_is_repeated_at_once() -> None:
+    store, clock = ScriptedStore(), FakeClock()
+    store.work = Counter(closed=5, old=3, leases=2)
+    sweep = Sweep(store, Wakes(), clock, TERMS)
+
+    for _ in range(10):
+        await sweep.tick()
+
+    assert store.looks == {"leases": 12, "due": 10, "closed": 6, "old": 4}
+
+
+@pytest.mark.parametrize("broken", ["leases", "due", "closed", "old"])
+@pytest.mark.parametrize("error", [StoreUnavailableError("away"), ValueError("a bug")])
+async def test_nothing_ends_the_sweep(
+    monkeypatch: pytest.MonkeyPatch,
+    reports: list[tuple[str, BaseException]],
+    broken: str,
+    error: Exception,
+) -> None:
+    monkeypatch.setattr(sweep_module, "_DUE", 0)
+    store, clock = ScriptedStore(), FakeClock()
+    store.faults[broken] = error
+    sweeping = asyncio.create_task(Sweep(store, Wakes(), clock, TERMS).run())
+
+    await store.until(lambda: min(store.looks[name] for name in ("leases", "due")) > 3)
+    await store.until(lambda: min(store.looks[name] for name in ("closed", "old")) > 0)
+    store.faults.clear()
+    store.work["closed"] = 1
+    clock.advance(60_000)
+    await store.until(lambda: store.work["closed"] == 0)
+    sweeping.cancel()
+    await asyncio.gather(sweeping, return_exceptions=True)
+
+    assert {bug for _, bug in reports} == ({error} if isinstance(error, ValueError) else set())
