@@ -23,7 +23,16 @@ from typing import Any
 
 from tests.support.blackbox import Blackbox
 from tests.support.server import LOCAL, ROOT, Server, environment
-from tests.system.kill_check import Evidence, Figures, Subscribed, collect, integrity, judge
+from tests.system.kill_check import (
+    OPEN,
+    Evidence,
+    Figures,
+    Subscribed,
+    collect,
+    integrity,
+    judge,
+    read_log,
+)
 from tests.system.kill_producers import Ledger, Producer
 
 PRODUCERS = 8
@@ -72,9 +81,10 @@ async def run(plan: Plan) -> Result:
         await kill_again_and_again(plan, server, ledger, figures)
         async with server.client() as client:
             api = Blackbox(client)
-            left = await drained(api)
-            evidence = await collect(api, ledger, subscribed, log_of(plan))
-        evidence.fault("replays left running", left)
+            deliveries = await drained(api)
+            evidence = await collect(api, ledger, subscribed, deliveries)
+            evidence.received = read_log(log_of(plan))
+            evidence.fault("replays left running", await some_replays(api))
         judge(evidence, figures)
         figures.max_restart_seconds = round(max(server.start_seconds[1:], default=0.0), 2)
         check_end(evidence, server)
@@ -162,21 +172,29 @@ async def replay(server: Server) -> None:
         answer.raise_for_status()
 
 
-async def drained(api: Blackbox) -> list[str]:
-    """Wait until nothing is open; replays that are still at work when patience ends."""
+async def drained(api: Blackbox) -> list[dict[str, Any]]:
+    """All deliveries, as soon as every one was seen at its end, or when patience ends.
+
+    Without replays an end is for good; a look at one status after the other would overlook what
+    goes from being sent to waiting in between.
+    """
     deadline = time.monotonic() + PATIENCE
-    running: list[str] = []
-    while time.monotonic() < deadline:
-        running = [
-            each["operationId"]
-            for status in ("PENDING", "PROCESSING")
-            for each in await api.all("/v1/operations", status=status, type="ringback.replay")
-        ]
-        busy = [await some_deliveries(api, status) for status in ("pending", "delivering")]
-        if not running and not any(busy):
-            return []
+    while True:
+        quiet = not await some_deliveries(api, "pending") and not await some_replays(api)
+        if quiet or time.monotonic() > deadline:
+            found = await api.all("/v1/deliveries")
+            if not any(each["status"] in OPEN for each in found) or time.monotonic() > deadline:
+                return found
         await asyncio.sleep(0.1)
-    return running
+
+
+async def some_replays(api: Blackbox) -> list[str]:
+    """The replays that are still at work."""
+    return [
+        each["operationId"]
+        for status in ("PENDING", "PROCESSING")
+        for each in await api.all("/v1/operations", status=status, type="ringback.replay")
+    ]
 
 
 async def some_deliveries(api: Blackbox, status: str) -> list[Any]:
