@@ -142,11 +142,11 @@ class Events:
 
     def _busy(self) -> Refusal | None:
         most = self._services.settings.max_pending
-        if not most or self._services.pending() < most:
+        if not most or self._services.pending() <= most:
             return None
         return Refusal(
             RefusalKind.UNAVAILABLE,
-            f"{most} deliveries or more are waiting, which is as many as this service takes on. "
+            f"More than {most} deliveries are waiting, which is more than this service takes on. "
             "Nothing was kept: send it again later.",
             retry_after=_BUSY_RETRY,
         )

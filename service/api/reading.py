@@ -65,7 +65,8 @@ def parse(body: bytes, model: type[Model]) -> Model | Refusal:
     faults = []
     for name, member in members.items():
         if name in raw:
-            values[name] = None if member == b"null" else member
+            # in bytes: a Raw equals no bytes
+            values[name] = None if bytes(member) == b"null" else member
             continue
         try:
             values[name] = _value.decode(member)

@@ -3,6 +3,7 @@
 Each is an operation of its own, which shows how far it is and can be cancelled.
 """
 
+import re
 from typing import Annotated, Final
 
 from pydantic import PlainValidator, StringConstraints
@@ -25,6 +26,7 @@ from service.web.idempotency import Idempotency
 
 _ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
 _REASONS: Final = frozenset(DeadReason)
+_ONE_WORD: Final = re.compile(r"[A-Za-z_-]+")
 
 
 def _unresolved(value: object) -> bool | None:
@@ -92,6 +94,11 @@ class BulkReplays:
         if isinstance(no, Refusal):
             return no
         is_filter = body.reason in _REASONS
+        if body.reason is not None and not is_filter and _ONE_WORD.fullmatch(body.reason):
+            # a filter misspelt must not become a filter left out
+            known = ", ".join(sorted(_REASONS))
+            said = f"is none of {known}; a note for the audit log has more than one word"
+            return invalid(Fault("/reason", said))
         plan = ReplayPlan(
             kind="dead_letters",
             only="dead",

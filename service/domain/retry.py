@@ -52,7 +52,7 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class RetryAfter:
-    """Try again, ``delay_ms`` after now."""
+    """Try again: ``delay_ms`` after now, and when the hold is over."""
 
     delay_ms: int
     #: Milliseconds for which the receiver wants nothing at all from this subscription.
@@ -87,7 +87,7 @@ def judge(outcome: Outcome, step: int, schedule: Sequence[float], dice: float, n
     hold = _hold(outcome, now)
     if step >= len(schedule):
         return Dead(DeadReason.ATTEMPTS_EXHAUSTED, hold)
-    return RetryAfter(max(_jittered(schedule[step], dice), hold or 0), hold)
+    return RetryAfter(_jittered(schedule[step], dice), hold)
 
 
 def crashed(step: int, schedule: Sequence[float]) -> RetryAfter | Dead:

@@ -6,6 +6,9 @@ from datetime import UTC, datetime
 #: A due time that never comes: what waits for something other than the clock.
 NEVER = 2**62
 
+#: The due time of what a person wants sent now: ahead of all else, whatever holds the rest back.
+HURRIED = 1
+
 #: The last instant RFC 3339 can write (year 9999).
 _LATEST = 253_402_300_799_999
 

@@ -53,7 +53,8 @@ class Host:
         self._stop = asyncio.Event()
         self._asked_at = 0.0
         self._draining = False
-        self._pending = 0
+        #: Open deliveries at the last count, less those made by then.
+        self._counted = 0
         self._server = _Server(self._config())
 
     async def serve(self) -> None:
@@ -123,7 +124,7 @@ class Host:
 
     def _config(self) -> uvicorn.Config:
         return uvicorn.Config(
-            create_app(services(self._opened, self._ready, lambda: self._pending)),
+            create_app(services(self._opened, self._ready, self._pending)),
             http="httptools",
             ws="none",
             loop="none",
@@ -140,9 +141,15 @@ class Host:
         await self._opened.stores.accept.pending()
         return None
 
+    def _pending(self) -> int:
+        """What was open at the last count, and what was made since."""
+        return self._counted + self._opened.stores.accept.made
+
     async def _count(self) -> None:
+        store = self._opened.stores.accept
         while True:
-            self._pending = await self._opened.stores.accept.pending()
+            made = store.made
+            self._counted = await store.pending() - made
             await asyncio.sleep(_COUNT_EVERY)
 
 

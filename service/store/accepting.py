@@ -96,6 +96,8 @@ class AcceptStore:
         self._dice = dice
         self._schedule = tuple(schedule)
         self._indexes: dict[str, tuple[int, Index]] = {}
+        #: Deliveries made by this process: what a count of the open ones does not know yet.
+        self.made = 0
 
     async def pending(self) -> int:
         """How many deliveries are open."""
@@ -131,6 +133,7 @@ class AcceptStore:
             raise GroupTooWideError
         await _write(tx, planner, deliveries)
         await once.keep_answers(tx, work.kept)
+        self.made += len(deliveries)
         lanes = frozenset(row[1] for row in deliveries if row[2] <= tx.now)
         return [AcceptResult(result.answer, lanes) for result in work.results]
 

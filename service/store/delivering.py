@@ -15,6 +15,8 @@ from service.domain.attempt_log import error_of
 from service.domain.delivery import DeliveryStatus, Trigger
 from service.domain.ids import DeliveryRef, KeyMaker
 from service.domain.retry import Dead, DeadReason, Delivered, RetryAfter
+from service.domain.subscription import SubscriptionStatus
+from service.domain.times import HURRIED
 from service.ports import Claim, Claimed, Lane, LaneQuota, Settled, Settlement
 from service.store import burying
 from service.store.database import Database, Tx
@@ -48,8 +50,7 @@ _LANES: Final = Statement(
     .join(subscription_secrets, subscription_secrets.c.subscription_no == subscriptions.c.no)
     .where(
         among(subscriptions.c.no, "lanes"),
-        subscriptions.c.status == "active",
-        subscriptions.c.hold_until <= bindparam("now"),
+        subscriptions.c.status != "disabled",
         subscriptions.c.deleted_at.is_(None),
         or_(
             subscription_secrets.c.expires_at.is_(None),
@@ -148,7 +149,8 @@ class DeliverStore:
                 return Claim(lanes, ())
             token = self._keys.next(tx.now)
             arguments = chain.from_iterable(
-                (q.lane, tx.now, _within_limit(q, lanes[q.lane])) for q in open_quotas
+                (q.lane, _horizon(lanes[q.lane], tx.now), _within_limit(q, lanes[q.lane]))
+                for q in open_quotas
             )
             rows = await tx.sql(_claim_text(len(open_quotas)), (tx.now + lease, token, *arguments))
             found = await _events(tx, sorted({row[0] for row in rows}))
@@ -178,6 +180,13 @@ class DeliverStore:
             return settled
 
         return await self._database.write(job)
+
+
+def _horizon(lane: Lane, now: int) -> int:
+    """Until when what is due may go: in a paused or held lane only what somebody hurried."""
+    subscription = lane.subscription
+    is_open = subscription.status is SubscriptionStatus.ACTIVE and subscription.hold_until <= now
+    return now if is_open else HURRIED
 
 
 def _within_limit(quota: LaneQuota, lane: Lane) -> int:
@@ -320,7 +329,7 @@ def _corpse(each: Settlement) -> burying.Corpse:
 def _attempt_row(each: Settlement, now: int) -> Row:
     claimed = each.claimed
     status, error, message = error_of(each.outcome)
-    due = now + _delay(each) if isinstance(each.verdict, RetryAfter) else None
+    due = now + _wait(each.verdict) if isinstance(each.verdict, RetryAfter) else None
     return (
         *claimed.ref,
         claimed.attempt,
@@ -353,11 +362,15 @@ def _is_gone(each: Settlement) -> bool:
     return isinstance(each.verdict, Dead) and each.verdict.reason is DeadReason.GONE
 
 
+def _wait(verdict: RetryAfter) -> int:
+    return max(verdict.delay_ms, verdict.hold_ms or 0)
+
+
 def _earliest(kept: Iterable[Settlement], now: int) -> dict[int, int]:
     due: dict[int, int] = {}
     for each in kept:
         if isinstance(each.verdict, RetryAfter):
             lane = each.claimed.ref.subscription_no
-            at = now + max(each.verdict.delay_ms, each.verdict.hold_ms or 0)
+            at = now + _wait(each.verdict)
             due[lane] = min(due.get(lane, at), at)
     return due

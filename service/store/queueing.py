@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from service.domain.delivery import Trigger
+from service.domain.times import HURRIED
 from service.store.database import Tx
 from service.store.schema import delivery_queue
 from service.store.statements import Row, flat, is_one_of
@@ -27,7 +28,8 @@ async def reopen(tx: Tx, rows: Sequence[Row], trigger: Trigger) -> None:
     pairs = flat(row[:2] for row in rows)
     which = is_one_of(("event_key", "subscription_no"), len(rows))
     await tx.sql(f"DELETE FROM deliveries WHERE {which}", pairs)
-    queued = [(*row[:2], tx.now, row[2], 0, trigger.value, None) for row in rows]
+    due = HURRIED if trigger is Trigger.MANUAL else tx.now
+    queued = [(*row[:2], due, row[2], 0, trigger.value, None) for row in rows]
     await tx.insert(delivery_queue, QUEUE_COLUMNS, queued)
     await tx.sql(
         "UPDATE dead_letters SET state = 'replaying', replays = replays + 1 "

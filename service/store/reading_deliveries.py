@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Select, Table, and_, case, func, literal, 
 
 from service.domain.delivery import DeliveryStatus, Trigger, is_finished
 from service.domain.ids import DeliveryRef, key_floor
-from service.domain.times import NEVER
+from service.domain.times import HURRIED, NEVER
 from service.ports import AttemptView, DeliveryFilter, DeliveryView, Page, Span
 from service.store.database import Database, Tx
 from service.store.paging import page_of
@@ -240,7 +240,7 @@ def _columns(table: Table) -> list[ColumnElement[Any]]:
         waits = own.token.is_(None)
         state = [
             case((waits, DeliveryStatus.PENDING.value), else_=DeliveryStatus.DELIVERING.value),
-            case((waits, own.due_at), else_=null()),
+            case((and_(waits, own.due_at != HURRIED), _next_attempt()), else_=null()),
             null(),
         ]
     else:
@@ -255,6 +255,17 @@ def _columns(table: Table) -> list[ColumnElement[Any]]:
         _type_of(table).label("event_type"),
         _of_event(table, events.c.operation_id, dead_letters.c.operation_id).label("operation_id"),
     ]
+
+
+def _next_attempt() -> ColumnElement[Any]:
+    """When it is due, and not before its subscription's hold is over."""
+    own = delivery_queue.c
+    hold = (
+        select(subscriptions.c.hold_until)
+        .where(subscriptions.c.no == own.subscription_no)
+        .scalar_subquery()
+    )
+    return case((hold > own.due_at, hold), else_=own.due_at)
 
 
 _STATE: Final = ("status", "due_at", "finished_at")

@@ -13,6 +13,7 @@ from service.domain.ids import DeliveryRef, KeyMaker
 from service.domain.operation import Operation
 from service.domain.outcome import ErrorClass
 from service.domain.subscription import Subscription, SubscriptionStatus, changed
+from service.domain.times import HURRIED
 from service.ports import Once, Replayed, ReplayPlan, ReplayRun, ReplayStep
 from service.store import auditing, bulk_replay
 from service.store.database import Database, Tx
@@ -232,7 +233,7 @@ async def _hurry(
     await tx.change(
         update(delivery_queue)
         .where(_pair(delivery_queue, ref))
-        .values(due_at=tx.now, trigger=trigger.value)
+        .values(due_at=HURRIED, trigger=trigger.value)
     )
     return None
 

@@ -3,13 +3,14 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, exists, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, bindparam, case, exists, func, or_, select
 
 from service.domain import ids
 from service.domain.delivery import DeadLetterState, Trigger
 from service.domain.ids import DeliveryRef, KeyMaker
 from service.domain.outcome import ErrorClass
 from service.domain.retry import Dead, DeadReason, crashed
+from service.domain.times import HURRIED
 from service.ports import Backlog
 from service.store import burying, once
 from service.store.burying import Corpse
@@ -27,14 +28,17 @@ from service.store.schema import (
 )
 from service.store.statements import CHUNK, Row, Statement, flat, is_one_of
 
+#: Neither paused nor held: everything due may go, not only what somebody hurried.
+_IS_OPEN: Final = and_(
+    subscriptions.c.status == "active", subscriptions.c.hold_until <= bindparam("now")
+)
 _DUE_LANES: Final = Statement(
     select(subscriptions.c.no).where(
-        subscriptions.c.status == "active",
+        subscriptions.c.status != "disabled",
         subscriptions.c.deleted_at.is_(None),
-        subscriptions.c.hold_until <= bindparam("now"),
         exists().where(
             delivery_queue.c.subscription_no == subscriptions.c.no,
-            delivery_queue.c.due_at <= bindparam("now"),
+            delivery_queue.c.due_at <= case((_IS_OPEN, bindparam("now")), else_=HURRIED),
             delivery_queue.c.token.is_(None),
         ),
     )
@@ -92,7 +96,12 @@ _BACKLOG: Final = Statement(
     select(
         func.count(),
         func.count().filter(_DUE),
-        func.coalesce(func.max(bindparam("now") - delivery_queue.c.due_at).filter(_DUE), 0),
+        func.coalesce(
+            func.max(bindparam("now") - delivery_queue.c.due_at).filter(
+                _DUE, delivery_queue.c.due_at > HURRIED
+            ),
+            0,
+        ),
         select(func.count())
         .select_from(dead_letters)
         .where(dead_letters.c.state == DeadLetterState.OPEN.value)

@@ -45,7 +45,11 @@ class Ring:
         while self._ready and len(rooms) < min(free, _WIDTH):
             lane = next(iter(self._ready))
             del self._ready[lane]
-            room = self._limits.get(lane, self._default) - self._in_flight.get(lane, 0)
+            held = self._in_flight.get(lane, 0)
+            # never more than it leaves to all others: a few lanes that hang take no slot from one
+            # that has nothing in flight yet
+            fair = max((free - held) // 2, 0 if held else 1)
+            room = min(self._limits.get(lane, self._default) - held, fair)
             if room > 0:
                 rooms.append((lane, room))
             else:

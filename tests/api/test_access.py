@@ -202,9 +202,9 @@ async def test_a_store_that_is_away_is_503(api: Api, monkeypatch: pytest.MonkeyP
 
 async def test_producers_wait_while_too_much_is_pending(database_path: Path) -> None:
     async with opened_api(database_path, RINGBACK_MAX_PENDING="10") as api:
-        api.pending = 9
-        await api.post("/v1/operations/op_1/events", {"type": "a"})
         api.pending = 10
+        await api.post("/v1/operations/op_1/events", {"type": "a"})
+        api.pending = 11
         answer = await api.call("POST", "/v1/operations/op_1/events", {"type": "a"})
         problem(answer, 503, "unavailable")
         assert int(answer.headers["retry-after"]) > 0

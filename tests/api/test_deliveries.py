@@ -347,3 +347,12 @@ async def test_what_is_not_there_is_404(api: Api, method: str, path: str, digits
     body = replay if "subscriptions" in path else None
     answer = await api.call(method, path.format(prefix + digits), body)
     problem(answer, 404, "not-found")
+
+
+async def test_a_misspelt_reason_does_not_replay_everything(api: Api) -> None:
+    answer = await api.call("POST", "/v1/dead-letters/replay", {"reason": "atempts_exhausted"})
+    document = problem(answer, 422, "invalid")
+    assert pointers(document) == ["/reason"]
+    assert "attempts_exhausted" in document["errors"][0]["detail"]
+    await api.post("/v1/dead-letters/replay", {"reason": "attempts_exhausted"})
+    await api.post("/v1/dead-letters/replay", {"reason": "the receiver is up again"})

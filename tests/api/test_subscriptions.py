@@ -376,3 +376,12 @@ async def test_secrets_whose_encryption_key_is_gone(database_path: Path) -> None
         assert (await api.call("PATCH", path, {"description": "x"})).status_code == 200
         rotated = await api.post(f"{path}/rotate-secret", {"overlapSeconds": 0}, 200)
         assert (await api.get(f"{path}/secret"))["secret"] == rotated["secret"]
+
+
+async def test_null_takes_metadata_away(api: Api) -> None:
+    made = await api.subscribe(metadata={"a": 1})
+    path = f"{PATH}/{made['id']}"
+    answer = await api.call("PATCH", path, {"metadata": None})
+    assert answer.status_code == 200
+    assert "metadata" not in await api.get(path)
+    assert "metadata" not in await api.subscribe(metadata=None)

@@ -65,16 +65,16 @@ retryable = st.builds(responded, statuses) | st.builds(
         (responded(500), RetryAfter(5_000)),
         (responded(500, retry_after="60"), RetryAfter(5_000)),
         (responded(429), RetryAfter(5_000)),
-        (responded(429, retry_after="60"), RetryAfter(60_000, 60_000)),
-        (responded(503, Retry_After="60"), RetryAfter(60_000, 60_000)),
+        (responded(429, retry_after="60"), RetryAfter(5_000, 60_000)),
+        (responded(503, Retry_After="60"), RetryAfter(5_000, 60_000)),
         (responded(503, retry_after="2"), RetryAfter(5_000, 2_000)),
         (responded(503, retry_after="0"), RetryAfter(5_000)),
         (responded(503, retry_after="-60"), RetryAfter(5_000)),
         (responded(503, retry_after="soon"), RetryAfter(5_000)),
-        (responded(503, retry_after="9" * 5000), RetryAfter(DAY, DAY)),
-        (responded(503, retry_after="Wed, 01 Jan 2025 00:01:00 GMT"), RetryAfter(60_000, 60_000)),
+        (responded(503, retry_after="9" * 5000), RetryAfter(5_000, DAY)),
+        (responded(503, retry_after="Wed, 01 Jan 2025 00:01:00 GMT"), RetryAfter(5_000, 60_000)),
         (responded(503, retry_after="Tue, 31 Dec 2024 00:00:00 GMT"), RetryAfter(5_000)),
-        (responded(503, retry_after="Fri, 31 Dec 9999 23:59:59 GMT"), RetryAfter(DAY, DAY)),
+        (responded(503, retry_after="Fri, 31 Dec 9999 23:59:59 GMT"), RetryAfter(5_000, DAY)),
     ],
 )
 def test_what_follows_the_first_attempt(outcome: Outcome, verdict: Verdict) -> None:
@@ -85,9 +85,9 @@ def test_a_date_counts_from_the_receivers_own_clock() -> None:
     wrong_clock = responded(
         503, retry_after="Thu, 01 Jan 2015 00:02:00 GMT", date="Thu, 01 Jan 2015 00:00:00 GMT"
     )
-    assert judge(wrong_clock, 1, SCHEDULE, 0.5, NOW) == RetryAfter(120_000, 120_000)
+    assert judge(wrong_clock, 1, SCHEDULE, 0.5, NOW) == RetryAfter(5_000, 120_000)
     no_clock = responded(503, retry_after="Wed, 01 Jan 2025 00:02:00 GMT", date="yesterday")
-    assert judge(no_clock, 1, SCHEDULE, 0.5, NOW) == RetryAfter(120_000, 120_000)
+    assert judge(no_clock, 1, SCHEDULE, 0.5, NOW) == RetryAfter(5_000, 120_000)
 
 
 @freeze_time("2025-06-15T12:00:00Z")
@@ -151,7 +151,7 @@ def test_never_earlier_than_the_receiver_asks_or_80_percent_of_the_schedule(
         verdict = judge(responded(status, retry_after=str(asked)), step, schedule, roll, NOW)
         assert isinstance(verdict, RetryAfter)
         assert verdict.delay_ms >= schedule[step] * 800
-        assert verdict.delay_ms >= min(asked * 1000, DAY)
+        # the whole subscription is held for as long as was asked, this delivery with it
         assert (verdict.hold_ms or 0) == min(asked * 1000, DAY)
 
 

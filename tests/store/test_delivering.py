@@ -113,9 +113,42 @@ async def test_closed_and_held_lanes_give_nothing(world: World) -> None:
 
     claim = await world.claim_all(*(lane.no for lane in lanes.values()))
 
-    assert claim.deliveries == ()
-    assert claim.lanes == {}
+    assert not claim.deliveries
     assert await world.sweep.due_lanes() == []
+
+
+async def test_what_somebody_retries_by_hand_goes_past_a_hold_and_a_pause(world: World) -> None:
+    held, paused = await world.subscribe("held"), await world.subscribe("paused")
+    refs = {lane.no: await world.queued(lane, 2) for lane in (held, paused)}
+    await world.change(held, hold_until=world.clock.now() + 60_000)
+    await world.set_status(paused, "paused")
+
+    for lane in (held, paused):
+        ref = refs[lane.no][1]
+        assert await world.replay.replay_one("default", ref, Trigger.MANUAL, "key") == ref
+        assert await world.sweep.due_lanes() == [lane.no]
+        (claimed,) = await world.claim()
+        assert (claimed.ref, claimed.trigger) == (ref, Trigger.MANUAL)
+        await world.settle([claimed], 500)
+        assert await world.sweep.due_lanes() == []
+    assert (await world.sweep.backlog()).oldest_due_age == 0
+
+
+async def test_a_hold_that_ends_leaves_the_schedule_as_it_was(world: World) -> None:
+    """Resuming ends a hold for the delivery that caused it, too."""
+    lane = await world.subscribe()
+    await world.queued(lane, 1)
+    claimed = await world.claim()
+    await world.settle(claimed, answer(429, {"retry-after": "600"}))
+    (row,) = await world.rows(schema.attempts)
+    assert row["next_attempt_at"] == world.clock.now() + 600_000
+    view = await world.read.delivery("default", claimed[0].ref)
+    assert view is not None
+    assert view.due_at == world.clock.now() + 600_000
+    world.clock.advance(5_000)
+    assert await world.claim() == []
+    await world.set_status(lane, "active")
+    assert len(await world.claim()) == 1
 
 
 async def test_a_lane_gives_again_when_its_hold_ends_or_it_is_resumed(world: World) -> None:

@@ -189,3 +189,24 @@ def test_one_claim_is_of_so_many_lanes_only() -> None:
 
     assert len(ring.plan(5_000)) == 200
     assert ring
+
+
+def test_lanes_that_hang_leave_slots_for_others() -> None:
+    """Ten times 64 is more than there is; a lane with nothing in flight is claimed for at once."""
+    slots, limit = 512, 64
+    ring, free = Ring(limit), slots
+    for lane in range(10):
+        ring.wake([lane])
+        while ring and free:
+            quotas = ring.plan(free)
+            ring.claimed(quotas, {each.lane: each.quota for each in quotas})
+            free -= sum(each.quota for each in quotas)
+    assert free >= 1
+    ring.wake([1000])
+    assert [each.lane for each in ring.plan(free)] == [1000]
+
+
+def test_a_lane_alone_gets_all_that_its_limit_allows() -> None:
+    ring = Ring(64)
+    ring.wake([1])
+    assert ring.plan(512) == [LaneQuota(1, 64, 0)]
