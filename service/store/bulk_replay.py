@@ -132,12 +132,20 @@ async def _step_dead(tx: Tx, run: ReplayRun, limit: int) -> ReplayStep:
         select(
             table.event_key,
             table.subscription_no,
-            table.attempts,
+            # the delivery's own count: a replay that was cancelled has gone on from the letter's
+            func.coalesce(deliveries.c.attempts, table.attempts).label("attempts"),
             table.event_type,
             subscriptions.c.status,
             subscriptions.c.deleted_at,
         )
         .join(subscriptions, subscriptions.c.no == table.subscription_no)
+        .outerjoin(
+            deliveries,
+            and_(
+                deliveries.c.event_key == table.event_key,
+                deliveries.c.subscription_no == table.subscription_no,
+            ),
+        )
         .where(
             *_dead_conditions(run.operation.tenant_id, run.plan),
             or_(

@@ -699,3 +699,22 @@ async def test_a_replayed_delivery_goes_through_its_schedule_anew(world: World) 
 
     assert await world.status(ref) == "dead"
     assert (await letter(world, ref))["replays"] == 1
+
+
+async def test_a_bulk_replay_counts_on_from_a_replay_that_was_cancelled(world: World) -> None:
+    """Its letter knew fewer attempts than the delivery: an attempt's number came twice."""
+    lane = await world.subscribe()
+    (ref,) = await world.queued(lane, 1)
+    await world.set_status(lane, "disabled")
+    await world.sweep.retire()
+    await world.set_status(lane, "active")
+    assert await world.replay.replay_one("default", ref, Trigger.MANUAL, "key") == ref
+    (claimed,) = await world.claim()
+    assert claimed.attempt == 1
+    await world.replay.cancel_delivery("default", ref, "key")
+
+    run = await world.replay.start_replay(world.replay_operation(), world.plan(), "key")
+    assert isinstance(run, ReplayRun)
+    await world.replay.step_replay(run, 10)
+    (again,) = await world.claim()
+    assert again.attempt == 2
