@@ -126,9 +126,27 @@ def _dead_conditions(tenant_id: str, plan: ReplayPlan) -> list[ColumnElement[boo
 
 
 async def _step_dead(tx: Tx, run: ReplayRun, limit: int) -> ReplayStep:
-    table = dead_letters.c
     after = run.cursor
-    rows = await tx.query(
+    rows = await _next_dead(tx, run, limit)
+    types = run.plan.event_types
+    wanted = [row for row in rows if not types or matches_any(types, row["event_type"])]
+    able = [row for row in wanted if row["deleted_at"] is None and row["status"] != "disabled"]
+    lanes = [row["subscription_no"] for row in able]
+    if not run.plan.dry_run:
+        await reopen(
+            tx,
+            [(row["event_key"], row["subscription_no"], row["attempts"]) for row in able],
+            Trigger.REPLAY,
+        )
+    last = rows[-1] if rows else None
+    cursor = DeliveryRef(last["event_key"], last["subscription_no"]) if last else after
+    return _advanced(run, cursor, lanes, skipped=len(wanted) - len(able), more=len(rows) == limit)
+
+
+async def _next_dead(tx: Tx, run: ReplayRun, limit: int) -> list[dict[str, Any]]:
+    """The next open dead letters, with their subscriptions' states."""
+    table, after = dead_letters.c, run.cursor
+    return await tx.query(
         select(
             table.event_key,
             table.subscription_no,
@@ -159,19 +177,6 @@ async def _step_dead(tx: Tx, run: ReplayRun, limit: int) -> ReplayStep:
         .order_by(table.event_key, table.subscription_no)
         .limit(limit)
     )
-    types = run.plan.event_types
-    wanted = [row for row in rows if not types or matches_any(types, row["event_type"])]
-    able = [row for row in wanted if row["deleted_at"] is None and row["status"] != "disabled"]
-    lanes = [row["subscription_no"] for row in able]
-    if not run.plan.dry_run:
-        await reopen(
-            tx,
-            [(row["event_key"], row["subscription_no"], row["attempts"]) for row in able],
-            Trigger.REPLAY,
-        )
-    last = rows[-1] if rows else None
-    cursor = DeliveryRef(last["event_key"], last["subscription_no"]) if last else after
-    return _advanced(run, cursor, lanes, skipped=len(wanted) - len(able), more=len(rows) == limit)
 
 
 def _advanced(
