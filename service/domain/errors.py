@@ -14,9 +14,11 @@ class RefusalKind(StrEnum):
     FORBIDDEN = "forbidden"
     NOT_FOUND = "not-found"
     CONFLICT = "conflict"
+    GONE = "gone"  # it was here, and is not kept any longer
     TOO_LARGE = "too-large"
     UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type"
     IDEMPOTENCY_KEY_REUSED = "idempotency-key-reused"
+    TOO_MANY_REQUESTS = "too-many-requests"
     UNAVAILABLE = "unavailable"
 
 

@@ -11,7 +11,8 @@ from typing import Final
 
 import msgspec
 
-from service.domain.errors import Refusal, conflict
+from service.domain import times
+from service.domain.errors import Refusal, RefusalKind, conflict
 
 
 class Status(StrEnum):
@@ -100,6 +101,37 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     #: Whether ``POST /v1/operations`` described it; one that an event created may be described
     #: once, later.
     described: bool = False
+    #: The client's own id for it; one operation of a tenant has it at a time.
+    client_job_id: str | None = None
+    #: Durations in ms, as its description gave them.
+    expected_ms: int | None = None
+    ttl_ms: int | None = None
+    timeout_ms: int | None = None
+    #: When it is expected to end.
+    estimated_at: int | None = None
+    #: When it will have been silent for too long; ``None`` where nobody minds, or it has ended.
+    silent_at: int | None = None
+    #: From then on it is no longer readable; ``None`` while it has not ended.
+    expires_at: int | None = None
+    #: Since when only a tombstone is left.
+    forgotten_at: int | None = None
+    #: Ids: the operation this one retries, the one that retries this, its own subscription.
+    retry_of: str | None = None
+    retried_by: str | None = None
+    webhook_id: str | None = None
+
+
+def refuse_expired(operation: Operation, now: int) -> Refusal | None:
+    """Why ``operation`` is not to be read any more; ``None`` when it is."""
+    if operation.expires_at is None or operation.expires_at > now:
+        return None
+    ended = times.render(operation.expires_at)
+    return Refusal(
+        RefusalKind.GONE,
+        f"Operation {operation.id!r} ended as {operation.status} and was readable until {ended}. "
+        "Its events are under /v1/events/{id} for as long as events are kept.",
+        extra={"expiredAt": ended},
+    )
 
 
 def refuse_move(operation: Operation, to: Status | None) -> Refusal | None:

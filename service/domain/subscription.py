@@ -31,6 +31,8 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     timeout_seconds: float | None = None
     retry_schedule: tuple[float, ...] | None = None
     max_concurrency: int | None = None
+    #: ``operation``: the events of one operation go one after the other.
+    ordering: Literal["none", "operation"] = "none"
     metadata: bytes | None = None
     status: SubscriptionStatus = SubscriptionStatus.ACTIVE
     disabled_reason: str | None = None

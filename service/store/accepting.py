@@ -165,7 +165,7 @@ class AcceptStore:
     def _delivery(self, event_key: int, subscription: Subscription, now: int) -> Row:
         schedule = subscription.retry_schedule or self._schedule
         due = first_due(now, schedule, self._dice.random()) if schedule[0] else now
-        return (event_key, subscription.no, due, 0, 0, Trigger.SCHEDULE.value, None)
+        return (event_key, subscription.no, due, 0, 0, Trigger.SCHEDULE.value, None, None)
 
     async def _index(self, tx: Tx, tenant: str, version: int) -> Index:
         kept = self._indexes.get(tenant)

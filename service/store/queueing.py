@@ -14,7 +14,7 @@ QUEUE_COLUMNS: Final = tuple(column.name for column in delivery_queue.columns)
 
 async def enqueue(tx: Tx, pairs: Sequence[Row], trigger: Trigger) -> None:
     """Make deliveries ``(event key, subscription no)`` that never were, due now."""
-    rows = [(*pair, tx.now, 0, 0, trigger.value, None) for pair in pairs]
+    rows = [(*pair, tx.now, 0, 0, trigger.value, None, None) for pair in pairs]
     await tx.insert(delivery_queue, QUEUE_COLUMNS, rows)
 
 
@@ -29,7 +29,7 @@ async def reopen(tx: Tx, rows: Sequence[Row], trigger: Trigger) -> None:
     which = is_one_of(("event_key", "subscription_no"), len(rows))
     await tx.sql(f"DELETE FROM deliveries WHERE {which}", pairs)
     due = HURRIED if trigger is Trigger.MANUAL else tx.now
-    queued = [(*row[:2], due, row[2], 0, trigger.value, None) for row in rows]
+    queued = [(*row[:2], due, row[2], 0, trigger.value, None, None) for row in rows]
     await tx.insert(delivery_queue, QUEUE_COLUMNS, queued)
     await tx.sql(
         "UPDATE dead_letters SET state = 'replaying', replays = replays + 1 "

@@ -8,6 +8,8 @@ subscription) has exactly one row in one of the two. ``delivery_queue.due_at`` i
 a claim moves it to the lease's end, so a delivery whose worker died is simply due again.
 """
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -18,6 +20,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    text,
 )
 
 #: SQLite makes a 64-bit key the row's own address only when its type is spelled INTEGER.
@@ -31,6 +34,12 @@ metadata = MetaData(
     }
 )
 
+
+def _given(column: Column[Any]) -> dict[str, Any]:
+    """For an index of the rows in which ``column`` is given, in every dialect's words."""
+    return {"sqlite_where": column.is_not(None), "postgresql_where": column.is_not(None)}
+
+
 tenants = Table(
     "tenants",
     metadata,
@@ -40,6 +49,10 @@ tenants = Table(
     Column("feed_position", Big, nullable=False),
     # grows with every change of subscriptions or keys, so that no process works with stale ones
     Column("config_version", Big, nullable=False),
+    # the last place of the feed whose event retention took: older cursors may have missed some
+    Column("feed_floor", Big, nullable=False, server_default=text("0")),
+    # how many subscriptions are for one operation only: where there is none, nobody looks for them
+    Column("bound_subscriptions", Big, nullable=False, server_default=text("0")),
 )
 
 api_keys = Table(
@@ -80,6 +93,14 @@ subscriptions = Table(
     Column("updated_at", Big, nullable=False),
     Column("version", Integer, nullable=False),
     Column("deleted_at", Big),
+    Column("ordering", Text, nullable=False, server_default=text("'none'")),
+)
+
+Index(
+    "ix_subscriptions_bound",
+    subscriptions.c.tenant_id,
+    subscriptions.c.operation_id,
+    **_given(subscriptions.c.operation_id),
 )
 
 subscription_secrets = Table(
@@ -111,10 +132,35 @@ operations = Table(
     Column("warnings", LargeBinary),
     Column("metadata", LargeBinary),
     Column("described", Integer, nullable=False),
+    Column("client_job_id", Text),
+    # what was said of it when it was described: durations in ms
+    Column("expected_ms", Big),
+    Column("ttl_ms", Big),
+    Column("timeout_ms", Big),
+    # when it is expected to end, when it has been silent for too long, when it stops being readable
+    Column("estimated_at", Big),
+    Column("silent_at", Big),
+    Column("expires_at", Big),
+    # since when only the tombstone is left
+    Column("forgotten_at", Big),
+    # ids: the operation it retries, the one that retries it, its own subscription
+    Column("retry_of", Text),
+    Column("retried_by", Text),
+    Column("webhook_id", Text),
     Index("uq_operations_tenant_id_id", "tenant_id", "id", unique=True),
     # the newest of a tenant first, without sorting all of them
     Index("ix_operations_tenant_id_key", "tenant_id", "key"),
 )
+
+Index(
+    "uq_operations_client_job_id",
+    operations.c.tenant_id,
+    operations.c.client_job_id,
+    unique=True,
+    **_given(operations.c.client_job_id),
+)
+Index("ix_operations_silent_at", operations.c.silent_at, **_given(operations.c.silent_at))
+Index("ix_operations_expires_at", operations.c.expires_at, **_given(operations.c.expires_at))
 
 events = Table(
     "events",
@@ -158,6 +204,8 @@ delivery_queue = Table(
     Column("trigger", Text, nullable=False),
     # the claim that holds this delivery: a key, whose time is the moment of the claim
     Column("token", Big),
+    # in an ordered lane: the operation whose events go one after the other
+    Column("operation_key", Big),
     Index("ix_delivery_queue_subscription_no_due_at", "subscription_no", "due_at"),
     sqlite_with_rowid=False,
 )
@@ -167,8 +215,14 @@ delivery_queue = Table(
 Index(
     "ix_delivery_queue_leases",
     delivery_queue.c.due_at,
-    sqlite_where=delivery_queue.c.token.is_not(None),
-    postgresql_where=delivery_queue.c.token.is_not(None),
+    **_given(delivery_queue.c.token),
+)
+Index(
+    "ix_delivery_queue_ordered",
+    delivery_queue.c.subscription_no,
+    delivery_queue.c.operation_key,
+    delivery_queue.c.event_key,
+    **_given(delivery_queue.c.operation_key),
 )
 
 deliveries = Table(
@@ -265,4 +319,18 @@ audit_log = Table(
     Column("target", Text, nullable=False),
     Column("detail", Text),
     Index("ix_audit_log_tenant_id_key", "tenant_id", "key"),
+)
+
+#: What opens a stream for a client that cannot send headers; only a hash of each is kept.
+stream_tickets = Table(
+    "stream_tickets",
+    metadata,
+    Column("hash", LargeBinary, primary_key=True),
+    Column("tenant_id", Text, nullable=False),
+    Column("key_id", Text, nullable=False),
+    # the one operation it opens; without it the feed
+    Column("operation_id", Text),
+    Column("created_at", Big, nullable=False, index=True),
+    Column("first_used_at", Big),
+    sqlite_with_rowid=False,
 )

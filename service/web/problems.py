@@ -48,6 +48,9 @@ TABLE: Final[dict[str, Kind]] = {
     RefusalKind.CONFLICT: Kind(
         409, "The present state does not allow this", "Read what is there now, then decide."
     ),
+    RefusalKind.GONE: Kind(
+        410, "No longer kept", "Its time is over; what is listed or kept elsewhere is still there."
+    ),
     RefusalKind.TOO_LARGE: Kind(
         413, "The request is too large", "Send less at once, or a link instead of the content."
     ),
@@ -61,6 +64,9 @@ TABLE: Final[dict[str, Kind]] = {
         422,
         "The Idempotency-Key belongs to another request",
         "Take a new key for a new request, or repeat the first one unchanged.",
+    ),
+    RefusalKind.TOO_MANY_REQUESTS: Kind(
+        429, "Too many at once", "Repeat it after Retry-After seconds, with fewer at a time."
     ),
     INTERNAL: Kind(
         500, "Something went wrong here", "Repeat it once; if it fails again, tell the operator."

@@ -632,7 +632,7 @@ async def test_a_claim_costs_the_same_however_long_the_backlog_is(world: World) 
     await world.queued(lane, 3)
     await world.sql(
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) "
-        "INSERT INTO delivery_queue SELECT i, 999, 0, 0, 0, 'schedule', NULL FROM n"
+        "INSERT INTO delivery_queue SELECT i, 999, 0, 0, 0, 'schedule', NULL, NULL FROM n"
     )
     await world.close()
 
