@@ -1,5 +1,7 @@
 """What following an operation needs: promises about it, ordered lanes, stream tickets, the feed."""
 
+from typing import Any
+
 from alembic import op
 from sqlalchemy import BigInteger, Column, Integer, LargeBinary, Text, text
 
@@ -8,7 +10,7 @@ down_revision = "0001"
 
 Big = BigInteger().with_variant(Integer(), "sqlite")
 
-_ADDED = {
+_ADDED: dict[str, tuple[Column[Any], ...]] = {
     "tenants": (
         Column("feed_floor", Big, nullable=False, server_default=text("0")),
         Column("bound_subscriptions", Big, nullable=False, server_default=text("0")),
