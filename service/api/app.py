@@ -5,23 +5,50 @@ from typing import Final
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import WebSocketRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api import routing
 from service.api.dead_letters import DeadLetters
 from service.api.deliveries import Deliveries
 from service.api.events import Events
+from service.api.feed import Feed
+from service.api.following import Following
 from service.api.links import Links
 from service.api.operations import Operations
 from service.api.public import Public
 from service.api.replays import BulkReplays
 from service.api.services import Services
+from service.api.socket import SOCKET_PATH, StatusSocket
 from service.api.subscriptions import Subscriptions
+from service.web.authentication import Doorkeeper
 from service.web.idempotency import Idempotency
 from service.web.problems import Problems
 
 #: What a page of another origin may see of an answer besides its body.
-_EXPOSED: Final = ("etag", "link", "location", "retry-after")
-_ASKED: Final = ("authorization", "content-type", "if-none-match")
+_EXPOSED: Final = ("etag", "link", "location", "preference-applied", "retry-after")
+_ASKED: Final = ("authorization", "content-type", "if-none-match", "last-event-id", "prefer")
+#: What pages of other origins may read (contract, section 3): operations and streams.
+_READABLE: Final = ("/v1/operations", "/v1/events")
+
+
+class Elsewhere:
+    """Lets pages of these origins read operations and streams, and nothing else."""
+
+    def __init__(self, app: ASGIApp, origins: tuple[str, ...]) -> None:
+        self._closed = app
+        self._open = CORSMiddleware(
+            app,
+            allow_origins=origins,
+            allow_methods=("GET",),
+            allow_headers=_ASKED,
+            expose_headers=_EXPOSED,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        is_readable = scope["type"] == "http" and scope["path"].startswith(_READABLE)
+        await (self._open if is_readable else self._closed)(scope, receive, send)
 
 
 def create_app(services: Services) -> Starlette:
@@ -29,9 +56,12 @@ def create_app(services: Services) -> Starlette:
     settings = services.settings
     told, links = Problems(settings.public_url), Links(settings.public_url)
     once = Idempotency(services.vault)
+    doorkeeper = Doorkeeper(services.find_key, services.tickets.redeem)
     actions = [
+        *Feed(services, told).actions(),  # its stream comes before the events' ids
         *Events(services, once, told).actions(),  # the busiest first: routes are tried in order
         *Operations(services, once, links).actions(),
+        *Following(services, once, told).actions(),
         *BulkReplays(services, once, links).actions(),
         *Subscriptions(services, once, links).actions(),
         *Deliveries(services, once, links).actions(),
@@ -39,7 +69,10 @@ def create_app(services: Services) -> Starlette:
         *Public(services, told).actions(),
     ]
     app = Starlette(
-        routes=routing.routes(actions, services.find_key, told),
+        routes=[
+            *routing.routes(actions, doorkeeper, told),
+            WebSocketRoute(SOCKET_PATH, StatusSocket(services, doorkeeper, told)),
+        ],
         middleware=_middleware(settings.cors_origins),
         exception_handlers={routing.NO_ROUTE: routing.Unknown(told)},
     )
@@ -49,14 +82,4 @@ def create_app(services: Services) -> Starlette:
 
 
 def _middleware(origins: tuple[str, ...]) -> list[Middleware]:
-    if not origins:
-        return []
-    return [
-        Middleware(
-            CORSMiddleware,
-            allow_origins=origins,
-            allow_methods=("GET",),
-            allow_headers=_ASKED,
-            expose_headers=_EXPOSED,
-        )
-    ]
+    return [Middleware(Elsewhere, origins=origins)] if origins else []

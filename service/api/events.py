@@ -1,6 +1,6 @@
 """Events: producers post them, everybody with a key reads them."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -8,15 +8,18 @@ from msgspec import Raw
 
 from service.api import event_parsing
 from service.api.event_parsing import EventParser, Posted
+from service.api.following import readable
 from service.api.routing import Action
 from service.api.services import Services
 from service.domain.acceptance import Accepted, Verdict
 from service.domain.api_keys import Scope
 from service.domain.errors import Refusal, RefusalKind, not_found
 from service.domain.event import EventIn
+from service.domain.operation import Operation, is_end
 from service.ports import EventView, Once, Page, Replayed, Span
-from service.web import answers, bodies, queries
+from service.web import answers, bodies, holding, queries
 from service.web.answers import Answer
+from service.web.authentication import TICKET
 from service.web.calls import Call
 from service.web.idempotency import Idempotency
 from service.web.paging import Listing
@@ -27,7 +30,9 @@ _TYPES: Final = (*bodies.JSON_TYPES, _NDJSON)
 #: Seconds after which a producer that was told to wait may ask again.
 _BUSY_RETRY: Final = 5
 
-_LOG: Final = Listing("log", 1, {"after": queries.number})
+_LOG: Final = Listing(
+    "log", 1, {"after": queries.number, "wait": holding.wait, TICKET: queries.text}
+)
 
 _Taken = list[Verdict] | Replayed | Refusal
 
@@ -47,7 +52,7 @@ class Events:
         return [
             Action("POST", log, Scope.EVENTS_WRITE, self.post_to_operation),
             Action("POST", "/v1/events", Scope.EVENTS_WRITE, self.post),
-            Action("GET", log, Scope.OPERATIONS_READ, self.of_operation),
+            Action("GET", log, Scope.OPERATIONS_READ, self.of_operation, by_ticket=True),
             Action("GET", "/v1/events/{id}", Scope.OPERATIONS_READ, self.get),
         ]
 
@@ -66,20 +71,35 @@ class Events:
         return not_found("event", call.name()) if found is None else Answer(200, found.body)
 
     async def of_operation(self, call: Call) -> Answer | Refusal:
-        """The log of an operation, oldest event first."""
+        """The log of an operation, oldest event first; waits for the first where that is asked."""
         asked = _LOG.read(call.request)
         if isinstance(asked, Refusal):
             return asked
         span, values = asked
+        patience = holding.patience(call.request, values.get("wait"))
+        operation = await readable(self._services, call.tenant, call.name())
+        if isinstance(operation, Refusal):
+            return operation
         after = span.after[0] if span.after else values.get("after", 0)
-        name = call.name()
-        found = await self._services.reads.operation_events(
-            call.tenant, name, after, span.limit + 1
-        )
-        if found is None:
-            return not_found("operation", name)
+        found: Sequence[EventView] | Refusal
+        found = await self._services.reads.log(operation.key, after, span.limit + 1)
+        if not found and patience.seconds and not is_end(operation.status):
+            found = await self._next(call, operation, after, patience.seconds)
+        if isinstance(found, Refusal):
+            return found
         page = _log_page(found, span)
-        return _LOG.answer(call.request, page, _raw_body, self._services.settings.public_url)
+        answer = _LOG.answer(call.request, page, _raw_body, self._services.settings.public_url)
+        return answers.with_headers(answer, *patience.headers)
+
+    async def _next(
+        self, call: Call, operation: Operation, after: int, seconds: float
+    ) -> Sequence[EventView] | Refusal:
+        """The next events of an operation that is under way; none when none come in time."""
+        async with self._services.watch.operation(operation, after) as follower:
+            if isinstance(follower, Refusal):
+                return follower
+            async with holding.noticing(call.request.receive, follower.stop):
+                return [each.event for each in await follower.next(seconds)]
 
     async def _post(self, call: Call, operation_id: str | None) -> Answer | Refusal:
         refusal = self._busy()
@@ -157,7 +177,7 @@ def _kept(render: Callable[[list[Verdict]], Answer], verdicts: list[Verdict]) ->
     return render(verdicts) if any(isinstance(each, Accepted) for each in verdicts) else None
 
 
-def _log_page(found: list[EventView], span: Span) -> Page[EventView]:
+def _log_page(found: Sequence[EventView], span: Span) -> Page[EventView]:
     items = found[: span.limit]
     more = len(found) > span.limit and items[-1].sequence is not None
     return Page(items, (items[-1].sequence or 0,) if more else None)

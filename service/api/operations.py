@@ -8,6 +8,7 @@ from pydantic import StringConstraints
 
 from service.api import operation_shape
 from service.api.fields import Metadata, NoteText
+from service.api.following import readable
 from service.api.links import Links
 from service.api.reading import Body, body_of
 from service.api.routing import Action
@@ -17,8 +18,9 @@ from service.domain.errors import Refusal, not_found
 from service.domain.operation import Operation, Status, is_end
 from service.ports import Once, OperationFilter, Replayed
 from service.usecases.manage_operations import NewOperation
-from service.web import answers, queries
+from service.web import answers, holding, queries
 from service.web.answers import Answer
+from service.web.authentication import TICKET
 from service.web.calls import Call
 from service.web.idempotency import Idempotency
 from service.web.paging import Listing
@@ -29,6 +31,7 @@ _RETRY_AFTER: Final = ("retry-after", str(operation_shape.POLL_RECOMMENDED))
 #: A client may keep it if it asks each time whether it still holds: that is what the ETag is for.
 _REVALIDATE: Final = ("cache-control", "private, no-cache")
 
+_ONE: Final = {"wait": holding.wait, TICKET: queries.text}
 _HISTORY: Final = Listing(
     "operations",
     1,
@@ -68,7 +71,7 @@ class Operations:
         return [
             Action("POST", "/v1/operations", Scope.EVENTS_WRITE, self.create),
             Action("GET", "/v1/operations", Scope.OPERATIONS_READ, self.list),
-            Action("GET", "/v1/operations/{id}", Scope.OPERATIONS_READ, self.get),
+            Action("GET", "/v1/operations/{id}", Scope.OPERATIONS_READ, self.get, by_ticket=True),
             Action("POST", "/v1/operations/{id}/cancel", Scope.OPERATIONS_WRITE, self.cancel),
         ]
 
@@ -86,15 +89,41 @@ class Operations:
         return await self._idempotency.run(call, content, act, self._created, self._created)
 
     async def get(self, call: Call) -> Answer | Refusal:
-        """One operation as it is now."""
-        asked = queries.read(call.request, {})
+        """One operation as it is now, or as soon as it is no more as the client knows it."""
+        asked = queries.read(call.request, _ONE)
         if isinstance(asked, Refusal):
             return asked
-        name = call.name()
-        operation = await self._services.reads.operation(call.tenant, name)
-        if operation is None:
-            return not_found("operation", name)
-        return self._current(call, operation)
+        patience = holding.patience(call.request, asked.get("wait"))
+        operation = await readable(self._services, call.tenant, call.name())
+        if isinstance(operation, Refusal):
+            return operation
+        if patience.seconds and self._is_news_to_come(call, operation):
+            operation = await self._changed(call, operation, patience.seconds)
+        if isinstance(operation, Refusal):
+            return operation
+        return answers.with_headers(self._current(call, operation), *patience.headers)
+
+    def _is_news_to_come(self, call: Call, operation: Operation) -> bool:
+        """Whether the client knows the operation as it is, and it may still change."""
+        if is_end(operation.status):
+            return False
+        condition = call.request.headers.get("if-none-match")
+        tag = _tag(answers.encode(self._shown(operation)))
+        return condition is None or _is_known(condition, tag)
+
+    async def _changed(
+        self, call: Call, operation: Operation, seconds: float
+    ) -> Operation | Refusal:
+        """The operation after its next event; as it is when none comes in time."""
+        reads = self._services.reads
+        async with self._services.watch.operation(operation, operation.sequence) as follower:
+            if isinstance(follower, Refusal):
+                return follower
+            async with holding.noticing(call.request.receive, follower.stop):
+                if not await follower.next(seconds):
+                    return operation
+                after = await follower.operation(lambda: reads.operation(call.tenant, operation.id))
+        return not_found("operation", operation.id) if after is None else after
 
     async def list(self, call: Call) -> Answer | Refusal:
         """The history of operations, newest first."""
@@ -130,13 +159,17 @@ class Operations:
 
     def _current(self, call: Call, operation: Operation) -> Answer:
         answer = answers.of(self._shown(operation))
-        tag = f'"{hashlib.sha256(answer.body).hexdigest()[:32]}"'
+        tag = _tag(answer.body)
         headers = [("etag", tag), _REVALIDATE]
         if not is_end(operation.status):
             headers.append(_RETRY_AFTER)
         if _is_known(call.request.headers.get("if-none-match"), tag):
             return Answer(304, headers=tuple(headers))
         return answers.with_headers(answer, *headers)
+
+
+def _tag(body: bytes) -> str:
+    return f'"{hashlib.sha256(body).hexdigest()[:32]}"'
 
 
 def _is_known(condition: str | None, tag: str) -> bool:

@@ -1,9 +1,9 @@
 """Addresses: one :class:`Resource` answers all methods of a path, whatever happens within."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -17,9 +17,11 @@ from service.domain.errors import Refusal, RefusalKind, conflict
 from service.ports import Principal, SealError, StoreUnavailableError
 from service.web import answers, problems
 from service.web.answers import Answer
-from service.web.authentication import FindKey, authenticate, authorize
-from service.web.calls import Call, Handler
+from service.web.authentication import Doorkeeper
+from service.web.calls import Call, Handler, Streamed
 from service.web.problems import Problems, instance_of
+
+T = TypeVar("T")
 
 _logger = logging.getLogger(__name__)
 
@@ -35,63 +37,58 @@ class Action:
     path: str
     scope: Scope | None
     handler: Handler
+    #: Whether a stream ticket does instead of a key.
+    by_ticket: bool = False
 
 
-def routes(actions: Iterable[Action], find_key: FindKey, told: Problems) -> list[Route]:
+def routes(actions: Iterable[Action], doorkeeper: Doorkeeper, told: Problems) -> list[Route]:
     """One route a path; paths are tried in the order in which they first appear."""
     by_path: dict[str, dict[str, Action]] = {}
     for action in actions:
         by_path.setdefault(action.path, {})[action.method] = action
-    return [Route(path, Resource(by, find_key, told)) for path, by in by_path.items()]
+    return [Route(path, Resource(by, doorkeeper, told)) for path, by in by_path.items()]
 
 
 class Resource:
     """An ASGI application that answers the methods of one path."""
 
-    def __init__(self, actions: Mapping[str, Action], find_key: FindKey, told: Problems) -> None:
+    def __init__(
+        self, actions: Mapping[str, Action], doorkeeper: Doorkeeper, told: Problems
+    ) -> None:
         self._actions = dict(actions)
         if _GET in actions:
             self._actions[_HEAD] = actions[_GET]
-        self._find_key = find_key
+        self._doorkeeper = doorkeeper
         self._problems = told
 
     async def __call__(self, scope: HttpScope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        head = scope["method"] == _HEAD
         try:
             answer = await self._answer(scope, receive)
         except ClientDisconnect:
             return
-        await answers.send(answer, send, head=scope["method"] == _HEAD)
+        if isinstance(answer, Answer):
+            await answers.send(answer, send, head=head)
+        else:
+            await answer(receive, send, head=head)
 
-    async def _answer(self, scope: HttpScope, receive: Receive) -> Answer:
+    async def _answer(self, scope: HttpScope, receive: Receive) -> Answer | Streamed:
         instance = instance_of(scope)
         action = self._actions.get(scope["method"])
         if action is None:
             return self._wrong_method(scope["method"], instance)
-        try:
-            answer = await self._act(action, Request(scope, receive))
-        except ClientDisconnect:
-            raise
-        except StoreUnavailableError as error:
-            _logger.warning("The store is not available: %s", error)
-            answer = _UNAVAILABLE
-        except SealError as error:
-            _logger.error("A stored secret does not open: %s", error)  # noqa: TRY400 (no fault here)
-            answer = conflict(f"What this needs was stored encrypted and does not open. {error}")
-        except Exception:
-            _logger.exception("%s %s failed", scope["method"], instance)
-            return self._problems.plain(problems.INTERNAL, _INTERNAL, instance)
-        if isinstance(answer, Refusal):
-            return self._problems.answer(answer, instance)
-        return answer
+        acting = self._act(action, Request(scope, receive))
+        return await guarded(acting, self._problems, scope["method"], instance)
 
-    async def _act(self, action: Action, request: Request) -> Answer | Refusal:
+    async def _act(self, action: Action, request: Request) -> Answer | Refusal | Streamed:
         if action.scope is None:
             return await action.handler(Call(request, _ANYBODY))
-        principal = await authenticate(request, self._find_key)
+        keeper = self._doorkeeper
+        principal = await keeper.admit(request, action.scope, by_ticket=action.by_ticket)
         if isinstance(principal, Refusal):
             return principal
-        refusal = authorize(principal, action.scope) or _unreadable(request.scope)
+        refusal = _unreadable(request.scope)
         return refusal or await action.handler(Call(request, principal))
 
     def _wrong_method(self, method: str, instance: str) -> Answer:
@@ -100,6 +97,27 @@ class Resource:
         return self._problems.plain(
             problems.METHOD_NOT_ALLOWED, detail, instance, (("allow", allowed),)
         )
+
+
+async def guarded(
+    acting: Awaitable[T | Refusal], told: Problems, method: str, instance: str
+) -> T | Answer:
+    """What came of it; for everything that went wrong the problem document about it."""
+    try:
+        result = await acting
+    except ClientDisconnect:
+        raise
+    except StoreUnavailableError as error:
+        _logger.warning("The store is not available: %s", error)
+        return told.answer(_UNAVAILABLE, instance)
+    except SealError as error:
+        _logger.error("A stored secret does not open: %s", error)  # noqa: TRY400 (no fault here)
+        what = f"What this needs was stored encrypted and does not open. {error}"
+        return told.answer(conflict(what), instance)
+    except Exception:
+        _logger.exception("%s %s failed", method, instance)
+        return told.plain(problems.INTERNAL, _INTERNAL, instance)
+    return told.answer(result, instance) if isinstance(result, Refusal) else result
 
 
 class Unknown:

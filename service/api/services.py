@@ -3,12 +3,14 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from service.ports import Clock, ReadStore, Vault
+from service.ports import Clock, Dice, ReadStore, Vault
 from service.usecases.accept import Accept
 from service.usecases.manage_operations import ManageOperations
 from service.usecases.manage_subscriptions import ManageSubscriptions
 from service.usecases.replay import Replays
+from service.usecases.tickets import Tickets
 from service.usecases.try_subscription import TrySubscription
+from service.usecases.watch import Watch
 from service.web.authentication import FindKey
 
 
@@ -33,10 +35,13 @@ class Services:
     operations: ManageOperations
     subscriptions: ManageSubscriptions
     trials: TrySubscription
+    watch: Watch
+    tickets: Tickets
     reads: ReadStore
     find_key: FindKey
     vault: Vault
     clock: Clock
+    dice: Dice
     #: Why this process should get no requests now; ``None`` when it should.
     ready: Callable[[], Awaitable[str | None]]
     #: How many deliveries are open, as far as this process knows.

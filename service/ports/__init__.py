@@ -36,6 +36,7 @@ from service.ports.reading import (
     DeliveryFilter,
     DeliveryView,
     EventView,
+    FeedSlice,
     OperationFilter,
     Page,
     ReadStore,
@@ -43,6 +44,7 @@ from service.ports.reading import (
     UndeliveredView,
 )
 from service.ports.replaying import ReplayPlan, ReplayRun, ReplayStep, ReplayStore
+from service.ports.watching import Backplane, Note, Ticket, TicketStore
 
 __all__ = [
     "AcceptRequest",
@@ -50,6 +52,7 @@ __all__ = [
     "AcceptStore",
     "AttemptView",
     "Backlog",
+    "Backplane",
     "Claim",
     "Claimed",
     "Clock",
@@ -61,11 +64,13 @@ __all__ = [
     "DeliveryView",
     "Dice",
     "EventView",
+    "FeedSlice",
     "GroupTooWideError",
     "Lane",
     "LaneQuota",
     "ManageStore",
     "NewSubscription",
+    "Note",
     "Once",
     "OperationFilter",
     "Page",
@@ -83,6 +88,8 @@ __all__ = [
     "Span",
     "StoreUnavailableError",
     "SweepStore",
+    "Ticket",
+    "TicketStore",
     "UndeliveredView",
     "Vault",
     "Waker",

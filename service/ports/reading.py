@@ -24,6 +24,18 @@ class EventView:
     feed_position: int
     created_at: int
     body: bytes
+    operation_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FeedSlice:
+    """A part of a tenant's feed, oldest first, and where the feed begins and ends."""
+
+    events: Sequence[EventView]
+    #: The last place whose event retention took: what is at or before it may be gone.
+    floor: int
+    #: The place of the newest event.
+    end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,10 +177,17 @@ class ReadStore(Protocol):
     ) -> Page[Operation]:
         """Newest first."""
 
-    async def operation_events(
-        self, tenant_id: str, name: str, after: int, limit: int
-    ) -> list[EventView] | None:
-        """Events with a sequence above ``after``, oldest first; ``None``: no such operation."""
+    async def log(self, operation_key: int, after: int, limit: int) -> list[EventView]:
+        """Events of the operation with a sequence above ``after``, oldest first."""
+
+    async def feed(self, tenant_id: str, after: int, limit: int) -> FeedSlice:
+        """Events of the tenant behind the place ``after``, in the order of their commits."""
+
+    async def log_ends(self, operation_keys: Sequence[int]) -> dict[int, int]:
+        """The present sequence of each operation."""
+
+    async def feed_ends(self, tenant_ids: Sequence[str]) -> dict[str, int]:
+        """The place of the newest event of each tenant."""
 
     async def event(self, tenant_id: str, name: str) -> EventView | None:
         """One event."""

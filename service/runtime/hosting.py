@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
 import sys
@@ -21,6 +22,8 @@ from service.settings import Settings
 T = TypeVar("T")
 
 _BACKLOG: Final = 2048
+#: Bytes in a WebSocket message of a client, who has nothing to say.
+_MESSAGE: Final = 4096
 #: Seconds for requests under way to end when the service stops.
 _GRACE: Final = 5
 #: Seconds after which a second Ctrl-C is a second wish, not an echo of the first.
@@ -44,6 +47,18 @@ class _Server(uvicorn.Server):
         yield
 
 
+class _NoFalseAlarm(logging.Filter):
+    """Leaves out what uvicorn says of every WebSocket that is answered with an HTTP problem.
+
+    It takes such an answer, sends it, and then misses a handshake. What really fails in ours is
+    logged where it fails.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is to be logged."""
+        return record.msg != "ASGI callable returned without completing handshake."
+
+
 class Host:
     """One process doing everything."""
 
@@ -56,6 +71,7 @@ class Host:
         #: Open deliveries at the last count, less those made by then.
         self._counted = 0
         self._server = _Server(self._config())
+        logging.getLogger("uvicorn.error").addFilter(_NoFalseAlarm())
 
     async def serve(self) -> None:
         """Start everything, wait for the signal, stop everything in order."""
@@ -76,7 +92,7 @@ class Host:
 
     def _background(self) -> list[asyncio.Task[None]]:
         opened = self._opened
-        work = [opened.sweep.run(), opened.replays.run()]
+        work = [opened.sweep.run(), opened.replays.run(), opened.watch.run()]
         if self._settings.max_pending:
             work.append(self._count())
         return [asyncio.create_task(each) for each in work]
@@ -86,6 +102,7 @@ class Host:
     ) -> None:
         """Readiness first, then the API, then the sends; the store is its opener's to close."""
         self._draining = True
+        self._opened.watch.close()
         self._server.should_exit = True
         await serving
         for each in background:
@@ -126,7 +143,9 @@ class Host:
         return uvicorn.Config(
             create_app(services(self._opened, self._ready, self._pending)),
             http="httptools",
-            ws="none",
+            ws="websockets-sansio",
+            ws_max_size=_MESSAGE,
+            ws_per_message_deflate=False,  # it costs each watcher tens of kilobytes
             loop="none",
             lifespan="off",
             access_log=False,
@@ -164,10 +183,13 @@ def services(
         operations=opened.operations,
         subscriptions=opened.subscriptions,
         trials=opened.trials,
+        watch=opened.watch,
+        tickets=opened.tickets,
         reads=opened.stores.read,
         find_key=opened.stores.manage.find_key,
         vault=opened.base.vault,
         clock=opened.base.clock,
+        dice=opened.base.dice,
         ready=ready,
         pending=pending,
         metrics=opened.metrics,

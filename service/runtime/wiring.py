@@ -13,6 +13,7 @@ from service.domain import times
 from service.domain.api_keys import Scope, hash_key
 from service.domain.ids import KeyMaker
 from service.domain.targets import TargetPolicy
+from service.pubsub import InProcessBackplane
 from service.runtime import keys as own_keys
 from service.runtime.clock import SystemClock, SystemDice
 from service.sender import GuardedSender
@@ -26,6 +27,7 @@ from service.store.migrate import migrate
 from service.store.reading import ReadStore
 from service.store.replaying import ReplayStore
 from service.store.sweeping import SweepStore, newest_key
+from service.store.tickets import TicketStore
 from service.telemetry import CONTENT_TYPE, Snapshot, exposition
 from service.usecases.accept import Accept
 from service.usecases.compose import Composer, Wire
@@ -35,7 +37,9 @@ from service.usecases.manage_operations import ManageOperations
 from service.usecases.manage_subscriptions import ManageSubscriptions
 from service.usecases.replay import Replays
 from service.usecases.sweep import Sweep, Terms
+from service.usecases.tickets import Tickets
 from service.usecases.try_subscription import TrySubscription
+from service.usecases.watch import Watch
 from service.vault.keyring import KeyRing
 from service.worker import LentLoop, WorkerHost, declare
 
@@ -70,6 +74,7 @@ class Stores:
     replay: ReplayStore
     manage: ManageStore
     read: ReadStore
+    tickets: TicketStore
 
     @classmethod
     def over(cls, base: Base) -> "Stores":
@@ -82,6 +87,7 @@ class Stores:
             replay=ReplayStore(database, keys),
             manage=ManageStore(database, keys),
             read=ReadStore(database),
+            tickets=TicketStore(database),
         )
 
 
@@ -98,6 +104,8 @@ class Opened:
     operations: ManageOperations
     subscriptions: ManageSubscriptions
     trials: TrySubscription
+    watch: Watch
+    tickets: Tickets
     worker: WorkerHost
     #: The admin key when it was made just now, to be shown this once.
     new_admin_key: str | None = None
@@ -165,7 +173,8 @@ def _build(base: Base) -> Opened:
     wire = Wire(_USER_AGENT, settings.public_url, settings.request_timeout)
     composer = Composer(base.vault, base.clock, base.dice, wire)
     stores = Stores.over(base)
-    accept = Accept(stores.accept, waker)
+    backplane = InProcessBackplane()
+    accept = Accept(stores.accept, waker, backplane)
     longest = max(settings.request_timeout, _LONGEST_TIMEOUT)
     pace = Pace(settings.retry_schedule, longest)
     deliver = Deliver(stores.deliver, base.sender, composer, chance, pace)
@@ -181,5 +190,7 @@ def _build(base: Base) -> Opened:
         operations=ManageOperations(stores.manage, stores.read, accept, maker),
         subscriptions=ManageSubscriptions(stores.manage, base.sender, base.vault, waker, maker),
         trials=TrySubscription(stores.manage, base.sender, composer, maker),
+        watch=Watch(stores.read, backplane),
+        tickets=Tickets(stores.tickets, base.clock, base.dice),
         worker=WorkerHost(broker),
     )

@@ -2,9 +2,10 @@
 
 from service.store.reading_dead_letters import DeadLetterReads
 from service.store.reading_deliveries import DeliveryReads
+from service.store.reading_feed import FeedReads
 from service.store.reading_operations import OperationReads
 from service.store.reading_undelivered import UndeliveredReads
 
 
-class ReadStore(OperationReads, DeliveryReads, DeadLetterReads, UndeliveredReads):
+class ReadStore(OperationReads, FeedReads, DeliveryReads, DeadLetterReads, UndeliveredReads):
     """See :class:`service.ports.ReadStore`."""

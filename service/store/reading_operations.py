@@ -28,22 +28,17 @@ EVENT_COLUMNS: Final = (
     events.c.feed_position,
     events.c.created_at,
     events.c.body,
+    events.c.operation_type,
 )
 
 _OPERATION_COLUMNS: Final = tuple(operations.c[name] for name in OPERATION_COLUMNS)
 _SUBSCRIPTION_COLUMNS: Final = tuple(subscriptions.c[name] for name in SUBSCRIPTION_COLUMNS)
 
-# These three answer the polls of every client, so they are compiled once.
+# These two answer the polls of every client, so they are compiled once.
 _OPERATION: Final = Statement(
     select(*_OPERATION_COLUMNS).where(
         operations.c.tenant_id == bindparam("tenant"), operations.c.id == bindparam("name")
     )
-)
-_OPERATION_EVENTS: Final = Statement(
-    select(*EVENT_COLUMNS)
-    .where(events.c.operation_key == bindparam("operation"), events.c.sequence > bindparam("after"))
-    .order_by(events.c.sequence)
-    .limit(bindparam("count"))
 )
 _EVENT: Final = Statement(
     select(*EVENT_COLUMNS)
@@ -80,18 +75,6 @@ class OperationReads:
             rows = await tx.query(statement)
         found = [operation_of(tuple(row.values())) for row in rows]
         return page_of(found, span.limit, lambda operation: (operation.key,))
-
-    async def operation_events(
-        self, tenant_id: str, name: str, after: int, limit: int
-    ) -> list[EventView] | None:
-        """Events of an operation with a sequence above ``after``, oldest first."""
-        async with self._database.read() as tx:
-            found = await tx.fetch(_OPERATION, tenant=tenant_id, name=name)
-            if not found:
-                return None
-            key = operation_of(found[0]).key
-            rows = await tx.fetch(_OPERATION_EVENTS, operation=key, after=after, count=limit)
-        return [EventView(*row) for row in rows]
 
     async def event(self, tenant_id: str, name: str) -> EventView | None:
         """One event."""

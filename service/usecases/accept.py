@@ -16,7 +16,9 @@ from service.ports import (
     AcceptRequest,
     AcceptResult,
     AcceptStore,
+    Backplane,
     GroupTooWideError,
+    Note,
     Once,
     Replayed,
     StoreUnavailableError,
@@ -32,9 +34,10 @@ _Waiting = tuple[AcceptRequest, "asyncio.Future[AcceptResult]"]
 class Accept:
     """Takes events and answers once they are durably committed."""
 
-    def __init__(self, store: AcceptStore, waker: Waker) -> None:
+    def __init__(self, store: AcceptStore, waker: Waker, backplane: Backplane) -> None:
         self._store = store
         self._waker = waker
+        self._backplane = backplane
         self._waiting: deque[_Waiting] = deque()
         self._runner: asyncio.Task[None] | None = None
         #: Events committed by this process; posted again, they do not count.
@@ -117,20 +120,25 @@ class Accept:
 
     def _answer(self, group: list[_Waiting], results: Sequence[AcceptResult]) -> None:
         lanes: set[int] = set()
-        for (_, future), result in zip(group, results, strict=True):
+        moved: set[Note] = set()
+        for (request, future), result in zip(group, results, strict=True):
             lanes |= result.lanes
-            self.accepted += _new(result)
+            new = _new(result)
+            self.accepted += len(new)
+            moved.update((request.tenant_id, each.operation_id or "") for each in new)
             if not future.done():
                 future.set_result(result)
         if lanes:
             self._waker.wake(lanes)
+        if moved:
+            self._backplane.publish(list(moved))
 
 
-def _new(result: AcceptResult) -> int:
+def _new(result: AcceptResult) -> list[Accepted]:
     answer = result.answer
     if not isinstance(answer, list):
-        return 0
-    return sum(isinstance(each, Accepted) and not each.duplicate for each in answer)
+        return []
+    return [each for each in answer if isinstance(each, Accepted) and not each.duplicate]
 
 
 def _fail(group: list[_Waiting], error: Exception) -> None:

@@ -50,6 +50,15 @@ def with_headers(answer: Answer, *headers: tuple[str, str]) -> Answer:
 
 async def send(answer: Answer, send: Send, *, head: bool = False) -> None:
     """Send the answer; ``head`` leaves the body out and its length in."""
+    await _send(answer, send, "http.response", b"" if head else answer.body)
+
+
+async def deny(answer: Answer, send: Send) -> None:
+    """Send the answer in place of a WebSocket's handshake (ASGI's Denial Response)."""
+    await _send(answer, send, "websocket.http.response", answer.body)
+
+
+async def _send(answer: Answer, send: Send, kind: str, body: bytes) -> None:
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
     if not any(name == _CACHE_CONTROL for name, _ in answer.headers):
         headers.append(_NO_STORE)
@@ -57,5 +66,5 @@ async def send(answer: Answer, send: Send, *, head: bool = False) -> None:
         headers.append((b"content-type", answer.media_type.encode("latin-1")))
     if answer.status not in (204, 304):
         headers.append((b"content-length", str(len(answer.body)).encode("latin-1")))
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": b"" if head else answer.body})
+    await send({"type": f"{kind}.start", "status": answer.status, "headers": headers})
+    await send({"type": f"{kind}.body", "body": body})

@@ -2,8 +2,10 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from starlette.requests import Request
+from starlette.types import Receive, Send
 
 from service.domain.errors import Refusal
 from service.ports import Principal
@@ -33,4 +35,11 @@ class Call:
         return str(self.request.path_params[parameter])
 
 
-Handler = Callable[[Call], Awaitable[Answer | Refusal]]
+class Streamed(Protocol):
+    """An answer that is not whole before it begins."""
+
+    async def __call__(self, receive: Receive, send: Send, *, head: bool) -> None:
+        """Send it; ``head`` leaves the body out."""
+
+
+Handler = Callable[[Call], Awaitable[Answer | Refusal | Streamed]]

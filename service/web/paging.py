@@ -11,9 +11,13 @@ from service.domain.errors import Refusal
 from service.ports import Page, Span
 from service.web import answers, queries
 from service.web.answers import Answer
+from service.web.authentication import TICKET
 from service.web.problems import instance_of
 
 T = TypeVar("T")
+
+#: What the address of a next page leaves out: this place, and what nobody should find in a log.
+_NOT_REPEATED = ("cursor", TICKET)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,7 @@ class Listing:
         if page.next is None:
             return answers.of({**body, "pagination": {"nextCursor": None}})
         cursor = queries.cursor_text(self.kind, page.next)
-        others = [(k, v) for k, v in request.query_params.multi_items() if k != "cursor"]
+        others = [(k, v) for k, v in request.query_params.multi_items() if k not in _NOT_REPEATED]
         query = urlencode([*others, ("cursor", cursor)])
         link = f'<{public_url}{instance_of(request.scope)}?{query}>; rel="next"'
         body["pagination"] = {"nextCursor": cursor}

@@ -65,6 +65,9 @@ TABLE: Final[dict[str, Kind]] = {
         "The Idempotency-Key belongs to another request",
         "Take a new key for a new request, or repeat the first one unchanged.",
     ),
+    RefusalKind.UPGRADE_REQUIRED: Kind(
+        426, "A WebSocket is spoken here", "Connect with a WebSocket client, or use the stream."
+    ),
     RefusalKind.TOO_MANY_REQUESTS: Kind(
         429, "Too many at once", "Repeat it after Retry-After seconds, with fewer at a time."
     ),
@@ -136,6 +139,8 @@ def _errors(faults: tuple[Fault, ...]) -> list[dict[str, str]]:
 def _headers(refusal: Refusal) -> Headers:
     if refusal.kind is RefusalKind.UNAUTHENTICATED:
         return (("www-authenticate", 'Bearer realm="Ringback"'),)
+    if refusal.kind is RefusalKind.UPGRADE_REQUIRED:
+        return (("upgrade", "websocket"),)
     wait = refusal.retry_after
     if wait is None and refusal.kind is RefusalKind.UNAVAILABLE:
         wait = _RETRY_AFTER

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 
 from service.domain import times
 from service.domain.errors import Fault, Refusal, invalid
@@ -20,7 +20,7 @@ _LARGEST: Final = 2**63 - 1
 _NUMBER: Final = re.compile(r"[0-9]{1,19}")
 
 
-def read(request: Request, readers: Mapping[str, Reader]) -> dict[str, Any] | Refusal:
+def read(request: HTTPConnection, readers: Mapping[str, Reader]) -> dict[str, Any] | Refusal:
     """The parameters given, by name; an empty one is as if it were not there."""
     values: dict[str, Any] = {}
     faults = []
@@ -72,6 +72,14 @@ def number(value: str) -> int:
     if _NUMBER.fullmatch(value) is None or int(value) > _LARGEST:
         raise ValueError("must be a whole number, 0 or more")
     return int(value)
+
+
+def patterns(value: str) -> tuple[str, ...]:
+    """Patterns of types, parted by commas."""
+    found = tuple(each.strip() for each in value.split(",") if each.strip())
+    if len(value) > _LONGEST * 4 or not value.isprintable() or not found:
+        raise ValueError("must be types parted by commas, such as COMPLETED,payment.*")
+    return found
 
 
 def limit(value: str) -> int:

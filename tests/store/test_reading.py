@@ -154,20 +154,18 @@ async def test_an_operations_log_is_read_from_where_the_reader_is(
     read: ReadStore, log: Log
 ) -> None:
     operation = await log.operation("op")
-    await log.operation("quiet")
+    quiet = await log.operation("quiet")
     for number in (1, 2, 3):
         await log.event(f"e{number}", operation_key=operation, operation_id="op", sequence=number)
 
-    async def ids(name: str, after: int, limit: int) -> list[str] | None:
-        found = await read.operation_events("default", name, after, limit)
-        return None if found is None else [event.id for event in found]
+    async def ids(key: int, after: int, limit: int) -> list[str]:
+        return [event.id for event in await read.log(key, after, limit)]
 
-    assert await ids("op", 0, 10) == ["e1", "e2", "e3"]
-    assert await ids("op", 1, 1) == ["e2"]
-    assert await ids("op", 3, 10) == []
-    assert await ids("quiet", 0, 10) == []
-    assert await ids("unknown", 0, 10) is None
-    assert await read.operation_events("other", "op", 0, 10) is None
+    assert await ids(operation, 0, 10) == ["e1", "e2", "e3"]
+    assert await ids(operation, 1, 1) == ["e2"]
+    assert await ids(operation, 3, 10) == []
+    assert await ids(quiet, 0, 10) == []
+    assert set(await read.log_ends([operation, quiet])) == {operation, quiet}
 
 
 async def test_an_event_is_found_by_its_id_in_its_tenant(read: ReadStore, log: Log) -> None:
@@ -549,7 +547,10 @@ async def test_other_reads_use_indexes(
 
     await read.operation("default", "op")
     await read.operations("default", OperationFilter(status=Status.FAILED.value), after)
-    await read.operation_events("default", "op", 0, 10)
+    await read.log(1, 0, 10)
+    await read.feed("default", 0, 10)
+    await read.log_ends([1, 2])
+    await read.feed_ends(["default"])
     await read.event("default", "e1")
     await read.subscriptions("default", None, None, Span(5, (3,)))
     await read.dead_letters("default", DeadLetterFilter(), after)

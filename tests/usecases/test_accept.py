@@ -17,6 +17,7 @@ from service.ports import (
     Replayed,
     StoreUnavailableError,
 )
+from service.pubsub import InProcessBackplane
 from service.usecases.accept import Accept
 from tests.support.sending import Wakes
 from tests.support.world import World, event, kept
@@ -77,7 +78,7 @@ def wakes() -> Wakes:
 
 @pytest.fixture
 def accept(store: ScriptedStore, wakes: Wakes) -> Accept:
-    return Accept(store, wakes)
+    return Accept(store, wakes, InProcessBackplane())
 
 
 def events(*names: str) -> list[EventIn | Refusal]:
@@ -238,7 +239,7 @@ async def test_a_request_with_an_idempotency_key_is_never_split(
 async def test_over_a_real_store_many_producers_get_their_own_verdicts(world: World) -> None:
     lane = await world.subscribe()
     wakes = Wakes()
-    accept = Accept(world.accept, wakes)
+    accept = Accept(world.accept, wakes, InProcessBackplane())
 
     answers = await asyncio.gather(
         *(accept.events("default", [event(f"op{n % 5}", id=f"e{n}")]) for n in range(50))
@@ -251,7 +252,7 @@ async def test_over_a_real_store_many_producers_get_their_own_verdicts(world: Wo
 
 
 async def test_over_a_real_store_the_same_request_at_once_is_done_once(world: World) -> None:
-    accept = Accept(world.accept, Wakes())
+    accept = Accept(world.accept, Wakes(), InProcessBackplane())
 
     answers = await asyncio.gather(*(accept.events("default", [event()], kept()) for _ in range(5)))
 

@@ -14,6 +14,7 @@ from service.domain.event import own_event
 from service.domain.ids import DeliveryRef
 from service.domain.operation import REPLAY_TYPE
 from service.ports import Principal, ReplayPlan, ReplayRun, ReplayStep, StoreUnavailableError
+from service.pubsub import InProcessBackplane
 from service.store import schema
 from service.store.replaying import ReplayStore
 from service.usecases import replay as replay_module
@@ -53,7 +54,7 @@ class Turns:
         self.world = world
         self.wakes = Wakes()
         self.store = FaultyStore(world.database, world.keys)
-        accept = Accept(world.accept, self.wakes)
+        accept = Accept(world.accept, self.wakes, InProcessBackplane())
         chance = (world.clock, SeededDice())
         self.replays = Replays(self.store, accept, self.wakes, world.keys, chance)
         self.waits: list[float] = []

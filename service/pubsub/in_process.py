@@ -1,0 +1,21 @@
+"""The backplane of one process: whoever listens is called, and nothing ever waits in a queue."""
+
+from collections.abc import Callable, Sequence
+
+from service.ports import Note
+
+
+class InProcessBackplane:
+    """See :class:`service.ports.Backplane`."""
+
+    def __init__(self) -> None:
+        self._listeners: list[Callable[[Sequence[Note]], None]] = []
+
+    def publish(self, notes: Sequence[Note]) -> None:
+        """Call everybody who listens."""
+        for heard in self._listeners:
+            heard(notes)
+
+    def listen(self, heard: Callable[[Sequence[Note]], None]) -> None:
+        """Hear what is published from now on."""
+        self._listeners.append(heard)

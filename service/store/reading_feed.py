@@ -1,0 +1,67 @@
+"""The event log as watchers re-read it: one operation's, or a whole tenant's feed.
+
+A tenant's events are numbered under its row's lock in the transaction that commits them, so none
+can appear behind a number that has been read.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from sqlalchemy import bindparam, select
+
+from service.ports import EventView, FeedSlice
+from service.store.database import Database
+from service.store.reading_operations import EVENT_COLUMNS
+from service.store.schema import events, operations, tenants
+from service.store.statements import Statement, among
+
+_LOG: Final = Statement(
+    select(*EVENT_COLUMNS)
+    .where(events.c.operation_key == bindparam("operation"), events.c.sequence > bindparam("after"))
+    .order_by(events.c.sequence)
+    .limit(bindparam("count"))
+)
+_FEED: Final = Statement(
+    select(*EVENT_COLUMNS)
+    .where(events.c.tenant_id == bindparam("tenant"), events.c.feed_position > bindparam("after"))
+    .order_by(events.c.feed_position)
+    .limit(bindparam("count"))
+)
+_FEED_BOUNDS: Final = Statement(
+    select(tenants.c.feed_floor, tenants.c.feed_position).where(tenants.c.id == bindparam("tenant"))
+)
+_LOG_ENDS: Final = Statement(
+    select(operations.c.key, operations.c.sequence).where(among(operations.c.key, "keys"))
+)
+_FEED_ENDS: Final = Statement(
+    select(tenants.c.id, tenants.c.feed_position).where(among(tenants.c.id, "names"))
+)
+
+
+class FeedReads:
+    """See :class:`service.ports.ReadStore`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def log(self, operation_key: int, after: int, limit: int) -> list[EventView]:
+        """Events of the operation with a sequence above ``after``, oldest first."""
+        rows = await self._database.look(_LOG, operation=operation_key, after=after, count=limit)
+        return [EventView(*row) for row in rows]
+
+    async def feed(self, tenant_id: str, after: int, limit: int) -> FeedSlice:
+        """Events of the tenant behind the place ``after``, in the order of their commits."""
+        async with self._database.read() as tx:
+            floor, end = (await tx.fetch(_FEED_BOUNDS, tenant=tenant_id))[0]
+            rows = await tx.fetch(_FEED, tenant=tenant_id, after=after, count=limit)
+        return FeedSlice([EventView(*row) for row in rows], floor, end)
+
+    async def log_ends(self, operation_keys: Sequence[int]) -> dict[int, int]:
+        """The present sequence of each operation."""
+        rows = await self._database.look(_LOG_ENDS, keys=list(operation_keys))
+        return dict(rows)
+
+    async def feed_ends(self, tenant_ids: Sequence[str]) -> dict[str, int]:
+        """The place of the newest event of each tenant."""
+        rows = await self._database.look(_FEED_ENDS, names=list(tenant_ids))
+        return dict(rows)

@@ -1,0 +1,92 @@
+"""Stream tickets: a hash of each, whose key made it, what it opens and when it was first used."""
+
+from typing import Final
+
+from sqlalchemy import bindparam, delete, or_, select, update
+
+from service.domain.errors import Refusal
+from service.ports import Once, Principal, Replayed, Ticket
+from service.store.database import Database, Tx
+from service.store.once import once as do_once
+from service.store.schema import api_keys, stream_tickets
+from service.store.statements import CHUNK, Statement
+
+_COLUMNS: Final = tuple(column.name for column in stream_tickets.columns)
+_FIND: Final = Statement(
+    select(
+        stream_tickets.c.tenant_id,
+        stream_tickets.c.key_id,
+        stream_tickets.c.operation_id,
+        stream_tickets.c.created_at,
+        stream_tickets.c.first_used_at,
+    )
+    .join(api_keys, api_keys.c.id == stream_tickets.c.key_id)
+    .where(
+        stream_tickets.c.hash == bindparam("hash"),
+        stream_tickets.c.created_at > bindparam("now") - bindparam("lifetime"),
+        or_(
+            stream_tickets.c.first_used_at.is_not(None),
+            stream_tickets.c.created_at > bindparam("now") - bindparam("first_use"),
+        ),
+        api_keys.c.revoked_at.is_(None),
+        or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > bindparam("now")),
+    )
+)
+_USED: Final = Statement(
+    update(stream_tickets)
+    .where(stream_tickets.c.hash == bindparam("digest"), stream_tickets.c.first_used_at.is_(None))
+    .values(first_used_at=bindparam("at"))
+)
+_PAST: Final = (
+    select(stream_tickets.c.hash)
+    .where(stream_tickets.c.created_at <= bindparam("before"))
+    .order_by(stream_tickets.c.created_at)
+    .limit(CHUNK)
+)
+_FORGET: Final = Statement(
+    delete(stream_tickets)
+    .where(stream_tickets.c.hash.in_(_PAST))
+    .returning(stream_tickets.c.created_at)
+)
+
+
+class TicketStore:
+    """See :class:`service.ports.TicketStore`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def issue(
+        self, digest: bytes, ticket: Ticket, once: Once | None = None
+    ) -> Ticket | Refusal | Replayed:
+        """Write a ticket down."""
+        who = ticket.principal
+
+        async def body(tx: Tx) -> Ticket | Refusal:
+            row = (digest, who.tenant_id, who.key_id, ticket.operation_id, ticket.created_at, None)
+            await tx.insert(stream_tickets, _COLUMNS, [row])
+            return ticket
+
+        async def job(tx: Tx) -> Ticket | Refusal | Replayed:
+            return await do_once(tx, who.tenant_id, once, body)
+
+        return await self._database.write(job)
+
+    async def redeem(self, digest: bytes, first_use: int, lifetime: int) -> Ticket | None:
+        """The ticket, if its key is in force and it is neither used too late nor too old."""
+        rows = await self._database.look(_FIND, hash=digest, first_use=first_use, lifetime=lifetime)
+        if not rows:
+            return None
+        tenant_id, key_id, operation_id, created_at, first_used_at = rows[0]
+        if first_used_at is None:
+
+            async def job(tx: Tx) -> None:
+                await tx.fetch(_USED, digest=digest, at=tx.now)
+
+            await self._database.write(job)
+        return Ticket(Principal(key_id, tenant_id, frozenset()), operation_id, created_at)
+
+
+async def forget_tickets(tx: Tx, lifetime: int) -> int:
+    """Delete a batch of the tickets made more than ``lifetime`` ms ago; how many."""
+    return len(await tx.fetch(_FORGET, before=tx.now - lifetime))
