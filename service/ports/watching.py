@@ -41,9 +41,8 @@ class TicketStore(Protocol):
     ) -> Ticket | Refusal | Replayed:
         """Write a ticket down."""
 
-    async def redeem(self, digest: bytes, first_use: int, lifetime: int) -> Ticket | None:
+    async def redeem(self, digest: bytes) -> Ticket | None:
         """The ticket, if its key is in force and it is neither used too late nor too old.
 
-        It must be used for the first time within ``first_use`` ms of its making, and is good for
-        ``lifetime`` ms. Its principal has no scopes: what a ticket allows is its door's to say.
+        Its principal has no scopes: what a ticket allows is its door's to say.
         """

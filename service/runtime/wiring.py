@@ -117,6 +117,7 @@ class Opened:
             events_accepted=self.accept.accepted,
             attempts=self.deliver.attempts,
             in_flight=self.deliver.in_flight,
+            followers=self.watch.followers,
             backlog=await self.stores.sweep.backlog(),
         )
         return exposition(snapshot), CONTENT_TYPE

@@ -12,7 +12,7 @@ from service.domain.outcome import ErrorClass
 from service.domain.retry import Dead, DeadReason, crashed
 from service.domain.times import HURRIED
 from service.ports import Backlog
-from service.store import burying, once
+from service.store import burying, once, tickets
 from service.store.burying import Corpse
 from service.store.database import Database, Tx
 from service.store.rows import schedule_of
@@ -208,7 +208,8 @@ class SweepStore:
             await _remove(tx, rows)
             await burying.bury(tx, [_corpse(row, DeadReason.EXPIRED) for row in rows])
             done = len(rows) or await _delete_events(tx, floor) or await _delete_resolved(tx, floor)
-            return done + await once.forget_answers(tx)
+            done += await once.forget_answers(tx)
+            return done + await tickets.forget_old(tx)
 
         return await self._database.write(job)
 

@@ -5,6 +5,7 @@ from typing import Final
 from sqlalchemy import bindparam, delete, or_, select, update
 
 from service.domain.errors import Refusal
+from service.domain.tickets import FIRST_USE, LIFETIME
 from service.ports import Once, Principal, Replayed, Ticket
 from service.store.database import Database, Tx
 from service.store.once import once as do_once
@@ -72,9 +73,9 @@ class TicketStore:
 
         return await self._database.write(job)
 
-    async def redeem(self, digest: bytes, first_use: int, lifetime: int) -> Ticket | None:
+    async def redeem(self, digest: bytes) -> Ticket | None:
         """The ticket, if its key is in force and it is neither used too late nor too old."""
-        rows = await self._database.look(_FIND, hash=digest, first_use=first_use, lifetime=lifetime)
+        rows = await self._database.look(_FIND, hash=digest, first_use=FIRST_USE, lifetime=LIFETIME)
         if not rows:
             return None
         tenant_id, key_id, operation_id, created_at, first_used_at = rows[0]
@@ -87,6 +88,6 @@ class TicketStore:
         return Ticket(Principal(key_id, tenant_id, frozenset()), operation_id, created_at)
 
 
-async def forget_tickets(tx: Tx, lifetime: int) -> int:
-    """Delete a batch of the tickets made more than ``lifetime`` ms ago; how many."""
-    return len(await tx.fetch(_FORGET, before=tx.now - lifetime))
+async def forget_old(tx: Tx) -> int:
+    """Delete a batch of the tickets that open nothing any more; how many."""
+    return len(await tx.fetch(_FORGET, before=tx.now - LIFETIME))

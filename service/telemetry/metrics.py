@@ -22,6 +22,8 @@ class Snapshot:
     #: Attempts by result: ``delivered``, ``failed`` (to be tried again) or ``dead``.
     attempts: Mapping[str, int]
     in_flight: int
+    #: Those who wait for events: streams, WebSockets, long polls.
+    followers: int
     backlog: Backlog
 
 
@@ -49,6 +51,9 @@ class _Collector(Collector):
     def _gauges(self) -> Iterator[Family]:
         now, backlog = self._snapshot, self._snapshot.backlog
         yield GaugeMetricFamily("ringback_sends_in_flight", "Sends under way", now.in_flight)
+        yield GaugeMetricFamily(
+            "ringback_followers", "Streams, WebSockets and long polls under way", now.followers
+        )
         yield GaugeMetricFamily("ringback_deliveries_open", "Deliveries not finished", backlog.open)
         yield GaugeMetricFamily("ringback_deliveries_due", "Open deliveries due now", backlog.due)
         yield GaugeMetricFamily(

@@ -1,19 +1,11 @@
 """Stream tickets: what opens a stream for clients that cannot send headers, such as browsers."""
 
-import base64
-import hashlib
 from dataclasses import dataclass, field
-from typing import Final
 
+from service.domain.api_keys import hash_key
 from service.domain.errors import Refusal
+from service.domain.tickets import FIRST_USE, LIFETIME, TICKET_BYTES, new_ticket
 from service.ports import Clock, Dice, Once, Principal, Replayed, Ticket, TicketStore
-
-#: Milliseconds in which a ticket must be used first, and for which it is good for reconnects.
-FIRST_USE: Final = 30_000
-LIFETIME: Final = 3_600_000
-
-_PREFIX: Final = "tk_"
-_BYTES: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +30,15 @@ class Tickets:
     ) -> Issued | Refusal | Replayed:
         """A ticket for one operation, or for the tenant's feed, on behalf of a key."""
         now = self._clock.now()
-        secret = base64.urlsafe_b64encode(self._dice.bytes(_BYTES)).rstrip(b"=").decode()
-        text = _PREFIX + secret
+        text = new_ticket(self._dice.bytes(TICKET_BYTES))
         issued = Issued(text, now + FIRST_USE, now + LIFETIME)
         ticket = Ticket(who, operation_id, now)
-        made = await self._store.issue(_digest(text), ticket, _shown(once, issued))
+        made = await self._store.issue(hash_key(text), ticket, _shown(once, issued))
         return issued if isinstance(made, Ticket) else made
 
     async def redeem(self, text: str) -> Ticket | None:
         """What a ticket opens; ``None`` when it is none, or not any more."""
-        return await self._store.redeem(_digest(text), FIRST_USE, LIFETIME)
+        return await self._store.redeem(hash_key(text))
 
 
 def _shown(once: Once | None, issued: Issued) -> Once | None:
@@ -55,8 +46,3 @@ def _shown(once: Once | None, issued: Issued) -> Once | None:
     if once is None:
         return None
     return Once(once.key, once.fingerprint, lambda _: once.render(issued))
-
-
-def _digest(text: str) -> bytes:
-    # plain SHA-256: a ticket holds 256 random bits
-    return hashlib.sha256(text.encode()).digest()
