@@ -541,6 +541,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(limit=st.integers(1, 3), dies=st.booleans(), dry_run=st.booleans())
     def replays_dead_letters(self, limit: int, *, dies: bool, dry_run: bool) -> None:
+        self.lets_none_die_meanwhile(dies=dies)
         wanted = [
             ref
             for ref, pair in self.model.pairs.items()
@@ -561,6 +562,7 @@ class StoreMachine(RuleBasedStateMachine):
     )
     def replays_events(self, data: st.DataObject, limit: int, only: str, *, dies: bool) -> None:
         number = data.draw(st.sampled_from(sorted(self.model.lanes)))
+        self.lets_none_die_meanwhile(dies=dies)
         wanted = self.replayable(number, only)
 
         plan = {"subscription_no": number, "only": only}
@@ -571,6 +573,11 @@ class StoreMachine(RuleBasedStateMachine):
                 self.model.reopen(ref)
             else:
                 self.model.pairs[ref] = Pair(due=self.model.now)
+
+    def lets_none_die_meanwhile(self, *, dies: bool) -> None:
+        """What dies of the crash in the middle of a replay may be one more to replay."""
+        if dies:
+            self.crashes()
 
     def replayable(self, number: int, only: str) -> list[DeliveryRef]:
         lane = self.model.lanes[number]

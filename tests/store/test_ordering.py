@@ -260,6 +260,23 @@ async def test_a_cancelled_delivery_makes_room(world: World) -> None:
     assert turns(await world.deliver_due()) == [("a", 4)]
 
 
+async def test_one_that_leaves_from_the_middle_hurries_nobody(world: World) -> None:
+    lane = await ordered(world)
+    await post(world, "a", "a", "a")
+    _, second, third = await queue(world, lane)
+    await world.deliver_due(500)
+    await cancel(world, second)
+    assert await world.claim() == []
+    world.clock.advance(5_000)
+    claimed = await world.claim()
+    await cancel(world, third)
+    world.clock.advance(LEASE - 1)
+    assert await world.sweep.reclaim(SCHEDULE) == []
+
+    assert turns(claimed) == [("a", 1)]
+    assert (await world.settle(claimed)).late == 0
+
+
 async def test_a_crash_keeps_the_place(world: World) -> None:
     await ordered(world)
     await post(world, "a", "a")
@@ -446,6 +463,10 @@ async def test_a_lane_that_is_no_longer_ordered_lets_all_go(world: World) -> Non
     assert await parked(world) == 0
     assert len(await world.claim(quota=1_000)) == 702
     assert (await world.settle(first)).retries == {}
+
+    await world.change(lane, ordering="operation")
+    await post(world, "a")
+    assert turns(await world.claim()) == [("a", 702)]
 
 
 # --- what should never be, and what is seen

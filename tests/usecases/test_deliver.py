@@ -102,7 +102,9 @@ async def test_all_of_a_backlog_is_sent_without_a_further_wake(worker: Worker) -
     assert worker.deliver.in_flight == 0
 
 
-async def test_an_ordered_backlog_is_sent_without_a_further_wake(worker: Worker) -> None:
+async def test_an_ordered_backlog_is_sent_without_a_further_wake(
+    worker: Worker, delays: list[float]
+) -> None:
     lane = await worker.lane("hook", ordering="operation")
     await worker.world.posted(*posted(3) * 20)
 
@@ -115,6 +117,7 @@ async def test_an_ordered_backlog_is_sent_without_a_further_wake(worker: Worker)
         operation = each.headers["x-operation-id"]
         sequences.setdefault(operation, []).append(each.headers["x-operation-sequence"])
     assert sequences == {f"op{n}": [str(s) for s in range(1, 21)] for n in range(3)}
+    assert delays == []
 
 
 async def test_a_lane_has_no_more_in_flight_than_its_limit(worker: Worker) -> None:
