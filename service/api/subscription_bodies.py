@@ -13,7 +13,15 @@ _MAX_OVERLAP: Final = 30 * 86_400
 _DAY: Final = 86_400
 
 #: Fields that the storage has under the same names.
-_PLAIN: Final = ("url", "operation_id", "description", "timeout_seconds", "max_concurrency")
+_PLAIN: Final = (
+    "url",
+    "operation_id",
+    "description",
+    "payload",
+    "timeout_seconds",
+    "max_concurrency",
+    "ordering",
+)
 _TUPLES: Final = ("event_types", "operation_types", "retry_schedule")
 
 
@@ -28,10 +36,13 @@ def _only(*known: str) -> PlainValidator:
     return PlainValidator(check)
 
 
-def _payload(value: object) -> str | None:
-    if value not in (None, "full", "thin"):
-        raise ValueError("must be 'full' or 'thin'")
-    return None if value is None else str(value)
+def _one_of(*known: str) -> PlainValidator:
+    def check(value: object) -> str | None:
+        if value is not None and value not in known:
+            raise ValueError(f"must be {' or '.join(map(repr, known))}")
+        return None if value is None else str(value)
+
+    return PlainValidator(check)
 
 
 class SubscriptionFields(Body):
@@ -42,7 +53,7 @@ class SubscriptionFields(Body):
     operation_id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None
     description: NoteText | None = None
     headers: dict[str, str] | None = None
-    payload: Annotated[str | None, PlainValidator(_payload)] = None
+    payload: Annotated[str | None, _one_of("full", "thin")] = None
     timeout_seconds: Annotated[float, Field(gt=0, le=30)] | None = None
     retry_schedule: (
         Annotated[
@@ -52,7 +63,7 @@ class SubscriptionFields(Body):
     ) = None
     max_concurrency: Annotated[int, Field(ge=1, le=1000)] | None = None
     metadata: Metadata = None
-    ordering: Annotated[str | None, _only("none")] = None
+    ordering: Annotated[str | None, _one_of("none", "operation")] = None
     signing: Annotated[str | None, _only("hmac")] = None
     verification: Annotated[str | None, _only("none")] = None
 
@@ -64,8 +75,6 @@ class SubscriptionFields(Body):
             if name in names:
                 value = getattr(self, name)
                 members[name] = None if value is None else tuple(value)
-        if "payload" in names:
-            members["payload"] = self.payload
         if "metadata" in names:
             members["metadata"] = None if self.metadata is None else bytes(self.metadata)
         headers = (self.headers or {}) if "headers" in names else None

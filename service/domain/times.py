@@ -3,7 +3,7 @@
 import re
 from datetime import UTC, datetime
 
-#: A due time that never comes: what waits for something other than the clock.
+#: Due times from here on never come: what waits for something other than the clock.
 NEVER = 2**62
 
 #: The due time of what a person wants sent now: ahead of all else, whatever holds the rest back.

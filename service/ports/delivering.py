@@ -75,7 +75,8 @@ class Settled:
     """What a settle changed: results that came after their lease was lost change nothing."""
 
     late: int = 0
-    #: For each lane that has a retry to come, the earliest due time.
+    #: For each lane that has a retry to come, or in which the next event of an operation may go
+    #: now, the earliest due time.
     retries: Mapping[int, int] = field(default_factory=dict)
 
 
@@ -118,6 +119,12 @@ class SweepStore(Protocol):
 
     async def retire(self) -> int:
         """Dead-letter a batch of what waits for deleted and disabled subscriptions; how many."""
+
+    async def unpark(self) -> list[int]:
+        """Let go a batch of what waits in ordered lanes without need; the lanes.
+
+        So it is where a lane is no longer ordered, or where the one waited for is gone.
+        """
 
     async def backlog(self) -> Backlog:
         """How much is open now."""

@@ -19,7 +19,7 @@ from service.domain.matching import Index
 from service.domain.retry import first_due
 from service.domain.subscription import Subscription
 from service.ports import AcceptRequest, AcceptResult, Dice, GroupTooWideError
-from service.store import once
+from service.store import once, ordering
 from service.store.database import Database, Tx
 from service.store.rows import (
     OPERATION_COLUMNS,
@@ -131,6 +131,7 @@ class AcceptStore:
         deliveries = await self._fan_out(tx, planner.events)
         if bounded and len(deliveries) > MAX_DELIVERIES and len(planner.events) > 1:
             raise GroupTooWideError
+        deliveries = await ordering.park(tx, deliveries)
         await _write(tx, planner, deliveries)
         await once.keep_answers(tx, work.kept)
         self.made += len(deliveries)
@@ -159,13 +160,14 @@ class AcceptStore:
             index = await self._index(tx, tenant, version)
             for event in own:
                 matching = index.match(event.type, event.operation_type, event.operation_id)
-                rows.extend(self._delivery(event.key, each, tx.now) for each in matching)
+                rows.extend(self._delivery(event, each, tx.now) for each in matching)
         return rows
 
-    def _delivery(self, event_key: int, subscription: Subscription, now: int) -> Row:
+    def _delivery(self, event: NewEvent, subscription: Subscription, now: int) -> Row:
         schedule = subscription.retry_schedule or self._schedule
         due = first_due(now, schedule, self._dice.random()) if schedule[0] else now
-        return (event_key, subscription.no, due, 0, 0, Trigger.SCHEDULE.value, None, None)
+        chain = event.operation_key if subscription.ordering == "operation" else None
+        return (event.key, subscription.no, due, 0, 0, Trigger.SCHEDULE.value, None, chain)
 
     async def _index(self, tx: Tx, tenant: str, version: int) -> Index:
         kept = self._indexes.get(tenant)

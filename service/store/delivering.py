@@ -18,7 +18,7 @@ from service.domain.retry import Dead, DeadReason, Delivered, RetryAfter
 from service.domain.subscription import SubscriptionStatus
 from service.domain.times import HURRIED
 from service.ports import Claim, Claimed, Lane, LaneQuota, Settled, Settlement
-from service.store import burying
+from service.store import burying, ordering
 from service.store.database import Database, Tx
 from service.store.rows import SUBSCRIPTION_COLUMNS, secret_of, subscription_of
 from service.store.schema import (
@@ -111,7 +111,10 @@ def _claim_text(lanes: int) -> str:
 @lru_cache(maxsize=1024)
 def _delete_text(rows: int) -> str:
     owned = is_one_of((*_PAIR, "token"), rows)
-    return f"DELETE FROM delivery_queue WHERE {owned} RETURNING event_key, subscription_no"
+    return (
+        f"DELETE FROM delivery_queue WHERE {owned} "
+        "RETURNING event_key, subscription_no, operation_key"
+    )
 
 
 @lru_cache(maxsize=1024)
@@ -247,13 +250,17 @@ async def _settle(tx: Tx, results: Sequence[Settlement]) -> tuple[Settled, set[t
         attempts, _ATTEMPT_COLUMNS, [_attempt_row(each, tx.now) for each in results], _ATTEMPT_KNOWN
     )
     kept = done + [each for each in delayed if each.claimed.ref in postponed]
-    await _hold(tx, kept)
+    held = await _hold(tx, kept)
+    released = await ordering.release_next(
+        tx, ((ref.subscription_no, chain) for ref, chain in owned.items())
+    )
     gone = {
         (each.claimed.tenant_id, each.claimed.ref.subscription_no)
         for each in done
         if _is_gone(each)
     }
-    return Settled(len(results) - len(kept), _earliest(kept, tx.now)), gone
+    next_due = {lane: max(at, held.get(lane, at)) for lane, at in released.items()}
+    return Settled(len(results) - len(kept), _earliest(kept, next_due, tx.now)), gone
 
 
 def _newest(results: Sequence[Settlement]) -> list[Settlement]:
@@ -265,13 +272,14 @@ def _newest(results: Sequence[Settlement]) -> list[Settlement]:
     return [each for each in results if latest[each.claimed.ref] == each.claimed.token]
 
 
-async def _take_out(tx: Tx, finished: Sequence[Settlement]) -> set[DeliveryRef]:
-    """Delete what is finished from the queue; which of it was still ours."""
-    owned: set[DeliveryRef] = set()
+async def _take_out(tx: Tx, finished: Sequence[Settlement]) -> dict[DeliveryRef, int | None]:
+    """Delete what is finished from the queue; what of it was still ours, with its chain."""
+    owned: dict[DeliveryRef, int | None] = {}
     for start in range(0, len(finished), CHUNK):
         chunk = finished[start : start + CHUNK]
         rows = flat((*each.claimed.ref, each.claimed.token) for each in chunk)
-        owned.update(DeliveryRef(*row) for row in await tx.sql(_delete_text(len(chunk)), rows))
+        deleted = await tx.sql(_delete_text(len(chunk)), rows)
+        owned |= {DeliveryRef(*ref): chain for *ref, chain in deleted}
     return owned
 
 
@@ -344,8 +352,8 @@ def _attempt_row(each: Settlement, now: int) -> Row:
     )
 
 
-async def _hold(tx: Tx, kept: Iterable[Settlement]) -> None:
-    """Hold back lanes whose receiver asked for it."""
+async def _hold(tx: Tx, kept: Iterable[Settlement]) -> dict[int, int]:
+    """Hold back lanes whose receiver asked for it; until when."""
     until: dict[int, int] = {}
     for each in kept:
         if not isinstance(each.verdict, Delivered) and each.verdict.hold_ms:
@@ -356,6 +364,7 @@ async def _hold(tx: Tx, kept: Iterable[Settlement]) -> None:
             "UPDATE subscriptions SET hold_until = ? WHERE no = ? AND hold_until < ?",
             (moment, lane, moment),
         )
+    return until
 
 
 def _is_gone(each: Settlement) -> bool:
@@ -366,8 +375,8 @@ def _wait(verdict: RetryAfter) -> int:
     return max(verdict.delay_ms, verdict.hold_ms or 0)
 
 
-def _earliest(kept: Iterable[Settlement], now: int) -> dict[int, int]:
-    due: dict[int, int] = {}
+def _earliest(kept: Iterable[Settlement], due: dict[int, int], now: int) -> dict[int, int]:
+    """When to look at each lane again: at its first retry, or at what is due in it by ``due``."""
     for each in kept:
         if isinstance(each.verdict, RetryAfter):
             lane = each.claimed.ref.subscription_no

@@ -275,6 +275,8 @@ def _view(row: dict[str, Any]) -> DeliveryView:
     values = dict(row)
     ref = DeliveryRef(values.pop("event_key"), values.pop("subscription_no"))
     values["status"] = DeliveryStatus(values["status"])
-    if values["due_at"] == NEVER:  # it waits for another delivery, not for the clock
+    if (
+        values["due_at"] is not None and values["due_at"] >= NEVER
+    ):  # it waits for another delivery, not for the clock
         values["due_at"] = None
     return DeliveryView(ref=ref, **values)

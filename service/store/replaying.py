@@ -13,9 +13,9 @@ from service.domain.ids import DeliveryRef, KeyMaker
 from service.domain.operation import Operation
 from service.domain.outcome import ErrorClass
 from service.domain.subscription import Subscription, SubscriptionStatus, changed
-from service.domain.times import HURRIED
+from service.domain.times import HURRIED, NEVER
 from service.ports import Once, Replayed, ReplayPlan, ReplayRun, ReplayStep
-from service.store import auditing, bulk_replay
+from service.store import auditing, bulk_replay, ordering
 from service.store.database import Database, Tx
 from service.store.once import once
 from service.store.queueing import reopen
@@ -157,6 +157,7 @@ class ReplayStore:
             if queued is None:
                 return await _already(tx, ref)
             await tx.change(delivery_queue.delete().where(_pair(delivery_queue, ref)))
+            await ordering.release_next(tx, [(ref.subscription_no, queued["operation_key"])])
             row = (*ref, DeliveryStatus.CANCELLED.value, queued["attempts"], tx.now)
             await tx.insert(
                 deliveries,
@@ -230,10 +231,12 @@ async def _hurry(
     name = ids.delivery_id(ref)
     if queued["token"] is not None or trigger is not Trigger.MANUAL:
         return conflict(f"Delivery {name!r} is under way already.", deliveryId=name)
+    # what is sent out of turn leaves its chain, which would go on with it otherwise
+    chain = None if queued["due_at"] >= NEVER else queued["operation_key"]
     await tx.change(
         update(delivery_queue)
         .where(_pair(delivery_queue, ref))
-        .values(due_at=HURRIED, trigger=trigger.value)
+        .values(due_at=HURRIED, trigger=trigger.value, operation_key=chain)
     )
     return None
 

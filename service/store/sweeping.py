@@ -12,7 +12,7 @@ from service.domain.outcome import ErrorClass
 from service.domain.retry import Dead, DeadReason, crashed
 from service.domain.times import HURRIED
 from service.ports import Backlog
-from service.store import burying, once, tickets
+from service.store import burying, once, ordering, tickets
 from service.store.burying import Corpse
 from service.store.database import Database, Tx
 from service.store.rows import schedule_of
@@ -183,6 +183,10 @@ class SweepStore:
 
         return await self._database.write(job)
 
+    async def unpark(self) -> list[int]:
+        """Let go a batch of what waits in ordered lanes without need."""
+        return await ordering.unpark(self._database)
+
     async def backlog(self) -> Backlog:
         """How much is open now."""
         queued, due, oldest, dead = (await self._database.look(_BACKLOG))[0]
@@ -262,7 +266,12 @@ async def _release(tx: Tx, rows: Sequence[Row]) -> None:
 
 async def _remove(tx: Tx, rows: Sequence[Row]) -> None:
     if rows:
-        await tx.sql(f"DELETE FROM delivery_queue WHERE {is_one_of(_PAIR, len(rows))}", _refs(rows))
+        left = await tx.sql(
+            f"DELETE FROM delivery_queue WHERE {is_one_of(_PAIR, len(rows))} "
+            "RETURNING subscription_no, operation_key",
+            _refs(rows),
+        )
+        await ordering.release_next(tx, left)
 
 
 def _refs(rows: Iterable[Row]) -> tuple[int, ...]:

@@ -250,9 +250,12 @@ class Deliver:
         task.add_done_callback(self._fills.discard)
 
     def _remember(self, retries: Mapping[int, int]) -> None:
-        """Look at a lane when its next retry is due; what is far off is left to the sweep."""
+        """Look at a lane when something is due in it; what is far off is left to the sweep."""
         now = self._clock.now()
         for lane, due in retries.items():
+            if due <= now:
+                self._ring.wake([lane])  # whoever settles looks at the ring next
+                continue
             known = self._timers.get(lane)
             if (known is not None and known[0] <= due) or due - now > _SOON * 1000:
                 continue

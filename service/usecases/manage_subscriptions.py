@@ -42,6 +42,7 @@ _DEFAULTS: Final[Mapping[str, Any]] = {
     "event_types": ("*",),
     "operation_types": (),
     "payload": "full",
+    "ordering": "none",
 }
 
 

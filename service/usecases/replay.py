@@ -85,7 +85,10 @@ class Replays:
         self, principal: Principal, ref: DeliveryRef
     ) -> DeliveryStatus | Refusal:
         """Take an open delivery out of the queue."""
-        return await self._store.cancel_delivery(principal.tenant_id, ref, principal.key_id)
+        result = await self._store.cancel_delivery(principal.tenant_id, ref, principal.key_id)
+        if isinstance(result, DeliveryStatus):  # in an ordered lane the next may go
+            self._waker.wake([ref.subscription_no])
+        return result
 
     async def discard(self, principal: Principal, ref: DeliveryRef) -> Refusal | None:
         """Delete a dead letter."""

@@ -11,8 +11,10 @@ from typing import Final
 from service.ports import Clock, StoreUnavailableError, SweepStore, Waker
 from service.usecases.reporting import report
 
-#: Seconds between looks: at what is due, at closed subscriptions, at what is past retention.
+#: Seconds between looks: at what is due, at what waits in ordered lanes, at closed subscriptions,
+#: at what is past retention.
 _DUE: Final = 1.0
+_PARKED: Final = 3.0
 _CLOSED: Final = 2.0
 _OLD: Final = 30.0
 
@@ -36,7 +38,7 @@ class Sweep:
         self._clock = clock
         self._terms = terms
         self._next: dict[str, float] = {}
-        self._looks = (self._leases, self._due, self._closed, self._old)
+        self._looks = (self._leases, self._parked, self._due, self._closed, self._old)
 
     async def start(self) -> None:
         """Void every lease: in a store of one process nobody but us could hold one."""
@@ -68,6 +70,15 @@ class Sweep:
         lanes = await self._store.due_lanes()
         if lanes:
             self._waker.wake(lanes)
+
+    async def _parked(self) -> None:
+        await self._every("parked", _PARKED, self._unpark)
+
+    async def _unpark(self) -> int:
+        """Let go everything that waits without need."""
+        while lanes := await self._store.unpark():
+            self._waker.wake(lanes)
+        return 0
 
     async def _closed(self) -> None:
         await self._every("closed", _CLOSED, self._store.retire)

@@ -76,9 +76,10 @@ FAULTS: dict[str, tuple[str, list[str]]] = {
         ["/maxConcurrency"],
     ),
     "metadata that is no object": ('{"url":"%s","metadata":[1]}', ["/metadata"]),
+    "another ordering": ('{"url":"%s","ordering":"tenant"}', ["/ordering"]),
     "later versions": (
-        '{"url":"%s","ordering":"operation","signing":"ed25519","verification":"challenge"}',
-        ["/ordering", "/signing", "/verification"],
+        '{"url":"%s","signing":"ed25519","verification":"challenge"}',
+        ["/signing", "/verification"],
     ),
     "everything at once": (
         '{"secret":"x","eventTypes":["ä"],"maxConcurrency":"1","more":1}',
@@ -140,7 +141,7 @@ async def test_a_subscription_with_everything(api: Api) -> None:
         "retrySchedule": [0, 0.5, 60],
         "maxConcurrency": 3,
         "metadata": {"team": "a"},
-        "ordering": "none",
+        "ordering": "operation",
         "signing": "hmac",
     }
     own = "a secret of ours"
@@ -175,6 +176,17 @@ async def test_a_change_leaves_the_rest(api: Api) -> None:
     assert "description" not in shown
     assert (shown["eventTypes"], shown["payload"]) == (["*"], "full")
     assert (await api.call("PATCH", path, {})).json()["eventTypes"] == ["*"]
+
+
+async def test_the_ordering_can_be_changed(api: Api) -> None:
+    made = await api.subscribe()
+    path = f"{PATH}/{made['id']}"
+    for given, shown in (("operation", "operation"), (None, "none"), ("none", "none")):
+        assert (await api.call("PATCH", path, {"ordering": given})).json()["ordering"] == shown
+        assert (await api.get(path))["ordering"] == shown
+    answer = await api.call("PATCH", path, {"ordering": "OPERATION"})
+    detail = problem(answer, 422, "invalid")["errors"][0]["detail"]
+    assert detail == "must be 'none' or 'operation'"
 
 
 async def test_headers_sent_back_as_they_are_shown_stay(api: Api, receiver: Receiver) -> None:

@@ -27,7 +27,7 @@ from service.domain.matching import matches
 from service.domain.outcome import Outcome
 from service.domain.retry import DeadReason, Delivered, RetryAfter
 from service.domain.subscription import Subscription
-from service.domain.times import HURRIED
+from service.domain.times import HURRIED, NEVER
 from service.ports import Claimed, LaneQuota, ReplayRun, Settlement
 from tests.support.clock import FakeClock
 from tests.support.world import LEASE, World, answer, event, fault, migrated_file
@@ -66,6 +66,10 @@ class Pair:
     letter: str | None = None
     replays: int = 0
     discarded: bool = False
+    #: In an ordered lane: the operation whose events go one after the other.
+    chain: str | None = None
+    #: It waits for another of its chain.
+    parked: bool = False
 
     @property
     def queued(self) -> bool:
@@ -81,6 +85,7 @@ class Lane:
     status: str = "active"
     hold: int = 0
     deleted: bool = False
+    ordering: str = "none"
 
     @property
     def closed(self) -> bool:
@@ -115,15 +120,45 @@ class Model:
     events: dict[int, Known] = field(default_factory=dict)
     pairs: dict[DeliveryRef, Pair] = field(default_factory=dict)
     accepted: int = 0
+    #: The last event of each chain that was sent in its turn.
+    turns: dict[tuple[int, str], int] = field(default_factory=dict)
+
+    def chained(self) -> dict[tuple[int, str], list[Pair]]:
+        """What is queued of each chain, oldest event first."""
+        chains: dict[tuple[int, str], list[Pair]] = {}
+        for ref, pair in sorted(self.pairs.items()):
+            if pair.queued and pair.chain is not None:
+                chains.setdefault((ref.subscription_no, pair.chain), []).append(pair)
+        return chains
+
+    def make(self, ref: DeliveryRef, operation: str) -> None:
+        """A new event's delivery."""
+        pair = Pair(due=self.now)
+        if self.lanes[ref.subscription_no].ordering == "operation":
+            pair.chain = operation
+            pair.parked = (ref.subscription_no, operation) in self.chained()
+        self.pairs[ref] = pair
+
+    def move_up(self) -> None:
+        """Whatever took rows out of the queue lets those go that are first now."""
+        for first, *_ in self.chained().values():
+            if first.parked:
+                first.parked, first.due = False, max(first.due, self.now)
+
+    def unpark(self) -> None:
+        for ref, pair in self.pairs.items():
+            if pair.parked and self.lanes[ref.subscription_no].ordering == "none":
+                pair.chain, pair.parked, pair.due = None, False, max(pair.due, self.now)
 
     def bury(self, ref: DeliveryRef) -> None:
         pair = self.pairs[ref]
         pair.status, pair.token, pair.letter, pair.discarded = "dead", None, "open", False
+        pair.parked = False
 
     def reopen(self, ref: DeliveryRef, trigger: Trigger = Trigger.REPLAY) -> None:
         pair = self.pairs[ref]
         due = HURRIED if trigger is Trigger.MANUAL else self.now
-        pair.status, pair.step, pair.due = "pending", 0, due
+        pair.status, pair.step, pair.due, pair.chain = "pending", 0, due, None
         if pair.letter == "open":
             pair.letter, pair.replays = "replaying", pair.replays + 1
 
@@ -153,11 +188,13 @@ class Model:
                     self.bury(ref)
                 else:
                     pair.status, pair.due = "pending", self.now
+        self.move_up()
 
     def retire(self) -> None:
         for ref, pair in self.pairs.items():
             if pair.status == "pending" and self.lanes[ref.subscription_no].closed:
                 self.bury(ref)
+        self.move_up()
 
     def forget(self) -> None:
         floor = key_floor(self.now - RETENTION)
@@ -171,6 +208,7 @@ class Model:
             orphan = ref.event_key not in self.events and ref.event_key not in queued
             if orphan and pair.letter in (None, "resolved"):
                 del self.pairs[ref]
+        self.move_up()
 
     def claimable(self, number: int) -> list[DeliveryRef]:
         """What a lane has to give now."""
@@ -182,7 +220,9 @@ class Model:
         return [
             ref
             for ref, pair in self.pairs.items()
-            if ref.subscription_no == number and pair.status == "pending" and pair.due <= horizon
+            if (ref.subscription_no, pair.status) == (number, "pending")
+            and not pair.parked
+            and pair.due <= horizon
         ]
 
 
@@ -223,16 +263,26 @@ class StoreMachine(RuleBasedStateMachine):
 
     # --- subscriptions
 
-    @initialize()
-    def begins_with_one(self) -> None:
-        self.subscribe("*")
+    @initialize(ordering=st.sampled_from(["none", "operation"]))
+    def begins_with_one(self, ordering: str) -> None:
+        self.subscribe("*", ordering)
 
     @precondition(lambda self: len(self.model.lanes) < 3)
-    @rule(pattern=st.sampled_from(["*", "A*", "COMPLETED"]))
-    def subscribe(self, pattern: str) -> None:
+    @rule(
+        pattern=st.sampled_from(["*", "A*", "COMPLETED"]),
+        ordering=st.sampled_from(["none", "operation"]),
+    )
+    def subscribe(self, pattern: str, ordering: str) -> None:
         name = f"sub{len(self.model.lanes)}"
-        made = self.do(self.world.subscribe(name, event_types=(pattern,)))
-        self.model.lanes[made.no] = Lane(made, pattern)
+        made = self.do(self.world.subscribe(name, event_types=(pattern,), ordering=ordering))
+        self.model.lanes[made.no] = Lane(made, pattern, ordering=ordering)
+
+    @rule(data=st.data(), ordering=st.sampled_from(["none", "operation"]))
+    def changes_ordering(self, data: st.DataObject, ordering: str) -> None:
+        lane = self.model.lanes[data.draw(st.sampled_from(sorted(self.model.lanes)))]
+        if not lane.deleted:
+            self.do(self.world.change(lane.made, ordering=ordering))
+            lane.ordering = ordering
 
     @rule(
         data=st.data(), status=st.sampled_from(["active", "active", "active", "paused", "disabled"])
@@ -314,7 +364,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.made += 1
         for number, lane in model.lanes.items():
             if not lane.closed and matches(lane.pattern, type_):
-                model.pairs[DeliveryRef(key, number)] = Pair(due=model.now)
+                model.make(DeliveryRef(key, number), operation)
 
     # --- workers
 
@@ -346,6 +396,10 @@ class StoreMachine(RuleBasedStateMachine):
     def was_claimed(self, claimed: Claimed, wanted: list[DeliveryRef]) -> None:
         assert claimed.ref in wanted
         pair = self.model.pairs[claimed.ref]
+        if pair.chain is not None:
+            chain = (claimed.ref.subscription_no, pair.chain)
+            assert claimed.ref.event_key >= self.model.turns.get(chain, 0)
+            self.model.turns[chain] = claimed.ref.event_key
         pair.status, pair.token = "delivering", claimed.token
         pair.attempts, pair.step = pair.attempts + 1, pair.step + 1
         pair.lease_end = self.model.now + LEASE
@@ -372,6 +426,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert settled.late == len(settlements) - len(current)
         for each in current:
             self.model.settle(each.claimed, each)
+        self.model.move_up()
         over = [each.claimed for each in settlements]
         self.claims = [each for each in self.claims if each not in over]
 
@@ -416,6 +471,8 @@ class StoreMachine(RuleBasedStateMachine):
     def sweeps(self) -> None:
         self.do(self.until_nothing_is_left(lambda: self.world.sweep.reclaim(SCHEDULE)))
         self.model.lose_leases(self.model.now)
+        self.do(self.until_nothing_is_left(self.world.sweep.unpark))
+        self.model.unpark()
         self.do(self.until_nothing_is_left(self.world.sweep.retire))
         self.model.retire()
 
@@ -447,6 +504,8 @@ class StoreMachine(RuleBasedStateMachine):
         assert (done == ref) == possible, done
         if possible and pair.queued:
             pair.due = HURRIED
+            if pair.parked:  # out of turn on request: nothing waits for it
+                pair.parked, pair.chain = False, None
         elif possible:
             self.model.reopen(ref, trigger)
 
@@ -460,7 +519,8 @@ class StoreMachine(RuleBasedStateMachine):
 
         assert (done is DeliveryStatus.CANCELLED) == pair.queued
         if pair.queued:
-            pair.status, pair.token = "cancelled", None
+            pair.status, pair.token, pair.parked = "cancelled", None, False
+            self.model.move_up()
             pair.letter = "open" if pair.letter == "replaying" else pair.letter
 
     @precondition(lambda self: any(each.letter for each in self.model.pairs.values()))
@@ -481,6 +541,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(limit=st.integers(1, 3), dies=st.booleans(), dry_run=st.booleans())
     def replays_dead_letters(self, limit: int, *, dies: bool, dry_run: bool) -> None:
+        self.lets_none_die_meanwhile(dies=dies)
         wanted = [
             ref
             for ref, pair in self.model.pairs.items()
@@ -501,6 +562,7 @@ class StoreMachine(RuleBasedStateMachine):
     )
     def replays_events(self, data: st.DataObject, limit: int, only: str, *, dies: bool) -> None:
         number = data.draw(st.sampled_from(sorted(self.model.lanes)))
+        self.lets_none_die_meanwhile(dies=dies)
         wanted = self.replayable(number, only)
 
         plan = {"subscription_no": number, "only": only}
@@ -511,6 +573,11 @@ class StoreMachine(RuleBasedStateMachine):
                 self.model.reopen(ref)
             else:
                 self.model.pairs[ref] = Pair(due=self.model.now)
+
+    def lets_none_die_meanwhile(self, *, dies: bool) -> None:
+        """What dies of the crash in the middle of a replay may be one more to replay."""
+        if dies:
+            self.crashes()
 
     def replayable(self, number: int, only: str) -> list[DeliveryRef]:
         lane = self.model.lanes[number]
@@ -562,10 +629,23 @@ class StoreMachine(RuleBasedStateMachine):
             pair = self.model.pairs[DeliveryRef(event_key, number)]
             assert (attempts, step, token) == (pair.attempts, pair.step, pair.token)
             assert pair.status == ("pending" if token is None else "delivering")
-            assert due_at == (pair.due if token is None else pair.lease_end)
+            due = pair.due + (NEVER if pair.parked else 0)
+            assert due_at == (due if token is None else pair.lease_end)
         for event_key, number, attempts, status in ended:
             pair = self.model.pairs[DeliveryRef(event_key, number)]
             assert (status, attempts) == (pair.status, pair.attempts)
+
+    @invariant()
+    def of_each_chain_the_first_may_go_and_no_other(self) -> None:
+        chains: dict[tuple[int, int], list[int]] = {}
+        for _, number, operation, due_at in self.rows(
+            "event_key, subscription_no, operation_key, due_at", "delivery_queue"
+        ):
+            if operation is not None:
+                chains.setdefault((number, operation), []).append(due_at)
+        for first, *others in chains.values():
+            assert first < NEVER
+            assert all(due_at >= NEVER for due_at in others)
 
     @invariant()
     def dead_letters_are_those_of_the_dead(self) -> None:

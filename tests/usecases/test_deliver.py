@@ -102,6 +102,24 @@ async def test_all_of_a_backlog_is_sent_without_a_further_wake(worker: Worker) -
     assert worker.deliver.in_flight == 0
 
 
+async def test_an_ordered_backlog_is_sent_without_a_further_wake(
+    worker: Worker, delays: list[float]
+) -> None:
+    lane = await worker.lane("hook", ordering="operation")
+    await worker.world.posted(*posted(3) * 20)
+
+    await worker.serve(lane)
+    await worker.store.wait_for(60)
+
+    assert await worker.statuses() == ["delivered"] * 60
+    sequences: dict[str, list[str]] = {}
+    for each in worker.sender.sent:
+        operation = each.headers["x-operation-id"]
+        sequences.setdefault(operation, []).append(each.headers["x-operation-sequence"])
+    assert sequences == {f"op{n}": [str(s) for s in range(1, 21)] for n in range(3)}
+    assert delays == []
+
+
 async def test_a_lane_has_no_more_in_flight_than_its_limit(worker: Worker) -> None:
     plain, own = await worker.lane("plain"), await worker.lane("own", max_concurrency=1)
     await worker.world.posted(*posted(10))

@@ -101,6 +101,9 @@ class ScriptedStore:
     async def reclaim(self, _schedule: tuple[float, ...], *, everything: bool = False) -> list[int]:
         return [1] * await self.look("everything" if everything else "leases")
 
+    async def unpark(self) -> list[int]:
+        return [1] * await self.look("parked")
+
     async def retire(self) -> int:
         return await self.look("closed")
 
@@ -124,21 +127,21 @@ async def test_the_rarer_looks_have_periods_of_their_own() -> None:
         await sweep.tick()
         clock.advance(1_000)
 
-    assert store.looks == {"leases": 61, "due": 61, "closed": 31, "old": 3}
+    assert store.looks == {"leases": 61, "due": 61, "parked": 21, "closed": 31, "old": 3}
 
 
 async def test_a_look_that_found_something_is_repeated_at_once() -> None:
     store, clock = ScriptedStore(), FakeClock()
-    store.work = Counter(closed=5, old=3, leases=2)
+    store.work = Counter(closed=5, old=3, leases=2, parked=3)
     sweep = Sweep(store, Wakes(), clock, TERMS)
 
     for _ in range(10):
         await sweep.tick()
 
-    assert store.looks == {"leases": 12, "due": 10, "closed": 6, "old": 4}
+    assert store.looks == {"leases": 12, "due": 10, "parked": 4, "closed": 6, "old": 4}
 
 
-@pytest.mark.parametrize("broken", ["leases", "due", "closed", "old"])
+@pytest.mark.parametrize("broken", ["leases", "parked", "due", "closed", "old"])
 @pytest.mark.parametrize("error", [StoreUnavailableError("away"), ValueError("a bug")])
 async def test_nothing_ends_the_sweep(
     monkeypatch: pytest.MonkeyPatch,
@@ -152,7 +155,7 @@ async def test_nothing_ends_the_sweep(
     sweeping = asyncio.create_task(Sweep(store, Wakes(), clock, TERMS).run())
 
     await store.until(lambda: min(store.looks[name] for name in ("leases", "due")) > 3)
-    await store.until(lambda: min(store.looks[name] for name in ("closed", "old")) > 0)
+    await store.until(lambda: min(store.looks[name] for name in ("parked", "closed", "old")) > 0)
     store.faults.clear()
     store.work["closed"] = 1
     clock.advance(60_000)
