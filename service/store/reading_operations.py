@@ -55,8 +55,7 @@ class OperationReads:
 
     async def operation(self, tenant_id: str, name: str) -> Operation | None:
         """One operation."""
-        async with self._database.read() as tx:
-            rows = await tx.fetch(_OPERATION, tenant=tenant_id, name=name)
+        rows = await self._database.look(_OPERATION, tenant=tenant_id, name=name)
         return operation_of(rows[0]) if rows else None
 
     async def operations(
@@ -78,8 +77,7 @@ class OperationReads:
 
     async def event(self, tenant_id: str, name: str) -> EventView | None:
         """One event."""
-        async with self._database.read() as tx:
-            rows = await tx.fetch(_EVENT, tenant=tenant_id, name=name)
+        rows = await self._database.look(_EVENT, tenant=tenant_id, name=name)
         return EventView(*rows[0]) if rows else None
 
     async def subscription(self, tenant_id: str, name: str) -> Subscription | None:
