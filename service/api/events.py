@@ -8,6 +8,7 @@ from msgspec import Raw
 
 from service.api import event_parsing
 from service.api.event_parsing import EventParser, Posted
+from service.api.finding import readable_operation
 from service.api.routing import Action
 from service.api.services import Services
 from service.domain.acceptance import Accepted, Verdict
@@ -70,6 +71,9 @@ class Events:
         asked = _LOG.read(call.request)
         if isinstance(asked, Refusal):
             return asked
+        operation = await readable_operation(self._services, call)
+        if isinstance(operation, Refusal):
+            return operation
         span, values = asked
         after = span.after[0] if span.after else values.get("after", 0)
         name = call.name()

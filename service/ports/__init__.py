@@ -5,7 +5,17 @@ lanes are subscription numbers. A refused request is a returned
 :class:`~service.domain.errors.Refusal`; exceptions are for broken infrastructure only.
 """
 
-from service.ports.accepting import AcceptRequest, AcceptResult, AcceptStore, Once, Replayed
+from service.ports.accepting import (
+    AcceptRequest,
+    AcceptResult,
+    AcceptStore,
+    Answer,
+    Note,
+    Once,
+    Replayed,
+    Retried,
+    Retry,
+)
 from service.ports.adapters import (
     Clock,
     Dice,
@@ -28,6 +38,13 @@ from service.ports.delivering import (
     SweepStore,
 )
 from service.ports.managing import ManageStore, NewSubscription, Principal
+from service.ports.operating import (
+    Described,
+    LifetimeStore,
+    OperationPlan,
+    OperationStore,
+    SilentOperation,
+)
 from service.ports.reading import (
     AttemptView,
     DeadLetterCount,
@@ -48,6 +65,7 @@ __all__ = [
     "AcceptRequest",
     "AcceptResult",
     "AcceptStore",
+    "Answer",
     "AttemptView",
     "Backlog",
     "Claim",
@@ -59,15 +77,20 @@ __all__ = [
     "DeliverStore",
     "DeliveryFilter",
     "DeliveryView",
+    "Described",
     "Dice",
     "EventView",
     "GroupTooWideError",
     "Lane",
     "LaneQuota",
+    "LifetimeStore",
     "ManageStore",
     "NewSubscription",
+    "Note",
     "Once",
     "OperationFilter",
+    "OperationPlan",
+    "OperationStore",
     "Page",
     "Principal",
     "ReadStore",
@@ -76,10 +99,13 @@ __all__ = [
     "ReplayStep",
     "ReplayStore",
     "Replayed",
+    "Retried",
+    "Retry",
     "SealError",
     "Sender",
     "Settled",
     "Settlement",
+    "SilentOperation",
     "Span",
     "StoreUnavailableError",
     "SweepStore",

@@ -109,6 +109,7 @@ class OperationFilter:
 
     status: str | None = None
     type: str | None = None
+    client_job_id: str | None = None
     created_after: int | None = None
     created_before: int | None = None
 
@@ -163,7 +164,7 @@ class ReadStore(Protocol):
     async def operations(
         self, tenant_id: str, which: OperationFilter, span: Span
     ) -> Page[Operation]:
-        """Newest first."""
+        """Those that are readable, newest first."""
 
     async def operation_events(
         self, tenant_id: str, name: str, after: int, limit: int

@@ -7,6 +7,7 @@ the disk.
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from service.domain.acceptance import Accepted, Verdict
@@ -16,9 +17,11 @@ from service.ports import (
     AcceptRequest,
     AcceptResult,
     AcceptStore,
+    Answer,
     GroupTooWideError,
     Once,
     Replayed,
+    Retried,
     StoreUnavailableError,
     Waker,
 )
@@ -48,7 +51,13 @@ class Accept:
         Raises:
             StoreUnavailableError: nothing was committed.
         """
-        request = AcceptRequest(tenant_id, items, once)
+        answer = await self.request(AcceptRequest(tenant_id, items, once))
+        if isinstance(answer, Retried):
+            raise TypeError("Events were posted, and a retry came of them.")
+        return answer
+
+    async def request(self, request: AcceptRequest) -> Answer:
+        """What comes of a request that is more than events; else as :meth:`events`."""
         future: asyncio.Future[AcceptResult] = asyncio.get_running_loop().create_future()
         self._waiting.append((request, future))
         if self._runner is None or self._runner.done():
@@ -99,13 +108,13 @@ class Accept:
 
     async def _pieces(self, request: AcceptRequest) -> AcceptResult:
         """Commit one wide request in halves; with an Idempotency-Key it stays whole."""
-        if request.once is not None or len(request.events) == 1:
+        if request.once is not None or len(request.events) <= 1:
             return (await self._store.accept([request], bounded=False))[0]
         middle = len(request.events) // 2
         verdicts: list[Verdict] = []
         lanes: frozenset[int] = frozenset()
         for part in (request.events[:middle], request.events[middle:]):
-            piece = AcceptRequest(request.tenant_id, part)
+            piece = replace(request, events=part)
             try:
                 result = (await self._store.accept([piece]))[0]
             except GroupTooWideError:
@@ -128,6 +137,8 @@ class Accept:
 
 def _new(result: AcceptResult) -> int:
     answer = result.answer
+    if isinstance(answer, Retried):
+        return int(answer.made)
     if not isinstance(answer, list):
         return 0
     return sum(isinstance(each, Accepted) and not each.duplicate for each in answer)
