@@ -8,7 +8,7 @@ from msgspec import Raw
 
 from service.api import event_parsing
 from service.api.event_parsing import EventParser, Posted
-from service.api.following import readable
+from service.api.finding import readable_operation
 from service.api.routing import Action
 from service.api.services import Services
 from service.domain.acceptance import Accepted, Verdict
@@ -77,7 +77,7 @@ class Events:
             return asked
         span, values = asked
         patience = holding.patience(call.request, values.get("wait"))
-        operation = await readable(self._services, call.tenant, call.name())
+        operation = await readable_operation(self._services, call.tenant, call.name())
         if isinstance(operation, Refusal):
             return operation
         after = span.after[0] if span.after else values.get("after", 0)

@@ -6,13 +6,14 @@ from typing import Annotated, Final
 from pydantic import StringConstraints
 
 from service.api.event_names import ends, event_name
+from service.api.finding import readable_operation
 from service.api.reading import Body, body_of
 from service.api.routing import Action
 from service.api.services import Services
 from service.domain import times
 from service.domain.api_keys import Scope
-from service.domain.errors import Fault, Refusal, RefusalKind, invalid, not_found
-from service.domain.operation import Operation, is_end, refuse_expired
+from service.domain.errors import Fault, Refusal, RefusalKind, invalid
+from service.domain.operation import is_end
 from service.ports import Once, Replayed
 from service.usecases.following import Followed
 from service.usecases.tickets import Issued
@@ -62,7 +63,7 @@ class Following:
         after = _resumed(call, values.get("after", 0))
         if isinstance(after, Refusal):
             return after
-        operation = await readable(self._services, call.tenant, call.name())
+        operation = await readable_operation(self._services, call.tenant, call.name())
         if isinstance(operation, Refusal):
             return operation
         if is_end(operation.status) and after >= operation.sequence:
@@ -86,7 +87,7 @@ class Following:
             return given
         body, content = given
         if body.operation_id is not None:
-            operation = await readable(self._services, call.tenant, body.operation_id)
+            operation = await readable_operation(self._services, call.tenant, body.operation_id)
             if isinstance(operation, Refusal):
                 return operation
 
@@ -94,14 +95,6 @@ class Following:
             return await self._services.tickets.issue(call.principal, body.operation_id, once)
 
         return await self._idempotency.run(call, content, act, _issued, _issued)
-
-
-async def readable(services: Services, tenant_id: str, name: str) -> Operation | Refusal:
-    """An operation that is there, and whose time to live is not over."""
-    operation = await services.reads.operation(tenant_id, name)
-    if operation is None:
-        return not_found("operation", name)
-    return refuse_expired(operation, services.clock.now()) or operation
 
 
 def _resumed(call: Call, after: int) -> int | Refusal:

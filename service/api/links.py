@@ -19,6 +19,11 @@ class Links:
         """Where an operation is."""
         return f"{self.base}{_OPERATIONS}/{quote(name)}"
 
+    def websocket(self, name: str) -> str:
+        """Where an operation's events come as WebSocket messages."""
+        scheme, _, rest = self.operation(name).partition("://")
+        return f"{'wss' if scheme == 'https' else 'ws'}://{rest}/status"
+
     def subscription(self, name: str) -> str:
         """Where a subscription is."""
         return f"{self.base}{_SUBSCRIPTIONS}/{quote(name)}"

@@ -1,61 +1,45 @@
-"""Operations: described by producers, read by consumers, cancelled by either."""
+"""Operations: described by producers, read by consumers, cancelled or retried by either."""
 
 import hashlib
-from typing import Annotated, Final
-
-from msgspec import Raw
-from pydantic import StringConstraints
+from typing import Final
 
 from service.api import operation_shape
-from service.api.fields import Metadata, NoteText
-from service.api.following import readable
+from service.api.finding import readable_operation
 from service.api.links import Links
-from service.api.reading import Body, body_of
+from service.api.operation_bodies import CancelBody, OperationBody, RetryBody
+from service.api.reading import body_of
 from service.api.routing import Action
 from service.api.services import Services
 from service.domain.api_keys import Scope
 from service.domain.errors import Refusal, not_found
 from service.domain.operation import Operation, Status, is_end
-from service.ports import Once, OperationFilter, Replayed
-from service.usecases.manage_operations import NewOperation
+from service.domain.subscription import Subscription
+from service.ports import Once, OperationFilter, Replayed, Retried
+from service.usecases.manage_operations import Created
 from service.web import answers, holding, queries
-from service.web.answers import Answer
+from service.web.answers import Answer, Headers
 from service.web.authentication import TICKET
 from service.web.calls import Call
 from service.web.idempotency import Idempotency
 from service.web.paging import Listing
 
-_ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
-_TYPE_PATTERN: Final = r"^[A-Za-z0-9_.:/-]{1,128}$"
-_RETRY_AFTER: Final = ("retry-after", str(operation_shape.POLL_RECOMMENDED))
 #: A client may keep it if it asks each time whether it still holds: that is what the ETag is for.
 _REVALIDATE: Final = ("cache-control", "private, no-cache")
+#: ``false``: the operation itself, also where its result is elsewhere.
+_REDIRECT: Final = "redirect"
 
-_ONE: Final = {"wait": holding.wait, TICKET: queries.text}
+_ONE: Final = {_REDIRECT: queries.flag, "wait": holding.wait, TICKET: queries.text}
 _HISTORY: Final = Listing(
     "operations",
     1,
     {
         "status": queries.one_of(Status),
         "type": queries.text,
+        "clientJobId": queries.text,
         "createdAfter": queries.moment,
         "createdBefore": queries.moment,
     },
 )
-
-
-class OperationBody(Body):
-    """A new operation."""
-
-    type: Annotated[str, StringConstraints(pattern=_TYPE_PATTERN)]
-    operation_id: Annotated[str, StringConstraints(pattern=_ID_PATTERN)] | None = None
-    metadata: Metadata = None
-
-
-class CancelBody(Body):
-    """Why an operation is cancelled."""
-
-    reason: NoteText | None = None
 
 
 class Operations:
@@ -73,6 +57,7 @@ class Operations:
             Action("GET", "/v1/operations", Scope.OPERATIONS_READ, self.list),
             Action("GET", "/v1/operations/{id}", Scope.OPERATIONS_READ, self.get, by_ticket=True),
             Action("POST", "/v1/operations/{id}/cancel", Scope.OPERATIONS_WRITE, self.cancel),
+            Action("POST", "/v1/operations/{id}/retry", Scope.OPERATIONS_WRITE, self.retry),
         ]
 
     async def create(self, call: Call) -> Answer | Refusal:
@@ -81,9 +66,9 @@ class Operations:
         if isinstance(given, Refusal):
             return given
         body, content = given
-        new = NewOperation(body.type, body.operation_id, _bytes(body.metadata))
+        new = body.given()
 
-        async def act(once: Once | None) -> Operation | Refusal | Replayed:
+        async def act(once: Once | None) -> Created | Refusal | Replayed:
             return await self._services.operations.create(call.principal, new, once)
 
         return await self._idempotency.run(call, content, act, self._created, self._created)
@@ -94,7 +79,7 @@ class Operations:
         if isinstance(asked, Refusal):
             return asked
         patience = holding.patience(call.request, asked.get("wait"))
-        operation = await readable(self._services, call.tenant, call.name())
+        operation = await readable_operation(self._services, call.tenant, call.name())
         if isinstance(operation, Refusal):
             return operation
         if patience.seconds and self._is_news_to_come(call, operation):
@@ -134,6 +119,7 @@ class Operations:
         which = OperationFilter(
             status=values.get("status"),
             type=values.get("type"),
+            client_job_id=values.get("clientJobId"),
             created_after=values.get("createdAfter"),
             created_before=values.get("createdBefore"),
         )
@@ -149,27 +135,58 @@ class Operations:
         operation = await self._services.operations.cancel(call.principal, call.name(), reason)
         return operation if isinstance(operation, Refusal) else answers.of(self._shown(operation))
 
+    async def retry(self, call: Call) -> Answer | Refusal:
+        """Try a failed operation once more; asked again, the new one is the same."""
+        given = await body_of(call, RetryBody)
+        if isinstance(given, Refusal):
+            return given
+
+        async def act(once: Once | None) -> Retried | Refusal | Replayed:
+            return await self._services.operations.retry(call.principal, call.name(), once)
+
+        return await self._idempotency.run(call, given[1], act, self._retried, self._retried)
+
     def _shown(self, operation: Operation) -> operation_shape.OperationOut:
         return operation_shape.shown(operation, self._links)
 
-    def _created(self, operation: Operation) -> Answer:
+    def _created(self, made: Created) -> Answer:
+        """One that the client's own id names already is nothing new."""
+        described = made.described
+        status = 202 if described.made else 200
+        return self._begun(described.operation, described.webhook, made.secret, status)
+
+    def _retried(self, retried: Retried) -> Answer:
+        return self._begun(retried.operation, retried.webhook, None, 202)
+
+    def _begun(
+        self, operation: Operation, webhook: Subscription | None, secret: str | None, status: int
+    ) -> Answer:
         location = ("location", self._links.operation(operation.id))
-        made = operation_shape.created(operation, self._links)
-        return answers.of(made, 202, (location, _RETRY_AFTER))
+        begun = operation_shape.created(operation, webhook, secret, self._links)
+        return answers.of(begun, status, (location, *_retry_after(operation)))
 
     def _current(self, call: Call, operation: Operation) -> Answer:
         answer = answers.of(self._shown(operation))
+        elsewhere = operation_shape.result_url(operation)
+        if elsewhere is not None and call.request.query_params.get(_REDIRECT) != "false":
+            # no precondition: those are for what would be a 2xx (RFC 9110, 13.2.1)
+            return Answer(303, answer.body, (("location", elsewhere), _REVALIDATE))
         tag = _tag(answer.body)
-        headers = [("etag", tag), _REVALIDATE]
-        if not is_end(operation.status):
-            headers.append(_RETRY_AFTER)
+        headers = (("etag", tag), _REVALIDATE, *_retry_after(operation))
         if _is_known(call.request.headers.get("if-none-match"), tag):
-            return Answer(304, headers=tuple(headers))
+            return Answer(304, headers=headers)
         return answers.with_headers(answer, *headers)
 
 
 def _tag(body: bytes) -> str:
     return f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+
+
+def _retry_after(operation: Operation) -> Headers:
+    """When to ask again, while there is something to wait for."""
+    if is_end(operation.status):
+        return ()
+    return (("retry-after", str(operation_shape.poll_interval(operation).recommended)),)
 
 
 def _is_known(condition: str | None, tag: str) -> bool:
@@ -178,7 +195,3 @@ def _is_known(condition: str | None, tag: str) -> bool:
         return False
     known = [each.strip().removeprefix("W/") for each in condition.split(",")]
     return tag in known or known == ["*"]
-
-
-def _bytes(metadata: Raw | None) -> bytes | None:
-    return None if metadata is None else bytes(metadata)

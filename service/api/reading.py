@@ -5,7 +5,7 @@ pairs) and can leave a member's bytes as they are; each is then checked by a pyd
 """
 
 from collections.abc import Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, get_args
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -134,10 +134,20 @@ def _checked(values: dict[str, Any], faults: list[Fault], model: type[Model]) ->
 def _fault_of(error: ErrorDetails, model: type[Body]) -> Fault:
     place = pointer(*error["loc"])
     if error["type"] == "extra_forbidden":
-        known = ", ".join(sorted(f.alias or name for name, f in model.model_fields.items()))
+        fields = _model_at(model, error["loc"][:-1]).model_fields
+        known = ", ".join(sorted(f.alias or name for name, f in fields.items()))
         return Fault(place, f"is not known here; known are: {known}")
     if error["type"] == "missing":
         return Fault(place, "is required")
     if error["type"] == "value_error":
         return Fault(place, str(error["ctx"]["error"]))
     return Fault(place, error["msg"])
+
+
+def _model_at(model: type[Body], place: Sequence[str | int]) -> type[Body]:
+    """The model of the object at a place within the body."""
+    for part in place:
+        field = next(f for f in model.model_fields.values() if f.alias == part)
+        kinds = (field.annotation, *get_args(field.annotation))
+        model = next(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Body))
+    return model

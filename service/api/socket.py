@@ -7,7 +7,8 @@ from starlette.types import Receive, Send
 from starlette.types import Scope as HttpScope
 
 from service.api.event_names import ends
-from service.api.following import WHERE, readable
+from service.api.finding import readable_operation
+from service.api.following import WHERE
 from service.api.routing import guarded
 from service.api.services import Services
 from service.domain.api_keys import Scope
@@ -67,7 +68,7 @@ class StatusSocket:
         if isinstance(values, Refusal):
             return values
         name = str(asked.path_params["id"])
-        operation = await readable(self._services, principal.tenant_id, name)
+        operation = await readable_operation(self._services, principal.tenant_id, name)
         if isinstance(operation, Refusal):
             return operation
         return operation, values.get("after", 0)

@@ -81,7 +81,8 @@ class SubscriptionFields(Body):
         return SubscriptionInput(members, headers, secret)
 
 
-def _url(value: object) -> str:
+def url_text(value: object) -> str:
+    """A URL as it was given; whether it may be called is judged elsewhere."""
     if not isinstance(value, str):
         raise ValueError("must be a text: the URL to send to")  # noqa: TRY004 (pydantic's way)
     return value
@@ -94,14 +95,14 @@ def _no_secret(_: object) -> None:
 class NewSubscriptionBody(SubscriptionFields):
     """A new subscription."""
 
-    url: Annotated[str, PlainValidator(_url)]
+    url: Annotated[str, PlainValidator(url_text)]
     secret: str | None = None
 
 
 class SubscriptionPatch(SubscriptionFields):
     """Changes of a subscription; what is not given stays as it is."""
 
-    url: Annotated[str | None, PlainValidator(_url)] = None
+    url: Annotated[str | None, PlainValidator(url_text)] = None
     secret: Annotated[None, PlainValidator(_no_secret)] = None
 
 

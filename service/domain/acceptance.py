@@ -14,12 +14,14 @@ from service.domain import event as events
 from service.domain import ids, times
 from service.domain.errors import Fault, Refusal, conflict, invalid
 from service.domain.event import EventIn, EventOut
+from service.domain.lifetime import timed
 from service.domain.operation import (
     Operation,
     Status,
     implied_status,
     is_end,
     is_own,
+    refuse_expired,
     refuse_move,
 )
 
@@ -66,6 +68,17 @@ class NewEvent(msgspec.Struct):
 
 
 TenantName = tuple[str, str]  # (tenant id, operation or event id)
+#: Why an operation as it is at a moment (ms) may not take an event; ``None`` when it may.
+Guard = Callable[[Operation, int], Refusal | None]
+
+
+class Making(msgspec.Struct, frozen=True):
+    """What is new is made of: keys, the moment, chance; and how long what ends is kept, in ms."""
+
+    keys: ids.KeyMaker
+    now: int
+    salt: Callable[[], bytes]
+    ttl: int
 
 
 class Planner:
@@ -75,20 +88,19 @@ class Planner:
         self,
         operations: Mapping[TenantName, Operation],
         event_ids: Mapping[TenantName, KnownEvent],
-        keys: ids.KeyMaker,
-        now: int,
-        salt: Callable[[], bytes],
+        making: Making,
     ) -> None:
         self._before = operations
         self._operations = dict(operations)
         self._event_ids = dict(event_ids)
-        self._keys = keys
-        self._now = now
-        self._salt = salt
-        self._stamp = times.render(now)
+        self._keys = making.keys
+        self._now = making.now
+        self._salt = making.salt
+        self._ttl = making.ttl
+        self._stamp = times.render(making.now)
         self.events: list[NewEvent] = []
 
-    def take(self, tenant_id: str, event: EventIn) -> Verdict:
+    def take(self, tenant_id: str, event: EventIn, guard: Guard | None = None) -> Verdict:
         """Judge one event in which :func:`service.domain.event.check` found no fault."""
         if event.operation_id is None:
             return invalid(Fault("/operationId", "is required: which operation is this event of?"))
@@ -101,15 +113,34 @@ class Planner:
             operation = self._created(tenant_id, event.operation_id, event.operation_type)
         moved_to = implied_status(event.type, event.status)
         to = moved_to if isinstance(moved_to, Status) else None
-        refusal = refuse_move(operation, to) or _refuse_type(operation, event.operation_type)
-        if refusal is not None:
-            return refusal
-        return self._record(_advance(operation, event, to, self._now), event)
+        refusal = (
+            refuse_expired(operation, self._now)
+            or (None if guard is None else guard(operation, self._now))
+            or refuse_move(operation, to)
+            or _refuse_type(operation, event.operation_type)
+        )
+        return self._log(operation, event, to) if refusal is None else refusal
+
+    def begin(self, operation: Operation, event: EventIn) -> Accepted:
+        """Take the first event of an operation that is new, and moves nothing by it."""
+        return self._log(operation, event, None)
+
+    def find(self, tenant_id: str, name: str) -> Operation | None:
+        """An operation that is known here, as it is now."""
+        return self._operations.get((tenant_id, name))
+
+    def note(self, operation: Operation) -> None:
+        """Remember what is to be kept of an operation besides its events."""
+        self._operations[operation.tenant_id, operation.id] = operation
 
     def changed_operations(self) -> list[Operation]:
         """The operations to insert or to update, by their keys."""
         changed = (o for k, o in self._operations.items() if o is not self._before.get(k))
         return sorted(changed, key=lambda operation: operation.key)
+
+    def before(self, operation: Operation) -> Operation | None:
+        """The operation as it was read; ``None`` when it is new."""
+        return self._before.get((operation.tenant_id, operation.id))
 
     def _created(self, tenant_id: str, name: str, operation_type: str | None) -> Operation:
         key = self._keys.next(self._now)
@@ -122,7 +153,13 @@ class Planner:
             updated_at=self._now,
         )
 
-    def _record(self, operation: Operation, event: EventIn) -> Accepted:
+    def _log(self, operation: Operation, event: EventIn, to: Status | None) -> Accepted:
+        progress = events.normal_progress(event.progress)
+        after = _advance(operation, event, to, progress, self._now)
+        after = timed(after, self._now, self._ttl, events.percentage(progress))
+        return self._record(after, event, progress)
+
+    def _record(self, operation: Operation, event: EventIn, progress: msgspec.Raw) -> Accepted:
         key = self._keys.next(self._now)
         name = event.id or ids.keyed("evt", key, self._salt())
         tenant_id = operation.tenant_id
@@ -138,7 +175,7 @@ class Planner:
                 sequence=operation.sequence,
                 status=operation.status.value,
                 created_at=self._now,
-                body=events.encode(self._rendered(name, operation, event)),
+                body=events.encode(self._rendered(name, operation, event, progress)),
             )
         )
         self._operations[tenant_id, operation.id] = operation
@@ -146,7 +183,9 @@ class Planner:
         self._event_ids[tenant_id, name] = known
         return Accepted(name, operation.id, operation.sequence, operation.status.value)
 
-    def _rendered(self, name: str, operation: Operation, event: EventIn) -> EventOut:
+    def _rendered(
+        self, name: str, operation: Operation, event: EventIn, progress: msgspec.Raw
+    ) -> EventOut:
         given = times.parse(event.timestamp) if event.timestamp is not None else None
         return EventOut(
             id=name,
@@ -154,10 +193,11 @@ class Planner:
             timestamp=self._stamp if given is None else times.render(given),
             operation_id=operation.id,
             operation_type=operation.type,
+            client_job_id=operation.client_job_id,
             sequence=operation.sequence,
             status=operation.status.value,
             message=event.message,
-            progress=events.given(events.normal_progress(event.progress)),
+            progress=events.given(progress),
             result=events.given(event.result),
             error=events.given(event.error),
             warnings=events.given(event.warnings),
@@ -191,7 +231,9 @@ def _refuse_type(operation: Operation, wanted: str | None) -> Refusal | None:
     )
 
 
-def _advance(operation: Operation, event: EventIn, to: Status | None, now: int) -> Operation:
+def _advance(
+    operation: Operation, event: EventIn, to: Status | None, progress: msgspec.Raw, now: int
+) -> Operation:
     """The operation after the event: numbered, moved, and with what the event says of it."""
     status = to or operation.status
     started = operation.started_at
@@ -205,7 +247,7 @@ def _advance(operation: Operation, event: EventIn, to: Status | None, now: int) 
         updated_at=now,
         started_at=started,
         ended_at=now if is_end(status) else None,
-        progress=_newer(events.normal_progress(event.progress), operation.progress),
+        progress=_newer(progress, operation.progress),
         result=_newer(event.result, operation.result),
         error=_newer(event.error, operation.error),
         warnings=_newer(event.warnings, operation.warnings),

@@ -79,6 +79,7 @@ class EventOut(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True,
     timestamp: str
     operation_id: str | None = None
     operation_type: str | None = None
+    client_job_id: str | None = None
     sequence: int | None = None
     status: str | None = None
     message: str | None = None
@@ -153,6 +154,16 @@ def normal_progress(raw: Raw) -> Raw:
     share = min(progress.current / progress.total, 1.0)
     members["percentage"] = Raw(encode(round(share * 100, 2)))
     return Raw(encode(members))
+
+
+def percentage(progress: Raw) -> float | None:
+    """How far a progress is that :func:`normal_progress` gave, 0 to 100; ``None``: not told."""
+    if not progress:
+        return None
+    told: float | Progress = _progress.decode(progress)
+    if not isinstance(told, Progress):
+        return told
+    return None if told.percentage is UNSET else told.percentage
 
 
 def own_event(

@@ -26,9 +26,14 @@ class Status(StrEnum):
     CANCELLED = "CANCELLED"
 
 
-_ENDS: Final = frozenset(
-    {Status.COMPLETED, Status.COMPLETED_WITH_ERRORS, Status.FAILED, Status.CANCELLED}
+#: The event types that end an operation; each is named as the status it sets.
+END_TYPES: Final = (
+    Status.COMPLETED.value,
+    Status.COMPLETED_WITH_ERRORS.value,
+    Status.FAILED.value,
+    Status.CANCELLED.value,
 )
+_ENDS: Final = frozenset(Status(name) for name in END_TYPES)
 
 #: From each status, the statuses it may move to. The store's guards come from this table too.
 MOVES: Final[dict[Status, frozenset[Status]]] = {
@@ -46,6 +51,8 @@ LIFECYCLE: Final[dict[str, Status]] = {
 
 #: The type of a bulk replay's own operation.
 REPLAY_TYPE: Final = "ringback.replay"
+#: The type of the problem that an operation FAILED of which was silent for too long.
+TIMEOUT_PROBLEM: Final = "operation-timeout"
 _OWN_PREFIX: Final = "ringback."
 
 

@@ -10,7 +10,7 @@ NEVER = 2**62
 HURRIED = 1
 
 #: The last instant RFC 3339 can write (year 9999).
-_LATEST = 253_402_300_799_999
+LATEST = 253_402_300_799_999
 
 #: RFC 3339, 5.6. ISO 8601 also has week dates, basic forms and offsets with seconds; this has not.
 _RFC_3339 = re.compile(
@@ -39,7 +39,7 @@ def of(moment: datetime) -> int | None:
     """Milliseconds of an aware moment; ``None`` outside 1970..9999."""
     delta = moment - datetime(1970, 1, 1, tzinfo=UTC)
     at = (delta.days * 86_400 + delta.seconds) * 1000 + delta.microseconds // 1000
-    return at if 0 <= at <= _LATEST else None
+    return at if 0 <= at <= LATEST else None
 
 
 def seconds(at: float) -> int:

@@ -5,7 +5,17 @@ lanes are subscription numbers. A refused request is a returned
 :class:`~service.domain.errors.Refusal`; exceptions are for broken infrastructure only.
 """
 
-from service.ports.accepting import AcceptRequest, AcceptResult, AcceptStore, Once, Replayed
+from service.ports.accepting import (
+    AcceptRequest,
+    AcceptResult,
+    AcceptStore,
+    Answer,
+    Note,
+    Once,
+    Replayed,
+    Retried,
+    Retry,
+)
 from service.ports.adapters import (
     Clock,
     Dice,
@@ -28,6 +38,13 @@ from service.ports.delivering import (
     SweepStore,
 )
 from service.ports.managing import ManageStore, NewSubscription, Principal
+from service.ports.operating import (
+    Described,
+    LifetimeStore,
+    OperationPlan,
+    OperationStore,
+    SilentOperation,
+)
 from service.ports.reading import (
     AttemptView,
     DeadLetterCount,
@@ -44,12 +61,13 @@ from service.ports.reading import (
     UndeliveredView,
 )
 from service.ports.replaying import ReplayPlan, ReplayRun, ReplayStep, ReplayStore
-from service.ports.watching import Backplane, Note, Ticket, TicketStore
+from service.ports.watching import Backplane, Moved, Ticket, TicketStore
 
 __all__ = [
     "AcceptRequest",
     "AcceptResult",
     "AcceptStore",
+    "Answer",
     "AttemptView",
     "Backlog",
     "Backplane",
@@ -62,17 +80,22 @@ __all__ = [
     "DeliverStore",
     "DeliveryFilter",
     "DeliveryView",
+    "Described",
     "Dice",
     "EventView",
     "FeedSlice",
     "GroupTooWideError",
     "Lane",
     "LaneQuota",
+    "LifetimeStore",
     "ManageStore",
+    "Moved",
     "NewSubscription",
     "Note",
     "Once",
     "OperationFilter",
+    "OperationPlan",
+    "OperationStore",
     "Page",
     "Principal",
     "ReadStore",
@@ -81,10 +104,13 @@ __all__ = [
     "ReplayStep",
     "ReplayStore",
     "Replayed",
+    "Retried",
+    "Retry",
     "SealError",
     "Sender",
     "Settled",
     "Settlement",
+    "SilentOperation",
     "Span",
     "StoreUnavailableError",
     "SweepStore",

@@ -4,9 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from service.domain.acceptance import Verdict
+from service.domain.acceptance import Guard, Verdict
 from service.domain.errors import Refusal
 from service.domain.event import EventIn
+from service.domain.operation import Operation
+from service.domain.subscription import Subscription
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,19 +29,63 @@ class Replayed:
 
 
 @dataclass(frozen=True, slots=True)
+class Note:
+    """An entry for the audit log: who (an API key's id) did what to which object."""
+
+    actor: str
+    action: str
+    target: str
+    #: JSON text without secrets.
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """A wish to try a failed operation once more, as a new one."""
+
+    #: The id of the one that failed.
+    failed: str
+    #: Key and id of the new one, and the id of its own subscription should the failed one have one.
+    key: int
+    id: str
+    webhook_id: str
+    #: A sealed value as it is sealed in another context: (sealed, its context, the other).
+    reseal: Callable[[bytes, str, str], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """The operation that retries another one, and its own subscription."""
+
+    operation: Operation
+    webhook: Subscription | None
+    #: Whether it was made just now.
+    made: bool
+
+
+@dataclass(frozen=True, slots=True)
 class AcceptRequest:
     """Events posted in one request; what has faults of its own is a refusal already."""
 
     tenant_id: str
     events: Sequence[EventIn | Refusal]
     once: Once | None = None
+    #: What else must hold of the operation, judged under its lock.
+    guard: Guard | None = None
+    #: Written in the same transaction, when the request changes something.
+    note: Note | None = None
+    #: Instead of events.
+    retry: Retry | None = None
+
+
+Answer = list[Verdict] | Retried | Replayed | Refusal
 
 
 @dataclass(frozen=True, slots=True)
 class AcceptResult:
-    """One verdict an event, in order; or the answer given before."""
+    """One verdict an event, in order; or what came of a retry; or the answer given before."""
 
-    answer: list[Verdict] | Replayed | Refusal
+    answer: Answer
     #: The lanes that now have a delivery due.
     lanes: frozenset[int] = frozenset()
 

@@ -1,11 +1,10 @@
-"""What the management of subscriptions, operations and keys asks of the store."""
+"""What the management of subscriptions and keys asks of the store."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from service.domain.errors import Refusal
-from service.domain.operation import Operation
 from service.domain.subscription import Subscription
 from service.ports.accepting import Once, Replayed
 from service.ports.delivering import Lane
@@ -29,12 +28,7 @@ class Principal:
 
 
 class ManageStore(Protocol):
-    """Subscriptions, operations' descriptions, keys."""
-
-    async def create_operation(
-        self, operation: Operation, once: Once | None = None
-    ) -> Operation | Refusal | Replayed:
-        """Write an operation down, or describe the one that an event created."""
+    """Subscriptions, their secrets, keys."""
 
     async def create_subscription(
         self, new: NewSubscription, actor: str, once: Once | None = None

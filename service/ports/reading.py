@@ -121,6 +121,7 @@ class OperationFilter:
 
     status: str | None = None
     type: str | None = None
+    client_job_id: str | None = None
     created_after: int | None = None
     created_before: int | None = None
 
@@ -175,7 +176,7 @@ class ReadStore(Protocol):
     async def operations(
         self, tenant_id: str, which: OperationFilter, span: Span
     ) -> Page[Operation]:
-        """Newest first."""
+        """Those that are readable, newest first."""
 
     async def log(self, operation_key: int, after: int, limit: int) -> list[EventView]:
         """Events of the operation with a sequence above ``after``, oldest first."""

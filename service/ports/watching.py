@@ -10,16 +10,16 @@ from service.ports.managing import Principal
 
 #: (tenant id, operation id): the operation has new events, and so has the tenant's feed; the id is
 #: empty where only the feed has.
-Note = tuple[str, str]
+Moved = tuple[str, str]
 
 
 class Backplane(Protocol):
     """Tells every process that something moved. Lossy by design: whoever hears re-reads the log."""
 
-    def publish(self, notes: Sequence[Note]) -> None:
+    def publish(self, notes: Sequence[Moved]) -> None:
         """Return at once; who listens may or may not hear of it."""
 
-    def listen(self, heard: Callable[[Sequence[Note]], None]) -> None:
+    def listen(self, heard: Callable[[Sequence[Moved]], None]) -> None:
         """Call ``heard`` with the notes of every process, this one included."""
 
 

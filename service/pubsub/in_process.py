@@ -2,20 +2,20 @@
 
 from collections.abc import Callable, Sequence
 
-from service.ports import Note
+from service.ports import Moved
 
 
 class InProcessBackplane:
     """See :class:`service.ports.Backplane`."""
 
     def __init__(self) -> None:
-        self._listeners: list[Callable[[Sequence[Note]], None]] = []
+        self._listeners: list[Callable[[Sequence[Moved]], None]] = []
 
-    def publish(self, notes: Sequence[Note]) -> None:
+    def publish(self, notes: Sequence[Moved]) -> None:
         """Call everybody who listens."""
         for heard in self._listeners:
             heard(notes)
 
-    def listen(self, heard: Callable[[Sequence[Note]], None]) -> None:
+    def listen(self, heard: Callable[[Sequence[Moved]], None]) -> None:
         """Hear what is published from now on."""
         self._listeners.append(heard)

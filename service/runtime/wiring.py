@@ -22,8 +22,10 @@ from service.store import filelock
 from service.store.accepting import AcceptStore
 from service.store.database import Database
 from service.store.delivering import DeliverStore
+from service.store.lifetimes import LifetimeStore
 from service.store.managing import ManageStore
 from service.store.migrate import migrate
+from service.store.operating import OperationStore
 from service.store.reading import ReadStore
 from service.store.replaying import ReplayStore
 from service.store.sweeping import SweepStore, newest_key
@@ -32,6 +34,7 @@ from service.telemetry import CONTENT_TYPE, Snapshot, exposition
 from service.usecases.accept import Accept
 from service.usecases.compose import Composer, Wire
 from service.usecases.deliver import Deliver, Pace
+from service.usecases.lifetimes import Lifetimes
 from service.usecases.making import Maker
 from service.usecases.manage_operations import ManageOperations
 from service.usecases.manage_subscriptions import ManageSubscriptions
@@ -73,6 +76,8 @@ class Stores:
     sweep: SweepStore
     replay: ReplayStore
     manage: ManageStore
+    operations: OperationStore
+    lifetimes: LifetimeStore
     read: ReadStore
     tickets: TicketStore
 
@@ -80,12 +85,15 @@ class Stores:
     def over(cls, base: Base) -> "Stores":
         """The views of one database."""
         database, keys = base.database, base.keys
+        ttl = times.seconds(base.settings.operation_ttl)
         return cls(
-            accept=AcceptStore(database, keys, base.dice, base.settings.retry_schedule),
+            accept=AcceptStore(database, keys, base.dice, base.settings.retry_schedule, ttl),
             deliver=DeliverStore(database, keys),
             sweep=SweepStore(database, keys),
             replay=ReplayStore(database, keys),
             manage=ManageStore(database, keys),
+            operations=OperationStore(database, keys, ttl),
+            lifetimes=LifetimeStore(database, ttl),
             read=ReadStore(database),
             tickets=TicketStore(database),
         )
@@ -181,15 +189,19 @@ def _build(base: Base) -> Opened:
     deliver = Deliver(stores.deliver, base.sender, composer, chance, pace)
     declare(broker, deliver.serve, actor=ACTOR, queue=QUEUE)
     terms = Terms(settings.retry_schedule, times.seconds(settings.retention))
+    lifetimes = Lifetimes(stores.lifetimes, accept, settings.public_url, terms.retention)
+    subscriptions = ManageSubscriptions(stores.manage, base.sender, base.vault, waker, maker)
     return Opened(
         base=base,
         stores=stores,
         accept=accept,
         deliver=deliver,
-        sweep=Sweep(stores.sweep, waker, base.clock, terms),
+        sweep=Sweep(stores.sweep, waker, base.clock, terms, lifetimes.chores()),
         replays=Replays(stores.replay, accept, waker, base.keys, chance),
-        operations=ManageOperations(stores.manage, stores.read, accept, maker),
-        subscriptions=ManageSubscriptions(stores.manage, base.sender, base.vault, waker, maker),
+        operations=ManageOperations(
+            (stores.operations, stores.read), accept, subscriptions, waker, maker
+        ),
+        subscriptions=subscriptions,
         trials=TrySubscription(stores.manage, base.sender, composer, maker),
         watch=Watch(stores.read, backplane),
         tickets=Tickets(stores.tickets, base.clock, base.dice),

@@ -104,7 +104,7 @@ class Settings(BaseSettings):
         description="seconds for a whole attempt: resolve, connect, TLS, send, headers, body",
     )
     operation_ttl: _Seconds = Field(
-        DAY, description="seconds a finished operation is readable; in this version it stays so"
+        DAY, description="seconds a finished operation is readable; after that 410"
     )
     retention: _Seconds = Field(
         30 * DAY, description="seconds that delivered events and attempts are kept"

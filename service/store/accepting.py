@@ -11,21 +11,35 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import bindparam, func, select, update
 
-from service.domain.acceptance import KnownEvent, NewEvent, Planner, TenantName, Verdict
+from service.domain.acceptance import (
+    Accepted,
+    KnownEvent,
+    Making,
+    NewEvent,
+    Planner,
+    TenantName,
+    Verdict,
+)
 from service.domain.delivery import Trigger
 from service.domain.errors import Refusal
 from service.domain.ids import KeyMaker
 from service.domain.matching import Index
 from service.domain.retry import first_due
 from service.domain.subscription import Subscription
-from service.ports import AcceptRequest, AcceptResult, Dice, GroupTooWideError
-from service.store import once, ordering
+from service.ports import (
+    AcceptRequest,
+    AcceptResult,
+    Answer,
+    Dice,
+    GroupTooWideError,
+    Retried,
+)
+from service.store import auditing, moving, once, ordering, retrying, subscribing
 from service.store.database import Database, Tx
 from service.store.rows import (
     OPERATION_COLUMNS,
     SUBSCRIPTION_COLUMNS,
     operation_of,
-    operation_row,
     subscription_of,
 )
 from service.store.schema import (
@@ -58,22 +72,21 @@ _NUMBER: Final = Statement(
     update(tenants)
     .where(tenants.c.id == bindparam("tenant"))
     .values(feed_position=tenants.c.feed_position + bindparam("count"))
-    .returning(tenants.c.feed_position, tenants.c.config_version)
+    .returning(tenants.c.feed_position, tenants.c.config_version, tenants.c.bound_subscriptions)
 )
 _SUBSCRIPTIONS: Final = Statement(
     select(*(subscriptions.c[name] for name in SUBSCRIPTION_COLUMNS))
-    .where(subscriptions.c.tenant_id == bindparam("tenant"), subscriptions.c.deleted_at.is_(None))
+    .where(
+        subscriptions.c.tenant_id == bindparam("tenant"),
+        subscriptions.c.operation_id.is_(None),
+        subscriptions.c.deleted_at.is_(None),
+    )
     .order_by(subscriptions.c.no)
 )
 _PENDING: Final = Statement(select(func.count()).select_from(delivery_queue))
 
 _EVENT_COLUMNS: Final = tuple(column.name for column in events.columns)
 _QUEUE_COLUMNS: Final = tuple(column.name for column in delivery_queue.columns)
-_OPERATION_CHANGES: Final = ", ".join(
-    f"{name} = excluded.{name}"
-    for name in OPERATION_COLUMNS
-    if name not in {"key", "tenant_id", "id", "created_at", "metadata", "described"}
-)
 
 
 @dataclass(slots=True)
@@ -82,19 +95,30 @@ class _Work:
 
     planner: Planner
     results: list[AcceptResult] = field(default_factory=list)
-    kept: list[tuple[str, str, bytes, bytes, int]] = field(default_factory=list)
+    kept: list[once.KeptAnswer] = field(default_factory=list)
+    #: The requests that changed something and want that in the audit log.
+    noted: list[AcceptRequest] = field(default_factory=list)
 
 
 class AcceptStore:
-    """See :class:`service.ports.AcceptStore`."""
+    """See :class:`service.ports.AcceptStore`.
+
+    ``schedule`` (s) is for subscriptions, ``ttl`` (ms) for operations that have none of their own.
+    """
 
     def __init__(
-        self, database: Database, keys: KeyMaker, dice: Dice, schedule: Sequence[float]
+        self,
+        database: Database,
+        keys: KeyMaker,
+        dice: Dice,
+        schedule: Sequence[float],
+        ttl: int,
     ) -> None:
         self._database = database
         self._keys = keys
         self._dice = dice
         self._schedule = tuple(schedule)
+        self._ttl = ttl
         self._indexes: dict[str, tuple[int, Index]] = {}
         #: Deliveries made by this process: what a count of the open ones does not know yet.
         self.made = 0
@@ -111,12 +135,13 @@ class AcceptStore:
         Raises:
             GroupTooWideError: ``bounded``, and it makes more than 5,000 deliveries; nothing was
             kept.
+            StoreUnavailableError: nothing was kept.
         """
 
         async def job(tx: Tx) -> list[AcceptResult]:
             return await self._accept(tx, group, bounded=bounded)
 
-        return await self._database.write(job)
+        return await moving.judged_again(lambda: self._database.write(job))
 
     async def _accept(
         self, tx: Tx, group: Sequence[AcceptRequest], *, bounded: bool
@@ -126,13 +151,15 @@ class AcceptStore:
         )
         work = _Work(await self._planner(tx, group))
         for request in group:
-            work.results.append(_judge(work, request, answers, tx.now))
+            answer = await _judge(tx, work, request, answers)
+            work.results.append(AcceptResult(answer))
         planner = work.planner
         deliveries = await self._fan_out(tx, planner.events)
         if bounded and len(deliveries) > MAX_DELIVERIES and len(planner.events) > 1:
             raise GroupTooWideError
         deliveries = await ordering.park(tx, deliveries)
         await _write(tx, planner, deliveries)
+        await self._note(tx, work.noted)
         await once.keep_answers(tx, work.kept)
         self.made += len(deliveries)
         lanes = frozenset(row[1] for row in deliveries if row[2] <= tx.now)
@@ -148,19 +175,32 @@ class AcceptStore:
             if ids:
                 for row in await tx.fetch(_FIND_EVENTS, tenant=tenant, names=sorted(ids)):
                     seen[tenant, row[0]] = KnownEvent(*row[1:])
-        return Planner(known, seen, self._keys, tx.now, lambda: self._dice.bytes(4))
+        making = Making(self._keys, tx.now, lambda: self._dice.bytes(4), self._ttl)
+        return Planner(known, seen, making)
+
+    async def _note(self, tx: Tx, requests: Iterable[AcceptRequest]) -> None:
+        for request in requests:
+            note = request.note
+            if note is not None:
+                who = (request.tenant_id, note.actor)
+                await auditing.note(tx, self._keys, who, note.action, note.target, note.detail)
 
     async def _fan_out(self, tx: Tx, new: list[NewEvent]) -> list[Row]:
         """Number the events in their tenants' feeds; the delivery rows of those who want them."""
         rows: list[Row] = []
         for tenant, own in _by_tenant(new):
-            position, version = (await tx.fetch(_NUMBER, tenant=tenant, count=len(own)))[0]
+            numbered = await tx.fetch(_NUMBER, tenant=tenant, count=len(own))
+            position, version, bound = numbered[0]
             for offset, event in enumerate(own, position - len(own) + 1):
                 event.feed_position = offset
-            index = await self._index(tx, tenant, version)
+            indexes = [await self._index(tx, tenant, version)]
+            if bound:
+                names = {event.operation_id for event in own if event.operation_id is not None}
+                indexes.append(await subscribing.find_bound(tx, tenant, names))
             for event in own:
-                matching = index.match(event.type, event.operation_type, event.operation_id)
-                rows.extend(self._delivery(event, each, tx.now) for each in matching)
+                for index in indexes:
+                    matching = index.match(event.type, event.operation_type, event.operation_id)
+                    rows.extend(self._delivery(event, each, tx.now) for each in matching)
         return rows
 
     def _delivery(self, event: NewEvent, subscription: Subscription, now: int) -> Row:
@@ -187,30 +227,49 @@ def _names(group: Sequence[AcceptRequest]) -> dict[str, tuple[set[str], set[str]
         sound = [event for event in request.events if not isinstance(event, Refusal)]
         operation_ids.update(event.operation_id for event in sound if event.operation_id)
         given_ids.update(event.id for event in sound if event.id)
+        if request.retry is not None:
+            operation_ids.add(request.retry.failed)
     return names
 
 
 Answers = dict[tuple[str, str], tuple[bytes, bytes]]
 
 
-def _judge(work: _Work, request: AcceptRequest, answers: Answers, now: int) -> AcceptResult:
-    if request.once is not None:
-        kept = answers.get((request.tenant_id, request.once.key))
+async def _judge(tx: Tx, work: _Work, request: AcceptRequest, answers: Answers) -> Answer:
+    only = request.once
+    if only is not None:
+        kept = answers.get((request.tenant_id, only.key))
         if kept is not None:
-            return AcceptResult(once.judge(request.once, *kept))
-    take = work.planner.take
-    verdicts: list[Verdict] = [
-        each if isinstance(each, Refusal) else take(request.tenant_id, each)
+            return once.judge(only, *kept)
+    result: list[Verdict] | Retried | Refusal
+    if request.retry is None:
+        result = _take(work.planner, request)
+    else:
+        result = await retrying.retry(tx, work.planner, request.tenant_id, request.retry)
+    if request.note is not None and _is_new(result):
+        work.noted.append(request)
+    answer = None if only is None or isinstance(result, Refusal) else only.render(result)
+    if only is not None and answer is not None:
+        row = (request.tenant_id, only.key, only.fingerprint, answer, tx.now)
+        work.kept.append(row)
+        # the same request once more in this group is answered like one that comes later
+        answers[request.tenant_id, only.key] = (only.fingerprint, answer)
+    return result
+
+
+def _take(planner: Planner, request: AcceptRequest) -> list[Verdict]:
+    tenant, guard = request.tenant_id, request.guard
+    return [
+        each if isinstance(each, Refusal) else planner.take(tenant, each, guard)
         for each in request.events
     ]
-    if request.once is not None:
-        answer = request.once.render(verdicts)
-        if answer is not None:
-            row = (request.tenant_id, request.once.key, request.once.fingerprint, answer, now)
-            work.kept.append(row)
-            # the same request once more in this group is answered like one that comes later
-            answers[request.tenant_id, request.once.key] = (request.once.fingerprint, answer)
-    return AcceptResult(verdicts)
+
+
+def _is_new(result: list[Verdict] | Retried | Refusal) -> bool:
+    """Whether the request changed something."""
+    if isinstance(result, list):
+        return any(isinstance(each, Accepted) and not each.duplicate for each in result)
+    return isinstance(result, Retried) and result.made
 
 
 async def _write(tx: Tx, planner: Planner, deliveries: list[Row]) -> None:
@@ -221,12 +280,7 @@ async def _write(tx: Tx, planner: Planner, deliveries: list[Row]) -> None:
     await tx.insert(
         event_ids, ("tenant_id", "id", "event_key"), [(e.tenant_id, e.id, e.key) for e in new]
     )
-    await tx.insert(
-        operations,
-        OPERATION_COLUMNS,
-        [operation_row(operation) for operation in planner.changed_operations()],
-        f"ON CONFLICT (key) DO UPDATE SET {_OPERATION_CHANGES}",
-    )
+    await moving.write(tx, [(planner.before(o), o) for o in planner.changed_operations()])
     await tx.insert(delivery_queue, _QUEUE_COLUMNS, deliveries)
 
 

@@ -1,8 +1,8 @@
-"""Subscriptions, their secrets, and the description of operations.
+"""Subscriptions and their secrets.
 
 Every change of a subscription bumps its tenant's config version in the same transaction; accept
 compares that version with the one its index was made of, so an event posted a millisecond later
-meets the change.
+meets the change. Subscriptions of one operation only are in no index, and bump nothing.
 """
 
 import json
@@ -10,48 +10,20 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
-from sqlalchemy import ColumnElement, bindparam, delete, insert, select, update
+from sqlalchemy import ColumnElement, delete, update
 
-from service.domain.errors import Refusal, conflict, not_found
+from service.domain.errors import Refusal, not_found
 from service.domain.ids import KeyMaker
-from service.domain.operation import Operation
-from service.domain.subscription import Secret, Subscription, changed
+from service.domain.subscription import Subscription, changed
 from service.ports import Lane, NewSubscription, Once, Principal, Replayed
-from service.store import auditing, keeping, versions
+from service.store import auditing, keeping, subscribing, versions
 from service.store.database import Database, Tx
 from service.store.once import once as do_once
-from service.store.rows import (
-    OPERATION_COLUMNS,
-    SECRET_COLUMNS,
-    SUBSCRIPTION_COLUMNS,
-    operation_of,
-    operation_row,
-    secret_of,
-    subscription_of,
-    subscription_row,
-)
-from service.store.schema import operations, subscription_secrets, subscriptions
-from service.store.statements import Statement
+from service.store.rows import SUBSCRIPTION_COLUMNS
+from service.store.schema import subscription_secrets, subscriptions
 
 T = TypeVar("T")
 
-_FIND: Final = Statement(
-    select(*(subscriptions.c[name] for name in SUBSCRIPTION_COLUMNS)).where(
-        subscriptions.c.id == bindparam("name"),
-        subscriptions.c.tenant_id == bindparam("tenant"),
-        subscriptions.c.deleted_at.is_(None),
-    )
-)
-_FIND_OPERATION: Final = Statement(
-    select(*(operations.c[name] for name in OPERATION_COLUMNS)).where(
-        operations.c.tenant_id == bindparam("tenant"), operations.c.id == bindparam("name")
-    )
-)
-_SECRETS: Final = Statement(
-    select(*(subscription_secrets.c[name] for name in SECRET_COLUMNS))
-    .where(subscription_secrets.c.subscription_no == bindparam("no"))
-    .order_by(subscription_secrets.c.version.desc())
-)
 #: What no change touches.
 _FIXED: Final = frozenset({"no", "id", "tenant_id", "created_at"})
 
@@ -63,34 +35,13 @@ class ManageStore:
         self._database = database
         self._keys = keys
 
-    async def create_operation(
-        self, operation: Operation, once: Once | None = None
-    ) -> Operation | Refusal | Replayed:
-        """Write an operation down, or describe the one that an event created."""
-
-        async def body(tx: Tx) -> Operation | Refusal:
-            rows = await tx.fetch(_FIND_OPERATION, tenant=operation.tenant_id, name=operation.id)
-            if rows:
-                return await _describe(tx, operation_of(rows[0]), operation)
-            await tx.insert(operations, OPERATION_COLUMNS, [operation_row(operation)])
-            return operation
-
-        return await self._once(operation.tenant_id, once, body)
-
     async def create_subscription(
         self, new: NewSubscription, actor: str, once: Once | None = None
     ) -> Subscription | Refusal | Replayed:
         """Make a subscription; events committed later reach it."""
 
         async def body(tx: Tx) -> Subscription | Refusal:
-            made = changed(new.subscription, version=1, created_at=tx.now, updated_at=tx.now)
-            values = _values(made)
-            del values["no"]
-            rows = await tx.query(
-                insert(subscriptions).values(values).returning(subscriptions.c.no)
-            )
-            made = changed(made, no=rows[0]["no"])
-            await _add_secret(tx, made, 1, new.secret)
+            made = await subscribing.make(tx, new)
             await self._note(tx, made, actor, "subscription.created")
             return made
 
@@ -111,6 +62,7 @@ class ManageStore:
             if isinstance(wanted, Refusal):
                 return wanted
             after = await _write(tx, now, wanted)
+            await self._rebind(tx, now, after)
             await self._note(tx, after, actor, action, _difference(now, after))
             return after
 
@@ -123,6 +75,7 @@ class ManageStore:
             # the URL stays: lists of past deliveries show where they went
             await _write(tx, now, changed(now, headers=None, header_names=()), deleted_at=tx.now)
             await tx.change(delete(subscription_secrets).where(_secrets_of(now)))
+            await subscribing.count(tx, tenant_id, -int(now.operation_id is not None))
             await self._note(tx, now, actor, "subscription.deleted")
 
         return await self._with(tenant_id, name, body)
@@ -133,14 +86,14 @@ class ManageStore:
         """Add the secret ``seal(version)`` gives; the present one signs ``overlap`` ms longer."""
 
         async def body(tx: Tx, now: Subscription) -> Subscription:
-            version = max(each.version for each in await _secrets(tx, now)) + 1
+            version = max(each.version for each in await subscribing.secrets(tx, now)) + 1
             newest = (_secrets_of(now), subscription_secrets.c.expires_at.is_(None))
             await tx.change(
                 update(subscription_secrets).where(*newest).values(expires_at=tx.now + overlap)
             )
             expired = (_secrets_of(now), subscription_secrets.c.expires_at <= tx.now)
             await tx.change(delete(subscription_secrets).where(*expired))
-            await _add_secret(tx, now, version, seal(version))
+            await subscribing.add_secret(tx, now, version, seal(version))
             after = await _write(tx, now, now)
             detail = {"version": version, "overlapMs": overlap}
             await self._note(tx, after, actor, "subscription.secret_rotated", detail)
@@ -156,7 +109,7 @@ class ManageStore:
         async def body(tx: Tx, now: Subscription) -> Lane:
             signing = [
                 each
-                for each in await _secrets(tx, now)
+                for each in await subscribing.secrets(tx, now)
                 if each.expires_at is None or each.expires_at > tx.now
             ]
             who = (tenant_id, actor)
@@ -205,12 +158,17 @@ class ManageStore:
         """Run ``body`` with the subscription as it is, if the tenant has it."""
 
         async def job(tx: Tx) -> T | Refusal:
-            rows = await tx.fetch(_FIND, tenant=tenant_id, name=name)
-            if not rows:
-                return not_found("subscription", name)
-            return await body(tx, subscription_of(rows[0]))
+            found = await subscribing.find(tx, tenant_id, name)
+            return not_found("subscription", name) if found is None else await body(tx, found)
 
         return await self._database.write(job)
+
+    async def _rebind(self, tx: Tx, before: Subscription, after: Subscription) -> None:
+        """Count what came to be of one operation only, or no longer is; nobody keeps the others."""
+        change = int(after.operation_id is not None) - int(before.operation_id is not None)
+        if change:
+            await subscribing.count(tx, after.tenant_id, change)
+            await versions.renew(tx, self._keys, after.tenant_id)
 
     async def _note(
         self,
@@ -222,31 +180,12 @@ class ManageStore:
     ) -> None:
         """Note a change of a subscription, and let no reader of the configuration miss it."""
         tenant_id = subscription.tenant_id
-        await versions.renew(tx, self._keys, tenant_id)
+        if subscription.operation_id is None:
+            await versions.renew(tx, self._keys, tenant_id)
         # the host only: the rest of a URL is a secret with many receivers
         told = detail or {"host": urlsplit(subscription.url).hostname}
         who = (tenant_id, actor)
         await auditing.note(tx, self._keys, who, action, subscription.id, json.dumps(told))
-
-
-async def _describe(tx: Tx, known: Operation, new: Operation) -> Operation | Refusal:
-    """Complete the operation that an event created; it is done once."""
-    if known.described:
-        return conflict(
-            f"Operation {known.id!r} exists already, with status {known.status}. "
-            "Post its events, or choose another operationId.",
-            operationId=known.id,
-        )
-    if known.type is not None and known.type != new.type:
-        return conflict(
-            f"Operation {known.id!r} was created by an event as type {known.type!r}, "
-            f"not {new.type!r}.",
-            operationId=known.id,
-        )
-    values = dict(zip(OPERATION_COLUMNS, operation_row(known), strict=True))
-    told = {"type": new.type, "metadata": new.metadata, "described": 1, "updated_at": tx.now}
-    await tx.change(update(operations).where(operations.c.key == known.key).values(told))
-    return operation_of(tuple((values | told).values()))
 
 
 async def _write(
@@ -258,27 +197,13 @@ async def _write(
     await tx.change(
         update(subscriptions)
         .where(subscriptions.c.no == now.no)
-        .values(**_values(after), deleted_at=deleted_at)
+        .values(**subscribing.values_of(after), deleted_at=deleted_at)
     )
     return after
 
 
-async def _secrets(tx: Tx, subscription: Subscription) -> list[Secret]:
-    return [secret_of(row) for row in await tx.fetch(_SECRETS, no=subscription.no)]
-
-
-async def _add_secret(tx: Tx, subscription: Subscription, version: int, sealed: bytes) -> None:
-    row = (subscription.no, version, sealed, tx.now, None)
-    columns = ("subscription_no", *SECRET_COLUMNS)
-    await tx.insert(subscription_secrets, columns, [row])
-
-
 def _secrets_of(subscription: Subscription) -> ColumnElement[bool]:
     return subscription_secrets.c.subscription_no == subscription.no
-
-
-def _values(subscription: Subscription) -> dict[str, Any]:
-    return dict(zip(SUBSCRIPTION_COLUMNS, subscription_row(subscription), strict=True))
 
 
 def _difference(before: Subscription, after: Subscription) -> dict[str, Any]:

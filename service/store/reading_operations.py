@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, bindparam, select
+from sqlalchemy import ColumnElement, bindparam, or_, select
 
 from service.domain.ids import key_floor
 from service.domain.operation import Operation
@@ -71,7 +71,7 @@ class OperationReads:
         if span.after is not None:
             statement = statement.where(operations.c.key < span.after[0])
         async with self._database.read() as tx:
-            rows = await tx.query(statement)
+            rows = await tx.query(statement.where(*_readable(tx.now)))
         found = [operation_of(tuple(row.values())) for row in rows]
         return page_of(found, span.limit, lambda operation: (operation.key,))
 
@@ -113,12 +113,20 @@ class OperationReads:
         return [subscription_of(tuple(row.values())) for row in rows]
 
 
+def _readable(now: int) -> list[ColumnElement[bool]]:
+    """Not past its expiry, whether or not the sweep has been there."""
+    expires = operations.c.expires_at
+    return [operations.c.forgotten_at.is_(None), or_(expires.is_(None), expires > now)]
+
+
 def _wanted(which: OperationFilter) -> list[ColumnElement[Any]]:
     conditions: list[ColumnElement[Any]] = []
     if which.status is not None:
         conditions.append(operations.c.status == which.status)
     if which.type is not None:
         conditions.append(operations.c.type == which.type)
+    if which.client_job_id is not None:
+        conditions.append(operations.c.client_job_id == which.client_job_id)
     if which.created_before is not None:
         conditions.append(operations.c.created_at < which.created_before)
     if which.created_after is not None:

@@ -20,6 +20,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    and_,
     text,
 )
 
@@ -103,6 +104,15 @@ Index(
     **_given(subscriptions.c.operation_id),
 )
 
+# what accept keeps of a tenant, found beside any number of bound ones
+_is_general = subscriptions.c.operation_id.is_(None)
+Index(
+    "ix_subscriptions_general",
+    subscriptions.c.tenant_id,
+    sqlite_where=_is_general,
+    postgresql_where=_is_general,
+)
+
 subscription_secrets = Table(
     "subscription_secrets",
     metadata,
@@ -148,10 +158,19 @@ operations = Table(
     Column("retried_by", Text),
     Column("webhook_id", Text),
     Index("uq_operations_tenant_id_id", "tenant_id", "id", unique=True),
-    # the newest of a tenant first, without sorting all of them
-    Index("ix_operations_tenant_id_key", "tenant_id", "key"),
 )
 
+#: Tombstones are many times as many as what a list shows, and what the sweep looks for.
+_is_kept = operations.c.forgotten_at.is_(None)
+
+# the newest of a tenant first, without sorting all of them
+Index(
+    "ix_operations_tenant_id_key",
+    operations.c.tenant_id,
+    operations.c.key,
+    sqlite_where=_is_kept,
+    postgresql_where=_is_kept,
+)
 Index(
     "uq_operations_client_job_id",
     operations.c.tenant_id,
@@ -160,7 +179,14 @@ Index(
     **_given(operations.c.client_job_id),
 )
 Index("ix_operations_silent_at", operations.c.silent_at, **_given(operations.c.silent_at))
-Index("ix_operations_expires_at", operations.c.expires_at, **_given(operations.c.expires_at))
+_expires = and_(operations.c.expires_at.is_not(None), _is_kept)
+Index(
+    "ix_operations_expires_at",
+    operations.c.expires_at,
+    sqlite_where=_expires,
+    postgresql_where=_expires,
+)
+Index("ix_operations_tombstones", operations.c.ended_at, **_given(operations.c.forgotten_at))
 
 events = Table(
     "events",

@@ -1,6 +1,7 @@
 """What keeps the queue moving: due lanes, leases that ran out, closed lanes, old rows."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Select, and_, bindparam, case, exists, func, or_, select
@@ -32,8 +33,20 @@ from service.store.statements import CHUNK, Row, Statement, flat, is_one_of
 _IS_OPEN: Final = and_(
     subscriptions.c.status == "active", subscriptions.c.hold_until <= bindparam("now")
 )
+#: The lanes that have anything queued, each found by one step along the index: there may be a
+#: million subscriptions for every one of these.
+_lanes = select(func.min(delivery_queue.c.subscription_no).label("no")).cte("lanes", recursive=True)
+_QUEUED_LANES: Final = _lanes.union_all(
+    select(
+        select(func.min(delivery_queue.c.subscription_no))
+        .where(delivery_queue.c.subscription_no > _lanes.c.no)
+        .scalar_subquery()
+    ).where(_lanes.c.no.is_not(None))
+)
 _DUE_LANES: Final = Statement(
-    select(subscriptions.c.no).where(
+    select(subscriptions.c.no)
+    .join(_QUEUED_LANES, _QUEUED_LANES.c.no == subscriptions.c.no)
+    .where(
         subscriptions.c.status != "disabled",
         subscriptions.c.deleted_at.is_(None),
         exists().where(
@@ -112,9 +125,9 @@ _CLOSED: Final = Statement(
     _queued(subscriptions.c.deleted_at).where(
         # a list of lanes, not a condition on the join: for that SQLite reads the whole queue
         delivery_queue.c.subscription_no.in_(
-            select(_closed.c.no).where(
-                or_(_closed.c.deleted_at.is_not(None), _closed.c.status == "disabled")
-            )
+            select(_closed.c.no)
+            .join(_QUEUED_LANES, _QUEUED_LANES.c.no == _closed.c.no)
+            .where(or_(_closed.c.deleted_at.is_not(None), _closed.c.status == "disabled"))
         ),
         delivery_queue.c.token.is_(None),
     )
@@ -129,7 +142,7 @@ _OLD: Final = Statement(
     )
 )
 _OLD_KEYS: Final = Statement(
-    select(events.c.key, events.c.tenant_id, events.c.id)
+    select(events.c.key, events.c.tenant_id, events.c.id, events.c.feed_position)
     .where(
         events.c.key < bindparam("floor"),
         ~exists().where(delivery_queue.c.event_key == events.c.key),
@@ -320,10 +333,20 @@ async def _delete_events(tx: Tx, floor: int) -> int:
     )
     await tx.sql(
         f"DELETE FROM event_ids WHERE {is_one_of(('tenant_id', 'id'), len(old))}",
-        flat(row[1:] for row in old),
+        flat(row[1:3] for row in old),
     )
     await tx.sql(f"DELETE FROM events WHERE key IN {marks}", keys)
+    await _raise_floors(tx, {row[1]: row[3] for row in sorted(old, key=itemgetter(3))})
     return len(keys)
+
+
+async def _raise_floors(tx: Tx, floors: Mapping[str, int]) -> None:
+    """Note up to which place of each tenant's feed events may be missing."""
+    for tenant, floor in sorted(floors.items()):
+        await tx.sql(
+            "UPDATE tenants SET feed_floor = ? WHERE id = ? AND feed_floor < ?",
+            (floor, tenant, floor),
+        )
 
 
 async def _delete_resolved(tx: Tx, floor: int) -> int:

@@ -7,6 +7,7 @@ the disk.
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from service.domain.acceptance import Accepted, Verdict
@@ -16,11 +17,13 @@ from service.ports import (
     AcceptRequest,
     AcceptResult,
     AcceptStore,
+    Answer,
     Backplane,
     GroupTooWideError,
-    Note,
+    Moved,
     Once,
     Replayed,
+    Retried,
     StoreUnavailableError,
     Waker,
 )
@@ -51,7 +54,13 @@ class Accept:
         Raises:
             StoreUnavailableError: nothing was committed.
         """
-        request = AcceptRequest(tenant_id, items, once)
+        answer = await self.request(AcceptRequest(tenant_id, items, once))
+        if isinstance(answer, Retried):
+            raise TypeError("Events were posted, and a retry came of them.")
+        return answer
+
+    async def request(self, request: AcceptRequest) -> Answer:
+        """What comes of a request that is more than events; else as :meth:`events`."""
         future: asyncio.Future[AcceptResult] = asyncio.get_running_loop().create_future()
         self._waiting.append((request, future))
         if self._runner is None or self._runner.done():
@@ -102,13 +111,13 @@ class Accept:
 
     async def _pieces(self, request: AcceptRequest) -> AcceptResult:
         """Commit one wide request in halves; with an Idempotency-Key it stays whole."""
-        if request.once is not None or len(request.events) == 1:
+        if request.once is not None or len(request.events) <= 1:
             return (await self._store.accept([request], bounded=False))[0]
         middle = len(request.events) // 2
         verdicts: list[Verdict] = []
         lanes: frozenset[int] = frozenset()
         for part in (request.events[:middle], request.events[middle:]):
-            piece = AcceptRequest(request.tenant_id, part)
+            piece = replace(request, events=part)
             try:
                 result = (await self._store.accept([piece]))[0]
             except GroupTooWideError:
@@ -120,12 +129,12 @@ class Accept:
 
     def _answer(self, group: list[_Waiting], results: Sequence[AcceptResult]) -> None:
         lanes: set[int] = set()
-        moved: set[Note] = set()
+        moved: set[Moved] = set()
         for (request, future), result in zip(group, results, strict=True):
             lanes |= result.lanes
-            new = _new(result)
+            new = _moved(result)
             self.accepted += len(new)
-            moved.update((request.tenant_id, each.operation_id or "") for each in new)
+            moved.update((request.tenant_id, name) for name in new)
             if not future.done():
                 future.set_result(result)
         if lanes:
@@ -134,11 +143,15 @@ class Accept:
             self._backplane.publish(list(moved))
 
 
-def _new(result: AcceptResult) -> list[Accepted]:
+def _moved(result: AcceptResult) -> list[str]:
+    """The operation of each event that is new; empty for an event that has none."""
     answer = result.answer
+    if isinstance(answer, Retried):
+        return [answer.operation.id] if answer.made else []
     if not isinstance(answer, list):
         return []
-    return [each for each in answer if isinstance(each, Accepted) and not each.duplicate]
+    new = (each for each in answer if isinstance(each, Accepted) and not each.duplicate)
+    return [each.operation_id or "" for each in new]
 
 
 def _fail(group: list[_Waiting], error: Exception) -> None:

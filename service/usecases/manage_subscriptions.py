@@ -66,6 +66,16 @@ class WithSecret:
 
 
 @dataclass(frozen=True, slots=True)
+class Prepared:
+    """A subscription without faults, sealed, and its secret in plain text."""
+
+    new: NewSubscription
+    secret: str = field(repr=False)
+    #: Whether it was made here.
+    secret_is_new: bool
+
+
+@dataclass(frozen=True, slots=True)
 class OpenSecret:
     """A secret in plain text, and since when and until when it signs."""
 
@@ -89,25 +99,36 @@ class ManageSubscriptions:
         self, who: Principal, given: SubscriptionInput, once: Once | None
     ) -> WithSecret | Refusal | Replayed:
         """Make a subscription with the secret given, or with a new one."""
+        prepared = self.prepare(who.tenant_id, given)
+        if not isinstance(prepared, Prepared):
+            return invalid(*prepared)
+        secret = prepared.secret
+        made = await self._store.create_subscription(prepared.new, who.key_id, _shown(once, secret))
+        return WithSecret(made, secret) if isinstance(made, Subscription) else made
+
+    def prepare(self, tenant_id: str, given: SubscriptionInput) -> Prepared | list[Fault]:
+        """A subscription as it is to be made, with the secret given or with a new one."""
         faults = self._faults(given, known={})
         if faults:
-            return invalid(*faults)
+            return faults
         now, _, name = self._maker.name("sub")
         bare = Subscription(
             no=0,
             id=name,
-            tenant_id=who.tenant_id,
+            tenant_id=tenant_id,
             url=given.members["url"],
             created_at=now,
             updated_at=now,
         )
         subscription = self._applied(bare, given, {})
-        secret = given.secret or self._new_secret()
+        secret = self._new_secret() if given.secret is None else given.secret
         sealed = self._vault.seal(secret.encode(), secret_context(name, 1))
-        made = await self._store.create_subscription(
-            NewSubscription(subscription, sealed), who.key_id, _shown(once, secret)
-        )
-        return WithSecret(made, secret) if isinstance(made, Subscription) else made
+        new = NewSubscription(subscription, sealed)
+        return Prepared(new, secret, secret_is_new=given.secret is None)
+
+    def reseal(self, sealed: bytes, context: str, other: str) -> bytes:
+        """What is sealed in one context, sealed in another."""
+        return self._vault.seal(self._vault.open(sealed, context), other)
 
     async def change(
         self, who: Principal, name: str, given: SubscriptionInput

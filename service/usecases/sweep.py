@@ -4,8 +4,9 @@ It makes a lost wake cost a second, never a delivery.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from service.ports import Clock, StoreUnavailableError, SweepStore, Waker
@@ -29,16 +30,40 @@ class Terms:
     retention: int
 
 
-class Sweep:
-    """Looks at the store every second."""
+@dataclass(frozen=True, slots=True)
+class Chore:
+    """Bounded work to be done once a period, and at every tick while it finds something to do."""
 
-    def __init__(self, store: SweepStore, waker: Waker, clock: Clock, terms: Terms) -> None:
+    name: str
+    #: Seconds.
+    period: float
+    #: Does it; how much there was to do.
+    work: Callable[[], Awaitable[int]]
+
+
+class Sweep:
+    """Looks at the store every second; what else is to be looked at are ``chores``."""
+
+    def __init__(
+        self,
+        store: SweepStore,
+        waker: Waker,
+        clock: Clock,
+        terms: Terms,
+        chores: Iterable[Chore] = (),
+    ) -> None:
         self._store = store
         self._waker = waker
         self._clock = clock
         self._terms = terms
         self._next: dict[str, float] = {}
-        self._looks = (self._leases, self._parked, self._due, self._closed, self._old)
+        own = (
+            Chore("parked", _PARKED, self._unpark),
+            Chore("closed", _CLOSED, store.retire),
+            Chore("old", _OLD, lambda: store.forget(terms.retention)),
+        )
+        dues = (partial(self._every, chore) for chore in (*own, *chores))
+        self._looks: tuple[Callable[[], Awaitable[None]], ...] = (self._leases, self._due, *dues)
 
     async def start(self) -> None:
         """Void every lease: in a store of one process nobody but us could hold one."""
@@ -71,25 +96,15 @@ class Sweep:
         if lanes:
             self._waker.wake(lanes)
 
-    async def _parked(self) -> None:
-        await self._every("parked", _PARKED, self._unpark)
-
     async def _unpark(self) -> int:
         """Let go everything that waits without need."""
         while lanes := await self._store.unpark():
             self._waker.wake(lanes)
         return 0
 
-    async def _closed(self) -> None:
-        await self._every("closed", _CLOSED, self._store.retire)
-
-    async def _old(self) -> None:
-        await self._every("old", _OLD, lambda: self._store.forget(self._terms.retention))
-
-    async def _every(self, name: str, period: float, work: Callable[[], Awaitable[int]]) -> None:
-        """Do bounded work once a period, and at every tick while it finds something to do."""
+    async def _every(self, chore: Chore) -> None:
         now = self._clock.monotonic()
-        if now < self._next.get(name, 0.0):
+        if now < self._next.get(chore.name, 0.0):
             return
-        done = await work()
-        self._next[name] = now if done else now + period
+        done = await chore.work()
+        self._next[chore.name] = now if done else now + chore.period

@@ -12,7 +12,7 @@ from typing import Final
 
 from service.domain.errors import Refusal, RefusalKind
 from service.domain.operation import Operation
-from service.ports import Backplane, Note, ReadStore, StoreUnavailableError
+from service.ports import Backplane, Moved, ReadStore, StoreUnavailableError
 from service.usecases.following import Channel, Followed, Follower, Read
 from service.usecases.reporting import report
 
@@ -94,7 +94,7 @@ class Watch:
         for channel in self._channels.values():
             channel.wake()
 
-    def _heard(self, notes: Sequence[Note]) -> None:
+    def _heard(self, notes: Sequence[Moved]) -> None:
         if not self._channels:
             return
         for note in notes:

@@ -7,6 +7,7 @@ import msgspec
 from starlette.types import Scope
 
 from service.domain.errors import Fault, Refusal, RefusalKind
+from service.domain.operation import TIMEOUT_PROBLEM
 from service.web.answers import Answer, Headers, encode
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -76,6 +77,12 @@ TABLE: Final[dict[str, Kind]] = {
     ),
     RefusalKind.UNAVAILABLE: Kind(
         503, "Not possible at the moment", "Nothing was kept. Repeat it after Retry-After seconds."
+    ),
+    # the error of an operation, not of a request: no answer has this status because of it
+    TIMEOUT_PROBLEM: Kind(
+        504,
+        "The operation was silent for too long",
+        "See to its producer, then retry it; a longer timeoutSeconds is for the next one.",
     ),
 }
 

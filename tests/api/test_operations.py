@@ -23,7 +23,13 @@ async def test_a_new_operation(api: Api) -> None:
         "createdAt": made["createdAt"],
         "statusUrl": own,
         "pollInterval": {"recommended": 5, "minimum": 1},
-        "links": {"self": own, "events": f"{own}/events", "cancel": f"{own}/cancel"},
+        "links": {
+            "self": own,
+            "events": f"{own}/events",
+            "stream": f"{own}/stream",
+            "websocket": f"wss://ringback.test/v1/operations/{made['operationId']}/status",
+            "cancel": f"{own}/cancel",
+        },
     }
     assert made["operationId"].startswith("op_")
     shown = await api.get(f"/v1/operations/{made['operationId']}")
@@ -63,9 +69,24 @@ async def test_an_operation_that_an_event_created_is_completed(api: Api) -> None
         ('{"type":"a","metadata":[]}', ["/metadata"]),
         ('{"type":"a","metadata":"x"}', ["/metadata"]),
         ('{"type":"a","metadata":{"a":"%s"}}' % ("x" * 16_384), ["/metadata"]),
-        ('{"type":"a","clientJobId":"j"}', ["/clientJobId"]),
-        ('{"type":"a","expectedDurationSeconds":5}', ["/expectedDurationSeconds"]),
-        ('{"type":"a","webhook":{"url":"https://example.com"}}', ["/webhook"]),
+        ('{"type":"a","clientJobId":""}', ["/clientJobId"]),
+        ('{"type":"a","clientJobId":"a\\nb"}', ["/clientJobId"]),
+        ('{"type":"a","clientJobId":"%s"}' % ("x" * 256), ["/clientJobId"]),
+        ('{"type":"a","expectedDurationSeconds":0}', ["/expectedDurationSeconds"]),
+        ('{"type":"a","expectedDurationSeconds":1e9}', ["/expectedDurationSeconds"]),
+        ('{"type":"a","ttlSeconds":"5","timeoutSeconds":true}', ["/timeoutSeconds", "/ttlSeconds"]),
+        ('{"type":"a","webhook":{}}', ["/webhook/url"]),
+        ('{"type":"a","webhook":"https://example.com"}', ["/webhook"]),
+        ('{"type":"a","webhook":{"url":5,"events":[]}}', ["/webhook/events", "/webhook/url"]),
+        (
+            '{"type":"a","webhook":{"url":"ftp://example.com","secret":"whsec_!","events":["a"]}}',
+            ["/webhook/secret", "/webhook/url"],
+        ),
+        (
+            '{"type":"ringback.x","webhook":{"url":"https://169.254.1.1/"}}',
+            ["/type", "/webhook/url"],
+        ),
+        ('{"type":"a","webhook":{"url":"https://e.org","name":"x"}}', ["/webhook/name"]),
         ('{"type":"a","operation_id":"x"}', ["/operation_id"]),
         ('{"type":1e400,"operationId":99999999999999999999999}', ["/operationId", "/type"]),
         ("[]", [""]),

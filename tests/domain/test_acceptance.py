@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.domain.acceptance import Accepted, KnownEvent, Planner
+from service.domain.acceptance import Accepted, KnownEvent, Making, Planner
 from service.domain.errors import Refusal, RefusalKind
 from service.domain.event import EventIn
 from service.domain.ids import KeyMaker
 from service.domain.operation import MOVES, REPLAY_TYPE, Operation, Status, implied_status, is_end
-from tests.support.world import event
+from tests.support.world import TTL, event
 
 NOW = 1_750_000_000_000
 
@@ -22,7 +22,7 @@ def planner(
     operations: Mapping[tuple[str, str], Operation] | None = None,
     seen: Mapping[tuple[str, str], KnownEvent] | None = None,
 ) -> Planner:
-    return Planner(operations or {}, seen or {}, KeyMaker(), NOW, lambda: b"salt")
+    return Planner(operations or {}, seen or {}, Making(KeyMaker(), NOW, lambda: b"salt", TTL))
 
 
 def known(status: str, **members: object) -> dict[tuple[str, str], Operation]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from service.ports import Backplane, Note
+from service.ports import Backplane, Moved
 from service.pubsub import InProcessBackplane
 
 KINDS: list[Callable[[], Backplane]] = [InProcessBackplane]
@@ -17,7 +17,7 @@ def backplane(request: pytest.FixtureRequest) -> Backplane:
 
 
 def test_everybody_who_listens_hears_every_note(backplane: Backplane) -> None:
-    heard: list[tuple[str, Sequence[Note]]] = []
+    heard: list[tuple[str, Sequence[Moved]]] = []
     backplane.listen(lambda notes: heard.append(("first", notes)))
     backplane.listen(lambda notes: heard.append(("second", notes)))
 
@@ -30,7 +30,7 @@ def test_everybody_who_listens_hears_every_note(backplane: Backplane) -> None:
 
 
 def test_what_was_published_before_is_not_heard(backplane: Backplane) -> None:
-    heard: list[Sequence[Note]] = []
+    heard: list[Sequence[Moved]] = []
     backplane.publish([("default", "op_1")])
     backplane.listen(heard.append)
 

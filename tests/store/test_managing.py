@@ -1,14 +1,12 @@
-"""Subscriptions, secrets, keys and descriptions, each change with its trace."""
+"""Subscriptions, secrets and keys, each change with its trace."""
 
 import json
 
 import pytest
-from msgspec.structs import replace
 from sqlalchemy import insert, select, update
 
 from service.domain.errors import Refusal, RefusalKind, not_found
-from service.domain.ids import KeyMaker, key_time
-from service.domain.operation import Operation, Status
+from service.domain.ids import key_time
 from service.domain.subscription import (
     Subscription,
     SubscriptionStatus,
@@ -16,11 +14,10 @@ from service.domain.subscription import (
     headers_context,
     secret_context,
 )
-from service.ports import Lane, NewSubscription, Once, Principal, Replayed
+from service.ports import Lane, NewSubscription, Once, Principal
 from service.store import schema
 from service.store.database import Database, Tx
 from service.store.managing import ManageStore
-from service.store.once import LIFETIME
 from service.store.reading import ReadStore
 from tests.support.clock import FakeClock
 
@@ -35,106 +32,8 @@ async def config_version(database: Database) -> int:
     return int(found[0]["config_version"])
 
 
-def operation(keys: KeyMaker, clock: FakeClock, name: str = "op", **members: object) -> Operation:
-    now = clock.now()
-    plain = Operation(
-        key=keys.next(now), tenant_id="default", id=name, created_at=now, updated_at=now
-    )
-    return replace(plain, **{"described": True, **members})
-
-
-# --- operations
-
-
-async def test_an_operation_is_written_down_once(
-    manage: ManageStore, read: ReadStore, keys: KeyMaker, clock: FakeClock
-) -> None:
-    wanted = operation(keys, clock, type="report", metadata=b'{"a":1.10}')
-
-    assert await manage.create_operation(wanted) == wanted
-    assert await read.operation("default", "op") == wanted
-    again = await manage.create_operation(operation(keys, clock, type="report"))
-
-    assert isinstance(again, Refusal)
-    assert again.kind is RefusalKind.CONFLICT
-    assert "exists already" in again.detail
-    assert await read.operation("default", "op") == wanted
-
-
-async def test_an_operation_that_an_event_created_is_described_later(
-    manage: ManageStore, read: ReadStore, keys: KeyMaker, clock: FakeClock, put: Put
-) -> None:
-    by_event = operation(keys, clock, status=Status.PROCESSING, sequence=3, described=False)
-    await put(
-        schema.operations, key=by_event.key, tenant_id="default", id="op", status="PROCESSING",
-        sequence=3, created_at=by_event.created_at, updated_at=by_event.updated_at,
-    )  # fmt: skip
-    clock.advance(50)
-
-    described = await manage.create_operation(operation(keys, clock, type="report", metadata=b"{}"))
-
-    assert isinstance(described, Operation)
-    assert described == await read.operation("default", "op")
-    assert (described.key, described.sequence, described.status) == (by_event.key, 3, "PROCESSING")
-    assert (described.type, described.metadata, described.described) == ("report", b"{}", True)
-    assert described.created_at == by_event.created_at
-    assert described.updated_at == clock.now()
-
-
-async def test_a_description_does_not_change_a_type_that_an_event_gave(
-    manage: ManageStore, keys: KeyMaker, clock: FakeClock, put: Put
-) -> None:
-    await put(schema.operations, key=1, tenant_id="default", id="op", status="PENDING", type="a")
-
-    refused = await manage.create_operation(operation(keys, clock, type="b"))
-
-    assert isinstance(refused, Refusal)
-    assert "'a'" in refused.detail
-    assert isinstance(await manage.create_operation(operation(keys, clock, type="a")), Operation)
-
-
-# --- once
-
-
 def once(fingerprint: bytes = b"f", answer: bytes | None = b"answer") -> Once:
     return Once("k", fingerprint, lambda _: answer)
-
-
-async def test_the_same_request_gets_the_answer_kept_for_it(
-    manage: ManageStore, keys: KeyMaker, clock: FakeClock
-) -> None:
-    first = await manage.create_operation(operation(keys, clock), once())
-    again = await manage.create_operation(operation(keys, clock, "other"), once())
-    other = await manage.create_operation(operation(keys, clock, "third"), once(b"g"))
-
-    assert isinstance(first, Operation)
-    assert again == Replayed(b"answer")
-    assert isinstance(other, Refusal)
-    assert other.kind is RefusalKind.IDEMPOTENCY_KEY_REUSED
-
-
-async def test_an_answer_is_kept_for_a_day_and_then_replaced(
-    manage: ManageStore, keys: KeyMaker, clock: FakeClock
-) -> None:
-    await manage.create_operation(operation(keys, clock), once())
-    clock.advance(LIFETIME - 1)
-    assert isinstance(await manage.create_operation(operation(keys, clock), once()), Replayed)
-    clock.advance(1)
-
-    later = await manage.create_operation(operation(keys, clock, "b"), once(b"g", b"new"))
-
-    assert isinstance(later, Operation)
-    assert await manage.create_operation(operation(keys, clock), once(b"g")) == Replayed(b"new")
-
-
-async def test_neither_a_refusal_nor_what_renders_to_nothing_is_kept(
-    manage: ManageStore, keys: KeyMaker, clock: FakeClock, rows: Rows
-) -> None:
-    await manage.create_operation(operation(keys, clock), once(answer=None))
-    refused = await manage.create_operation(operation(keys, clock), once())
-
-    assert isinstance(refused, Refusal)
-    assert await rows(schema.idempotency_keys) == []
 
 
 # --- subscriptions

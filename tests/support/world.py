@@ -14,7 +14,7 @@ from service.domain.acceptance import Accepted, Verdict
 from service.domain.errors import Refusal
 from service.domain.event import EventIn
 from service.domain.ids import DeliveryRef, KeyMaker
-from service.domain.operation import REPLAY_TYPE, Operation
+from service.domain.operation import END_TYPES, REPLAY_TYPE, Operation
 from service.domain.outcome import ErrorClass, Failed, Outcome, Responded, Timing
 from service.domain.retry import judge
 from service.domain.subscription import Subscription, SubscriptionStatus, changed
@@ -22,9 +22,12 @@ from service.ports import (
     AcceptRequest,
     Claim,
     Claimed,
+    Described,
     LaneQuota,
     NewSubscription,
     Once,
+    OperationPlan,
+    Replayed,
     ReplayPlan,
     Settled,
     Settlement,
@@ -33,8 +36,10 @@ from service.store import schema
 from service.store.accepting import AcceptStore
 from service.store.database import Database, Tx
 from service.store.delivering import DeliverStore
+from service.store.lifetimes import LifetimeStore
 from service.store.managing import ManageStore
 from service.store.migrate import migrate
+from service.store.operating import OperationStore
 from service.store.reading import ReadStore
 from service.store.replaying import ReplayStore
 from service.store.sweeping import SweepStore, newest_key
@@ -44,6 +49,8 @@ from tests.support.dice import SeededDice
 #: Three attempts: at once, after about 5 s, after about 5 min.
 SCHEDULE = (0.0, 5.0, 300.0)
 LEASE = 30_000
+#: How long an operation that ended is readable, in ms.
+TTL = 24 * 3600 * 1000
 MIDDLE = 0.5  # of the dice: no jitter
 
 
@@ -60,11 +67,13 @@ class World:
         self.database = Database(self.path, self.clock)
         await self.database.open()
         self.keys = KeyMaker(after=await newest_key(self.database))
-        self.accept = AcceptStore(self.database, self.keys, self.dice, self.schedule)
+        self.accept = AcceptStore(self.database, self.keys, self.dice, self.schedule, TTL)
         self.deliver = DeliverStore(self.database, self.keys)
         self.sweep = SweepStore(self.database, self.keys)
         self.replay = ReplayStore(self.database, self.keys)
         self.manage = ManageStore(self.database, self.keys)
+        self.operations = OperationStore(self.database, self.keys, TTL)
+        self.lifetimes = LifetimeStore(self.database, TTL)
         self.read = ReadStore(self.database)
 
     async def close(self) -> None:
@@ -138,6 +147,55 @@ class World:
             subscription.tenant_id, subscription.id, "key_test"
         )
         assert refused is None
+
+    # --- operations
+
+    async def describe(
+        self,
+        name: str = "op",
+        *,
+        webhook: Mapping[str, Any] | None = None,
+        once: Once | None = None,
+        named: bool = True,
+        **members: object,
+    ) -> Described | Refusal | Replayed:
+        """Describe an operation the way the service does; ``webhook``: members of its own."""
+        now = self.clock.now()
+        values = {"type": "report", "described": True, "tenant_id": "default", **members}
+        operation = Operation(
+            key=self.keys.next(now),
+            id=name,
+            created_at=now,
+            updated_at=now,
+            **values,  # type: ignore[arg-type]  # members of many types
+        )
+        own = None
+        if webhook is not None:
+            plain = Subscription(
+                no=0,
+                id=f"sub_{name}",
+                tenant_id=operation.tenant_id,
+                url="https://example.com",
+                event_types=END_TYPES,
+                operation_id=name,
+                created_at=0,
+                updated_at=0,
+            )
+            own = NewSubscription(changed(plain, **webhook), b"sealed")
+        plan = OperationPlan(operation, named, own)
+        return await self.operations.create(plan, "key_test", once)
+
+    async def described(self, name: str = "op", **members: Any) -> Described:  # noqa: ANN401  members of many types
+        """Describe an operation to which there is no objection."""
+        made = await self.describe(name, **members)
+        assert isinstance(made, Described), made
+        return made
+
+    async def operation(self, name: str = "op", tenant: str = "default") -> Operation:
+        """An operation that is there."""
+        found = await self.read.operation(tenant, name)
+        assert found is not None
+        return found
 
     # --- events
 

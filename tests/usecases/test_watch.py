@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from service.domain.errors import RefusalKind
 from service.domain.operation import Operation
-from service.ports import Backplane, EventView, FeedSlice, Note, StoreUnavailableError
+from service.ports import Backplane, EventView, FeedSlice, Moved, StoreUnavailableError
 from service.pubsub import InProcessBackplane
 from service.store.reading import ReadStore
 from service.usecases import following
@@ -28,10 +28,10 @@ PATIENCE = 10.0
 class Deaf:
     """A backplane that loses every note."""
 
-    def publish(self, notes: Sequence[Note]) -> None:
+    def publish(self, notes: Sequence[Moved]) -> None:
         pass
 
-    def listen(self, heard: Callable[[Sequence[Note]], None]) -> None:
+    def listen(self, heard: Callable[[Sequence[Moved]], None]) -> None:
         pass
 
 

@@ -58,13 +58,53 @@ def upgrade() -> None:
         unique=True,
     )
     _index("ix_operations_silent_at", "operations", ["silent_at"], "silent_at")
-    _index("ix_operations_expires_at", "operations", ["expires_at"], "expires_at")
     _index(
         "ix_delivery_queue_ordered",
         "delivery_queue",
         ["subscription_no", "operation_key", "event_key"],
         "operation_key",
     )
+    _part_operations()
+    _part_subscriptions()
+
+
+def _part_subscriptions() -> None:
+    """An index of those that are for no single operation; a count of those that are."""
+    general = text("operation_id IS NULL")
+    op.create_index(
+        "ix_subscriptions_general",
+        "subscriptions",
+        ["tenant_id"],
+        sqlite_where=general,
+        postgresql_where=general,
+    )
+    op.execute(
+        "UPDATE tenants SET bound_subscriptions = (SELECT count(*) FROM subscriptions "
+        "WHERE subscriptions.tenant_id = tenants.id AND operation_id IS NOT NULL "
+        "AND deleted_at IS NULL)"
+    )
+
+
+def _part_operations() -> None:
+    """Indexes of the operations that are kept, and of the tombstones of those that are not."""
+    kept = text("forgotten_at IS NULL")
+    expires = text("expires_at IS NOT NULL AND forgotten_at IS NULL")
+    op.create_index(
+        "ix_operations_expires_at",
+        "operations",
+        ["expires_at"],
+        sqlite_where=expires,
+        postgresql_where=expires,
+    )
+    op.drop_index("ix_operations_tenant_id_key", "operations")
+    op.create_index(
+        "ix_operations_tenant_id_key",
+        "operations",
+        ["tenant_id", "key"],
+        sqlite_where=kept,
+        postgresql_where=kept,
+    )
+    _index("ix_operations_tombstones", "operations", ["ended_at"], "forgotten_at")
 
 
 def _index(name: str, table: str, columns: list[str], given: str, *, unique: bool = False) -> None:

@@ -1,0 +1,80 @@
+"""What a producer may say of an operation, and a client of its end."""
+
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, Field, PlainValidator, StringConstraints
+
+from service.api.fields import EventPatterns, Metadata, NoteText
+from service.api.reading import Body
+from service.api.subscription_bodies import url_text
+from service.domain import times
+from service.usecases.manage_operations import NewOperation, WebhookInput
+
+_ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
+_TYPE_PATTERN: Final = r"^[A-Za-z0-9_.:/-]{1,128}$"
+#: Ten years: longer is a mistake in the unit.
+_LONGEST: Final = 315_576_000
+_LONGEST_NAME: Final = 255
+
+
+def _client_job_id(value: str) -> str:
+    """As a query parameter takes it, by which it is looked for."""
+    if not 1 <= len(value) <= _LONGEST_NAME or not value.isprintable():
+        raise ValueError(f"must have 1 to {_LONGEST_NAME} printable characters")
+    return value
+
+
+_Seconds = Annotated[float, Field(ge=0.001, le=_LONGEST)]
+
+
+class WebhookBody(Body):
+    """The subscription of one operation."""
+
+    url: Annotated[str, PlainValidator(url_text)]
+    events: EventPatterns | None = None
+    secret: str | None = None
+
+    def given(self) -> WebhookInput:
+        """The same in the use case's terms."""
+        kinds = None if self.events is None else tuple(self.events)
+        return WebhookInput(self.url, kinds, self.secret)
+
+
+class OperationBody(Body):
+    """A new operation."""
+
+    type: Annotated[str, StringConstraints(pattern=_TYPE_PATTERN)]
+    operation_id: Annotated[str, StringConstraints(pattern=_ID_PATTERN)] | None = None
+    client_job_id: Annotated[str, AfterValidator(_client_job_id)] | None = None
+    expected_duration_seconds: _Seconds | None = None
+    ttl_seconds: _Seconds | None = None
+    timeout_seconds: _Seconds | None = None
+    metadata: Metadata = None
+    webhook: WebhookBody | None = None
+
+    def given(self) -> NewOperation:
+        """The same in the use case's terms."""
+        return NewOperation(
+            type=self.type,
+            id=self.operation_id,
+            metadata=None if self.metadata is None else bytes(self.metadata),
+            client_job_id=self.client_job_id,
+            expected_ms=_ms(self.expected_duration_seconds),
+            ttl_ms=_ms(self.ttl_seconds),
+            timeout_ms=_ms(self.timeout_seconds),
+            webhook=None if self.webhook is None else self.webhook.given(),
+        )
+
+
+class CancelBody(Body):
+    """Why an operation is cancelled."""
+
+    reason: NoteText | None = None
+
+
+class RetryBody(Body):
+    """Nothing needs to be said."""
+
+
+def _ms(seconds: float | None) -> int | None:
+    return None if seconds is None else times.seconds(seconds)

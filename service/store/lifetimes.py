@@ -1,0 +1,161 @@
+"""Operations whose time has come: silent for too long, expired, gone for good.
+
+An expired operation keeps its row, without what was in it, so that whoever asks for it learns
+that it was there (a tombstone). When retention has taken its events too, the row goes, and its
+own subscription with it.
+
+The subscription with the highest number always stays: SQLite gives the next one the highest plus
+one, so its number would come back, and with it whatever still goes by that number in memory.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from sqlalchemy import and_, bindparam, exists, func, or_, select
+
+from service.ports import SilentOperation
+from service.store import subscribing
+from service.store.database import Database, Tx
+from service.store.schema import (
+    Big,
+    dead_letters,
+    delivery_queue,
+    events,
+    operations,
+    subscriptions,
+)
+from service.store.statements import CHUNK, Statement
+
+#: Operations looked at in one step of a walk over all of them.
+_STRIDE: Final = 5_000
+
+_SILENT: Final = Statement(
+    select(operations.c.tenant_id, operations.c.id, operations.c.type, operations.c.timeout_ms)
+    .where(operations.c.silent_at <= bindparam("now"))
+    .order_by(operations.c.silent_at)
+    .limit(CHUNK)
+)
+_walked: Final = (
+    select(operations.c.key)
+    .where(operations.c.key > bindparam("after"))
+    .order_by(operations.c.key)
+    .limit(_STRIDE)
+    .subquery()
+)
+_LAST: Final = Statement(select(func.max(_walked.c.key)))
+_EXPIRED: Final = Statement(
+    select(operations.c.key)
+    .where(
+        operations.c.expires_at.is_not(None),
+        operations.c.forgotten_at.is_(None),
+        operations.c.expires_at <= bindparam("now"),
+    )
+    .order_by(operations.c.expires_at)
+    .limit(CHUNK)
+)
+_newest: Final = subscriptions.alias("newest")
+#: A tombstone's own subscription may go when nothing of it is open or told of.
+_IS_STILL_NEEDED: Final = or_(
+    exists().where(delivery_queue.c.subscription_no == subscriptions.c.no),
+    exists().where(dead_letters.c.subscription_no == subscriptions.c.no),
+    subscriptions.c.no == select(func.max(_newest.c.no)).scalar_subquery(),
+)
+_GONE: Final = Statement(
+    select(
+        operations.c.key,
+        operations.c.tenant_id,
+        subscriptions.c.no,
+        subscriptions.c.deleted_at,
+    )
+    .select_from(operations)
+    .outerjoin(
+        subscriptions,
+        and_(
+            subscriptions.c.id == operations.c.webhook_id,
+            subscriptions.c.operation_id == operations.c.id,
+        ),
+    )
+    .where(
+        operations.c.forgotten_at.is_not(None),
+        operations.c.ended_at < bindparam("now", type_=Big) - bindparam("retention", type_=Big),
+        ~exists().where(events.c.operation_key == operations.c.key),
+        or_(subscriptions.c.no.is_(None), ~_IS_STILL_NEEDED),
+    )
+    .order_by(operations.c.ended_at)
+    .limit(CHUNK)
+)
+
+
+class LifetimeStore:
+    """See :class:`service.ports.LifetimeStore`.
+
+    ``ttl`` (ms) is for operations that have none of their own.
+    """
+
+    def __init__(self, database: Database, ttl: int) -> None:
+        self._database = database
+        self._ttl = ttl
+
+    async def silent(self) -> list[SilentOperation]:
+        """A batch of those that were silent for too long, the longest first."""
+        return [SilentOperation(*row) for row in await self._database.look(_SILENT)]
+
+    async def adopt(self, after: int) -> int | None:
+        """Give operations that ended before there was an expiry the one they would have."""
+        last: int | None = (await self._database.look(_LAST, after=after))[0][0]
+        if last is None:
+            return None
+
+        async def job(tx: Tx) -> None:
+            await tx.sql(
+                "UPDATE operations SET expires_at = ended_at + COALESCE(ttl_ms, ?) "
+                "WHERE key > ? AND key <= ? AND ended_at IS NOT NULL AND expires_at IS NULL",
+                (self._ttl, after, last),
+            )
+
+        await self._database.write(job)
+        return last
+
+    async def strip(self) -> int:
+        """Remove the bodies of a batch of expired operations."""
+
+        async def job(tx: Tx) -> int:
+            keys = [row[0] for row in await tx.fetch(_EXPIRED, now=tx.now)]
+            await tx.sql(
+                "UPDATE operations SET progress = NULL, result = NULL, error = NULL, "
+                "warnings = NULL, metadata = NULL, client_job_id = NULL, forgotten_at = ? "
+                f"WHERE key IN {_marks(keys)}",
+                (tx.now, *keys),
+            )
+            return len(keys)
+
+        if not await self._database.look(_EXPIRED):
+            return 0  # the usual case, and one that needs no writer
+        return await self._database.write(job)
+
+    async def remove_tombstones(self, retention: int) -> int:
+        """Delete a batch of tombstones of which no event is left, with their subscriptions."""
+
+        async def job(tx: Tx) -> int:
+            rows = await tx.fetch(_GONE, now=tx.now, retention=retention)
+            keys = [row[0] for row in rows]
+            await tx.sql(f"DELETE FROM replays WHERE operation_key IN {_marks(keys)}", keys)
+            await tx.sql(f"DELETE FROM operations WHERE key IN {_marks(keys)}", keys)
+            numbers = [row[2] for row in rows if row[2] is not None]
+            await tx.sql(
+                f"DELETE FROM subscription_secrets WHERE subscription_no IN {_marks(numbers)}",
+                numbers,
+            )
+            await tx.sql(f"DELETE FROM subscriptions WHERE no IN {_marks(numbers)}", numbers)
+            counted = [row[1] for row in rows if row[2] is not None and row[3] is None]
+            for tenant in set(counted):
+                await subscribing.count(tx, tenant, -counted.count(tenant))
+            return len(rows)
+
+        if not await self._database.look(_GONE, retention=retention):
+            return 0  # the usual case, and one that needs no writer
+        return await self._database.write(job)
+
+
+def _marks(values: Sequence[int]) -> str:
+    return f"({', '.join('?' * len(values))})"

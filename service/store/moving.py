@@ -1,0 +1,142 @@
+"""Operations written so that the statement itself keeps to the table of moves.
+
+What is written was judged on what was read before. The statement looks once more: a row that is no
+longer as it was read, or whose move is not in :data:`~service.domain.operation.MOVES`, is not
+touched, and the whole group is judged again. So a second writer, whoever it is, makes no second
+end.
+"""
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import lru_cache
+from typing import Final, TypeVar
+
+from service.domain.operation import MOVES, Operation, Status
+from service.ports import StoreUnavailableError
+from service.store.database import Tx
+from service.store.rows import OPERATION_COLUMNS, operation_row
+from service.store.schema import operations
+from service.store.statements import CHUNK, Row, flat, insert_text, placeholders
+
+T = TypeVar("T")
+
+#: An operation as it was read (``None``: it is new), and as it shall be.
+Move = tuple[Operation | None, Operation]
+
+#: How often a group is judged before it is given up.
+_TRIES: Final = 5
+#: What an event changes.
+_CHANGED: Final = (
+    "type",
+    "status",
+    "sequence",
+    "updated_at",
+    "started_at",
+    "ended_at",
+    "progress",
+    "result",
+    "error",
+    "warnings",
+    "estimated_at",
+    "silent_at",
+    "expires_at",
+)
+#: Before them: the key, and the status and sequence that were read.
+_FIRST: Final = 4
+_STATUS: Final = f"was.column{_FIRST + _CHANGED.index('status')}"
+
+
+class MovedError(Exception):
+    """An operation moved after it was read; nothing was kept."""
+
+
+async def judged_again(work: Callable[[], Awaitable[T]]) -> T:
+    """Do ``work``, which reads, judges and writes; once more when what it had read was moved.
+
+    Raises:
+        StoreUnavailableError: it was moved again and again.
+    """
+    for _ in range(_TRIES):
+        try:
+            return await work()
+        except MovedError:
+            continue
+    raise StoreUnavailableError("Operations moved each time that they were to be written.")
+
+
+async def write(tx: Tx, moves: Sequence[Move]) -> None:
+    """Write operations, each as it shall be.
+
+    Raises:
+        MovedError: one of them is not as it was read.
+    """
+    new = [operation_row(after) for before, after in moves if before is None]
+    moved = [
+        _row(before, after)
+        for before, after in moves
+        if before is not None and before.sequence != after.sequence
+    ]
+    for chunk in _chunks(new):
+        text = insert_text(
+            operations,
+            OPERATION_COLUMNS,
+            len(chunk),
+            "ON CONFLICT (tenant_id, id) DO NOTHING RETURNING key",
+        )
+        await _expect(tx, text, flat(chunk), len(chunk))
+    for chunk in _chunks(moved):
+        await _expect(tx, _update_text(len(chunk)), flat(chunk), len(chunk))
+
+
+async def mark_retried(tx: Tx, failed: Operation) -> None:
+    """Note which operation retries this one.
+
+    Raises:
+        MovedError: it has not FAILED, or another one retries it.
+    """
+    text = (
+        "UPDATE operations SET retried_by = ? "
+        "WHERE key = ? AND status = ? AND retried_by IS NULL RETURNING key"
+    )
+    await _expect(tx, text, (failed.retried_by, failed.key, Status.FAILED.value), 1)
+
+
+async def _expect(tx: Tx, text: str, arguments: Row, count: int) -> None:
+    if len(await tx.sql(text, arguments)) != count:
+        raise MovedError
+
+
+def _row(before: Operation, after: Operation) -> Row:
+    values = dict(zip(OPERATION_COLUMNS, operation_row(after), strict=True))
+    return (before.key, before.status.value, before.sequence, *(values[c] for c in _CHANGED))
+
+
+def _chunks(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    return (rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK))
+
+
+@lru_cache(maxsize=CHUNK)
+def _update_text(rows: int) -> str:
+    """One UPDATE of many rows, each only from where it was read, along the table."""
+    changes = ", ".join(
+        f'"{name}" = was.column{place}' for place, name in enumerate(_CHANGED, _FIRST)
+    )
+    values = placeholders(_FIRST - 1 + len(_CHANGED), rows)
+    return (
+        f"UPDATE operations SET {changes} FROM (VALUES {values}) AS was "
+        "WHERE operations.key = was.column1 AND operations.status = was.column2 "
+        f"AND operations.sequence = was.column3 AND ({_along_the_table()}) "
+        "RETURNING operations.key"
+    )
+
+
+def _along_the_table() -> str:
+    """From each status that is no end: the moves of the table, or to stay."""
+    return " OR ".join(
+        f"(operations.status = '{before}' AND {_STATUS} IN ({_words({before, *moves})}))"
+        for before, moves in MOVES.items()
+        if moves
+    )
+
+
+def _words(statuses: set[Status]) -> str:
+    return ", ".join(f"'{status}'" for status in sorted(statuses))
