@@ -11,9 +11,11 @@ from service.api.dead_letters import DeadLetters
 from service.api.deliveries import Deliveries
 from service.api.events import Events
 from service.api.links import Links
+from service.api.openapi import Reference
 from service.api.operations import Operations
 from service.api.public import Public
 from service.api.replays import BulkReplays
+from service.api.routing import Action
 from service.api.services import Services
 from service.api.subscriptions import Subscriptions
 from service.web.idempotency import Idempotency
@@ -27,17 +29,9 @@ _ASKED: Final = ("authorization", "content-type", "if-none-match")
 def create_app(services: Services) -> Starlette:
     """The API over these services; nothing is shared between two of them."""
     settings = services.settings
-    told, links = Problems(settings.public_url), Links(settings.public_url)
-    once = Idempotency(services.vault)
-    actions = [
-        *Events(services, once, told).actions(),  # the busiest first: routes are tried in order
-        *Operations(services, once, links).actions(),
-        *BulkReplays(services, once, links).actions(),
-        *Subscriptions(services, once, links).actions(),
-        *Deliveries(services, once, links).actions(),
-        *DeadLetters(services, once, links).actions(),
-        *Public(services, told).actions(),
-    ]
+    told = Problems(settings.public_url)
+    actions = actions_of(services, told)
+    actions += Reference(actions, settings.public_url).actions()
     app = Starlette(
         routes=routing.routes(actions, services.find_key, told),
         middleware=_middleware(settings.cors_origins),
@@ -46,6 +40,21 @@ def create_app(services: Services) -> Starlette:
     # A redirect would answer a POST by a request without its body.
     app.router.redirect_slashes = False
     return app
+
+
+def actions_of(services: Services, told: Problems) -> list[Action]:
+    """All that can be done over these services."""
+    links = Links(services.settings.public_url)
+    once = Idempotency(services.vault)
+    return [
+        *Events(services, once, told).actions(),  # the busiest first: routes are tried in order
+        *Operations(services, once, links).actions(),
+        *BulkReplays(services, once, links).actions(),
+        *Subscriptions(services, once, links).actions(),
+        *Deliveries(services, once, links).actions(),
+        *DeadLetters(services, once, links).actions(),
+        *Public(services, told).actions(),
+    ]
 
 
 def _middleware(origins: tuple[str, ...]) -> list[Middleware]:

@@ -3,7 +3,7 @@
 from typing import Annotated, Final
 
 from msgspec import Raw
-from pydantic import AfterValidator, Field, PlainValidator, StringConstraints
+from pydantic import AfterValidator, Field, PlainValidator, StringConstraints, WithJsonSchema
 
 from service.domain import times
 
@@ -30,11 +30,15 @@ def _moment(text: str) -> str:
 
 
 #: An object of the owner's own, whose bytes are kept.
-Metadata = Annotated[Raw | None, PlainValidator(_metadata)]
+Metadata = Annotated[
+    Raw | None, PlainValidator(_metadata), WithJsonSchema({"type": ["object", "null"]})
+]
 #: Text for people; control characters would end up in terminals and logs.
 NoteText = Annotated[str, StringConstraints(max_length=1024, pattern=r"^[^\x00-\x1f\x7f]*$")]
 #: A time; it stays text, and :func:`service.domain.times.parse` reads it.
-MomentText = Annotated[str, AfterValidator(_moment)]
+MomentText = Annotated[
+    str, AfterValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})
+]
 #: Deliveries per second.
 Rate = Annotated[float, Field(ge=_SLOWEST, le=_FASTEST)]
 EventPattern = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.*-]{1,128}$")]

@@ -1,6 +1,5 @@
 """Operations: described by producers, read by consumers, cancelled by either."""
 
-import hashlib
 from typing import Annotated, Final
 
 from msgspec import Raw
@@ -17,7 +16,7 @@ from service.domain.errors import Refusal, not_found
 from service.domain.operation import Operation, Status, is_end
 from service.ports import Once, OperationFilter, Replayed
 from service.usecases.manage_operations import NewOperation
-from service.web import answers, queries
+from service.web import answers, etags, queries
 from service.web.answers import Answer
 from service.web.calls import Call
 from service.web.idempotency import Idempotency
@@ -29,7 +28,7 @@ _RETRY_AFTER: Final = ("retry-after", str(operation_shape.POLL_RECOMMENDED))
 #: A client may keep it if it asks each time whether it still holds: that is what the ETag is for.
 _REVALIDATE: Final = ("cache-control", "private, no-cache")
 
-_HISTORY: Final = Listing(
+HISTORY: Final = Listing(
     "operations",
     1,
     {
@@ -98,7 +97,7 @@ class Operations:
 
     async def list(self, call: Call) -> Answer | Refusal:
         """The history of operations, newest first."""
-        asked = _HISTORY.read(call.request)
+        asked = HISTORY.read(call.request)
         if isinstance(asked, Refusal):
             return asked
         span, values = asked
@@ -109,7 +108,7 @@ class Operations:
             created_before=values.get("createdBefore"),
         )
         page = await self._services.reads.operations(call.tenant, which, span)
-        return _HISTORY.answer(call.request, page, self._shown, self._links.base)
+        return HISTORY.answer(call.request, page, self._shown, self._links.base)
 
     async def cancel(self, call: Call) -> Answer | Refusal:
         """Cancel an operation; once more gives the same answer."""
@@ -129,22 +128,9 @@ class Operations:
         return answers.of(made, 202, (location, _RETRY_AFTER))
 
     def _current(self, call: Call, operation: Operation) -> Answer:
+        waits = () if is_end(operation.status) else (_RETRY_AFTER,)
         answer = answers.of(self._shown(operation))
-        tag = f'"{hashlib.sha256(answer.body).hexdigest()[:32]}"'
-        headers = [("etag", tag), _REVALIDATE]
-        if not is_end(operation.status):
-            headers.append(_RETRY_AFTER)
-        if _is_known(call.request.headers.get("if-none-match"), tag):
-            return Answer(304, headers=tuple(headers))
-        return answers.with_headers(answer, *headers)
-
-
-def _is_known(condition: str | None, tag: str) -> bool:
-    """Whether the client has this version (RFC 9110, 13.1.2: weak comparison)."""
-    if condition is None:
-        return False
-    known = [each.strip().removeprefix("W/") for each in condition.split(",")]
-    return tag in known or known == ["*"]
+        return etags.conditional(call.request, answer, _REVALIDATE, *waits)
 
 
 def _bytes(metadata: Raw | None) -> bytes | None:

@@ -2,10 +2,11 @@
 
 from typing import Annotated, Any, Final
 
-from pydantic import Field, PlainValidator, StringConstraints
+from pydantic import Field, PlainValidator, StringConstraints, WithJsonSchema
 
 from service.api.fields import EventPatterns, Metadata, NoteText, TypePatterns
 from service.api.reading import Body
+from service.domain.targets import MAX_URL_LENGTH
 from service.usecases.manage_subscriptions import SubscriptionInput
 
 _MONTH: Final = 31 * 86_400
@@ -16,6 +17,8 @@ _DAY: Final = 86_400
 _PLAIN: Final = ("url", "operation_id", "description", "timeout_seconds", "max_concurrency")
 _TUPLES: Final = ("event_types", "operation_types", "retry_schedule")
 
+_URL: Final = {"type": "string", "format": "uri", "maxLength": MAX_URL_LENGTH}
+
 
 def _only(*known: str) -> PlainValidator:
     """The one value there is so far; the others will mean something later, and so are refused."""
@@ -25,7 +28,7 @@ def _only(*known: str) -> PlainValidator:
             raise ValueError(f"is not available in this version; send {' or '.join(known)!r}")
         return None if value is None else str(value)
 
-    return PlainValidator(check)
+    return PlainValidator(check, Annotated[Any, WithJsonSchema({"enum": [*known, None]})])
 
 
 def _payload(value: object) -> str | None:
@@ -42,7 +45,9 @@ class SubscriptionFields(Body):
     operation_id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None
     description: NoteText | None = None
     headers: dict[str, str] | None = None
-    payload: Annotated[str | None, PlainValidator(_payload)] = None
+    payload: Annotated[
+        str | None, PlainValidator(_payload), WithJsonSchema({"enum": ["full", "thin", None]})
+    ] = None
     timeout_seconds: Annotated[float, Field(gt=0, le=30)] | None = None
     retry_schedule: (
         Annotated[
@@ -85,15 +90,15 @@ def _no_secret(_: object) -> None:
 class NewSubscriptionBody(SubscriptionFields):
     """A new subscription."""
 
-    url: Annotated[str, PlainValidator(_url)]
+    url: Annotated[str, PlainValidator(_url), WithJsonSchema(_URL)]
     secret: str | None = None
 
 
 class SubscriptionPatch(SubscriptionFields):
     """Changes of a subscription; what is not given stays as it is."""
 
-    url: Annotated[str | None, PlainValidator(_url)] = None
-    secret: Annotated[None, PlainValidator(_no_secret)] = None
+    url: Annotated[str | None, PlainValidator(_url), WithJsonSchema(_URL)] = None
+    secret: Annotated[None, PlainValidator(_no_secret), WithJsonSchema({"not": {}})] = None
 
 
 class RotateBody(Body):
