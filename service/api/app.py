@@ -1,6 +1,7 @@
 """The application: every address of the JSON API, put together from what it is given."""
 
-from typing import Final
+from dataclasses import fields
+from typing import Any, Final, Self
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -16,7 +17,7 @@ from service.api.operations import Operations
 from service.api.public import Public
 from service.api.replays import BulkReplays
 from service.api.routing import Action
-from service.api.services import Services
+from service.api.services import ApiSettings, Services
 from service.api.subscriptions import Subscriptions
 from service.web.idempotency import Idempotency
 from service.web.problems import Problems
@@ -40,6 +41,21 @@ def create_app(services: Services) -> Starlette:
     # A redirect would answer a POST by a request without its body.
     app.router.redirect_slashes = False
     return app
+
+
+def description(public_url: str) -> bytes:
+    """The OpenAPI document of the application; nothing is opened for it."""
+    services: dict[str, Any] = {field.name: _Uncalled() for field in fields(Services)}
+    services["settings"] = ApiSettings(public_url)
+    actions = actions_of(Services(**services), Problems(public_url))
+    return Reference(actions, public_url).text
+
+
+class _Uncalled:
+    """Stands for services where actions are only looked at."""
+
+    def __getattr__(self, _: str) -> Self:
+        return self
 
 
 def actions_of(services: Services, told: Problems) -> list[Action]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from service.api.openapi import rendering
 from service.api.openapi.describing import SchemaDict
@@ -15,7 +16,7 @@ _PROBLEM_TYPE: Final = "application/problem+json"
 
 
 class Body(NamedTuple):
-    """A body of one media type; rows where it is an object without a name."""
+    """A body of one media type, and the members of the object that it is."""
 
     media_type: str
     schema: SchemaDict
@@ -88,7 +89,7 @@ def page(text: bytes) -> bytes:
 
 def _groups(document: dict[str, Any]) -> Iterator[Group]:
     found = [
-        (operation["tags"][0], _operation(method, path, operation))
+        (operation["tags"][0], _operation(method, path, operation, document))
         for path, item in document["paths"].items()
         for method, operation in item.items()
     ]
@@ -100,7 +101,7 @@ def _groups(document: dict[str, Any]) -> Iterator[Group]:
 def _webhooks(document: dict[str, Any]) -> Iterator[Operation]:
     for item in document["webhooks"].values():
         for method, operation in item.items():
-            yield _operation(method, "your URL", operation)
+            yield _operation(method, "your URL", operation, document)
 
 
 def _schemas(document: dict[str, Any]) -> Iterator[tuple[str, str, list[Row]]]:
@@ -122,7 +123,9 @@ def _is_kind(name: str) -> bool:
     return name.endswith(_PROBLEM) and name != _PROBLEM
 
 
-def _operation(method: str, path: str, operation: dict[str, Any]) -> Operation:
+def _operation(
+    method: str, path: str, operation: dict[str, Any], document: dict[str, Any]
+) -> Operation:
     scopes = [
         scope for needed in operation["security"] for each in needed.values() for scope in each
     ]
@@ -135,7 +138,7 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> Operation:
         words=operation.get("description", ""),
         scope=scopes[0] if scopes else None,
         parameters=_parameters(operation["parameters"]),
-        bodies=_bodies(operation.get("requestBody", {})),
+        bodies=_bodies(operation.get("requestBody", {}), document),
         replies=[reply for reply in replies if not _is_refusal(reply)],
         refusals=[reply for reply in replies if _is_refusal(reply)],
     )
@@ -145,6 +148,8 @@ def _parameters(told: list[SchemaDict]) -> dict[str, list[Row]]:
     by_place: dict[str, list[Row]] = {}
     for each in told:
         kind = rendering.kind(each["schema"])
+        if "example" in each:
+            kind += Markup(" such as <code>{}</code>").format(each["example"])
         row = Row(each["name"], kind, each.get("required", False), each["description"])
         by_place.setdefault(each["in"], []).append(row)
     return by_place
@@ -162,11 +167,26 @@ def _is_refusal(reply: Reply) -> bool:
     return any(body.media_type == _PROBLEM_TYPE for body in reply.bodies)
 
 
-def _bodies(told: SchemaDict) -> list[Body]:
+def _bodies(told: SchemaDict, document: dict[str, Any] | None = None) -> list[Body]:
+    """The bodies, the members of those with a name too where the document is given."""
     return [
-        Body(media_type, body["schema"], rendering.rows(body["schema"]), _examples(body))
+        Body(
+            media_type,
+            body["schema"],
+            rendering.rows(body["schema"] if document is None else _open(body["schema"], document)),
+            _examples(body),
+        )
         for media_type, body in told.get("content", {}).items()
     ]
+
+
+def _open(schema: SchemaDict, document: dict[str, Any]) -> SchemaDict:
+    """The component that a schema refers to, or the first of its alternatives."""
+    first = schema.get("anyOf", [schema])[0]
+    if "$ref" not in first:
+        return schema
+    found: SchemaDict = document["components"]["schemas"][rendering.name_of(first)]
+    return {**found, "required": [*found.get("required", []), *first.get("required", [])]}
 
 
 def _examples(body: SchemaDict) -> list[tuple[str, str]]:

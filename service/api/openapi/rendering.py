@@ -9,6 +9,8 @@ from service.api.openapi.describing import SchemaDict
 
 _PREFIX: Final = "#/components/schemas/"
 _OR: Final = Markup(" or ")
+#: Patterns without control characters say no more to people.
+_PRINTABLE: Final = r"^[^\x00-"
 #: How each limit is told; the schema's number or text takes the place of the braces.
 _LIMITS: Final[Mapping[str, str]] = {
     "minimum": "at least {}",
@@ -46,6 +48,11 @@ def prose(text: str) -> Markup:
     return Markup("\n").join(each)
 
 
+def name_of(reference: SchemaDict) -> str:
+    """Which component a reference means."""
+    return str(reference["$ref"]).removeprefix(_PREFIX)
+
+
 def anchor(name: str) -> str:
     """Where on the page a component is."""
     return f"schema-{name}"
@@ -65,14 +72,16 @@ def kind(schema: SchemaDict) -> Markup:
     """The type of a value with its limits."""
     limits = [text.format(schema[key]) for key, text in _LIMITS.items() if key in schema]
     told = _kind(schema)
-    if "pattern" in schema:
+    if schema.get("pattern", "").startswith(_PRINTABLE):
+        told += Markup(", printable")
+    elif "pattern" in schema:
         told += Markup(" like <code>{}</code>").format(schema["pattern"])
     return Markup(", ").join([told, *limits])
 
 
 def _kind(schema: SchemaDict) -> Markup:
     if "$ref" in schema:
-        name = schema["$ref"].removeprefix(_PREFIX)
+        name = name_of(schema)
         return Markup('<a href="#{}">{}</a>').format(anchor(name), name)
     if "const" in schema:
         return _literals([schema["const"]])

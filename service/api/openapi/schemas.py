@@ -34,7 +34,9 @@ def components(tree: object) -> dict[str, SchemaDict]:
             made.setdefault(name, schema)
         refined = [made[name] for name in sorted(made)]
         wanted = {each for each in _classes(refined) if component_name(each) not in made}
-    return {name: referring(made[name]) for name in sorted(made)}
+    found = {name: referring(made[name]) for name in sorted(made)}
+    used = set(_references([referring(tree), *found.values()]))
+    return {name: schema for name, schema in found.items() if name in used}
 
 
 def referring(tree: Any) -> Any:  # noqa: ANN401  (JSON, with classes in it)
@@ -64,6 +66,17 @@ def _classes(tree: object) -> Iterator[type]:
     elif isinstance(tree, list | tuple):
         for value in tree:
             yield from _classes(value)
+
+
+def _references(tree: object) -> Iterator[str]:
+    """The names of the components that ``tree`` refers to."""
+    if isinstance(tree, dict):
+        if isinstance(tree.get("$ref"), str):
+            yield tree["$ref"].removeprefix(_PREFIX)
+        tree = list(tree.values())
+    if isinstance(tree, list):
+        for value in tree:
+            yield from _references(value)
 
 
 def _schemas(classes: Iterable[type]) -> dict[str, SchemaDict]:

@@ -43,7 +43,7 @@ _DELIVERIES: Final[Table] = {
     ("GET", _ALL): Described(
         id="listDeliveries",
         tag=Tag.OPERATORS,
-        summary="Deliveries",
+        summary="List deliveries",
         text="One for every event and subscription that matched it, newest event first.",
         query=of_list(deliveries.ALL),
         answers={200: page("A page of them.", DeliveryOut, examples.LISTED_DELIVERY)},
@@ -51,13 +51,13 @@ _DELIVERIES: Final[Table] = {
     ("GET", _ONE): Described(
         id="getDelivery",
         tag=Tag.OPERATORS,
-        summary="One delivery with every attempt",
+        summary="Get a delivery with every attempt",
         answers={200: json("The delivery.", DeliveryOut, examples.DELIVERY)},
     ),
     ("POST", f"{_ONE}/retry"): Described(
         id="retryDelivery",
         tag=Tag.OPERATORS,
-        summary="Send it now",
+        summary="Retry a delivery now",
         text="Whatever the schedule says, and what was delivered once more.",
         body=_NOTHING,
         body_optional=True,
@@ -70,7 +70,7 @@ _DELIVERIES: Final[Table] = {
     ("POST", f"{_ONE}/cancel"): Described(
         id="cancelDelivery",
         tag=Tag.OPERATORS,
-        summary="Take it out of the queue",
+        summary="Cancel a delivery",
         body=_NOTHING,
         body_optional=True,
         answers={200: json("It is cancelled.", DeliveryOut, examples.DELIVERY)},
@@ -82,7 +82,7 @@ _DEAD: Final[Table] = {
     ("GET", _LETTERS): Described(
         id="listDeadLetters",
         tag=Tag.OPERATORS,
-        summary="Dead letters",
+        summary="List dead letters",
         text="What could not be delivered, newest event first.",
         query=of_list(dead_letters.ALL),
         answers={200: page("A page of them.", DeadLetterOut, examples.DEAD_LETTER)},
@@ -90,7 +90,8 @@ _DEAD: Final[Table] = {
     ("GET", f"{_LETTERS}/summary"): Described(
         id="countDeadLetters",
         tag=Tag.OPERATORS,
-        summary="Dead letters counted by subscription, reason and error",
+        summary="Count dead letters",
+        text="By subscription, reason and error.",
         query=dead_letters.FILTERS,
         answers={
             200: json("The largest first.", data_of(CountOut), {"data": [examples.COUNT]}),
@@ -99,14 +100,14 @@ _DEAD: Final[Table] = {
     ("GET", _LETTER): Described(
         id="getDeadLetter",
         tag=Tag.OPERATORS,
-        summary="One dead letter",
+        summary="Get a dead letter",
         text="With its event as it was, even where the event itself is not kept any more.",
         answers={200: json("The dead letter.", DeadLetterOut, examples.DEAD_LETTER)},
     ),
     ("DELETE", _LETTER): Described(
         id="discardDeadLetter",
         tag=Tag.OPERATORS,
-        summary="Discard it",
+        summary="Discard a dead letter",
         text="The audit log keeps that it was there.",
         answers={204: Answered("It is gone.")},
         problems={RefusalKind.CONFLICT: "Its delivery is under way."},
@@ -117,7 +118,7 @@ _REPLAYS: Final[Table] = {
     ("POST", f"{_LETTER}/replay"): Described(
         id="replayDeadLetter",
         tag=Tag.OPERATORS,
-        summary="Send it again",
+        summary="Replay a dead letter",
         text="The same delivery, its schedule anew; `x-webhook-attempt` counts on.",
         body=_NOTHING,
         body_optional=True,
@@ -131,7 +132,7 @@ _REPLAYS: Final[Table] = {
     ("POST", f"{_LETTERS}/replay"): Described(
         id="replayDeadLetters",
         tag=Tag.OPERATORS,
-        summary="Replay many dead letters, by filter",
+        summary="Replay dead letters by filter",
         text="All that the filter selects, without a cap. The replay is an operation of type "
         "`ringback.replay` that shows how far it is, and can be cancelled.",
         body=(Content(DeadLettersReplayBody, examples.REPLAY_DEAD_LETTERS),),
@@ -142,7 +143,7 @@ _REPLAYS: Final[Table] = {
     ("POST", "/v1/subscriptions/{id}/replay"): Described(
         id="replaySubscription",
         tag=Tag.OPERATORS,
-        summary="Replay what one subscription should have got",
+        summary="Replay for one subscription",
         text="The replay is an operation of type `ringback.replay` that shows how far it is, and "
         "can be cancelled.",
         body=(Content(SubscriptionReplayBody, examples.REPLAY_SUBSCRIPTION),),

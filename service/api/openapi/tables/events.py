@@ -88,7 +88,7 @@ TABLE: Final[Table] = {
     ("GET", "/v1/events/{id}"): Described(
         id="getEvent",
         tag=Tag.CONSUMERS,
-        summary="One event",
+        summary="Get an event",
         answers={200: json("The event.", EventOut, examples.EVENT)},
     ),
 }

@@ -14,7 +14,7 @@ TABLE: Final[Table] = {
     ("GET", "/v1/operations"): Described(
         id="listOperations",
         tag=Tag.CONSUMERS,
-        summary="The history of operations",
+        summary="List operations",
         text="Newest first, each with how long it took.",
         query=of_list(operations.HISTORY),
         answers={200: page("A page of operations.", OperationOut, examples.COMPLETED_OPERATION)},

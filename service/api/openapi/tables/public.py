@@ -28,20 +28,20 @@ TABLE: Final[Table] = {
     ("GET", "/livez"): Described(
         id="isAlive",
         tag=Tag.SERVICE,
-        summary="Whether the process lives",
+        summary="Ask whether the process lives",
         answers={200: json("It does.", _OK, _IS_OK)},
     ),
     ("GET", "/readyz"): Described(
         id="isReady",
         tag=Tag.SERVICE,
-        summary="Whether this process should get requests",
+        summary="Ask whether the process is ready",
         answers={200: json("It should.", _OK, _IS_OK)},
         problems={RefusalKind.UNAVAILABLE: "It should not; the detail says why."},
     ),
     ("GET", "/metrics"): Described(
         id="getMetrics",
         tag=Tag.SERVICE,
-        summary="Numbers for Prometheus",
+        summary="Get numbers for Prometheus",
         answers={
             200: Answered(
                 "The numbers of this process, in Prometheus' text format.",
@@ -53,7 +53,7 @@ TABLE: Final[Table] = {
     ("GET", "/problems/{id}"): Described(
         id="getProblemType",
         tag=Tag.SERVICE,
-        summary="What the type of a problem means",
+        summary="Explain a problem type",
         text="The `type` of every problem document is the address of this page.",
         answers={
             200: json(
@@ -72,7 +72,7 @@ TABLE: Final[Table] = {
     ("GET", "/openapi.json"): Described(
         id="getDescription",
         tag=Tag.SERVICE,
-        summary="This description, for programs",
+        summary="Get this description, for programs",
         headers=("If-None-Match",),
         answers={
             200: Answered(
@@ -84,7 +84,7 @@ TABLE: Final[Table] = {
     ("GET", "/docs"): Described(
         id="readDescription",
         tag=Tag.SERVICE,
-        summary="This description, for people",
+        summary="Read this description, for people",
         headers=("If-None-Match",),
         answers={
             200: Answered(
@@ -98,7 +98,7 @@ TABLE: Final[Table] = {
     ("GET", "/docs/style.css"): Described(
         id="getDescriptionStyle",
         tag=Tag.SERVICE,
-        summary="How the page looks",
+        summary="Get the style of that page",
         headers=("If-None-Match",),
         answers={
             200: Answered("Its style sheet.", (Content(_TEXT, None, "text/css"),), {"ETag": True}),

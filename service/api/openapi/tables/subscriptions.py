@@ -39,7 +39,7 @@ _MAKING: Final[Table] = {
     ("GET", _ALL): Described(
         id="listSubscriptions",
         tag=Tag.CONSUMERS,
-        summary="All subscriptions",
+        summary="List subscriptions",
         text="Newest first.",
         query=of_list(subscriptions.ALL),
         answers={200: page("A page of them.", SubscriptionOut, examples.SUBSCRIPTION)},
@@ -47,7 +47,7 @@ _MAKING: Final[Table] = {
     ("GET", _ONE): Described(
         id="getSubscription",
         tag=Tag.CONSUMERS,
-        summary="One subscription",
+        summary="Get a subscription",
         answers=_subscription("The subscription."),
     ),
     ("PATCH", _ONE): Described(
@@ -76,7 +76,7 @@ _RUNNING: Final[Table] = {
     ("POST", f"{_ONE}/pause"): Described(
         id="pauseSubscription",
         tag=Tag.CONSUMERS,
-        summary="Let deliveries wait",
+        summary="Pause a subscription",
         text="Deliveries are made and wait until it is resumed.",
         body=_NOTHING,
         body_optional=True,
@@ -86,7 +86,7 @@ _RUNNING: Final[Table] = {
     ("POST", f"{_ONE}/resume"): Described(
         id="resumeSubscription",
         tag=Tag.CONSUMERS,
-        summary="Send again",
+        summary="Resume a subscription",
         text="Ends a pause and a hold, and enables what was disabled.",
         body=_NOTHING,
         body_optional=True,
@@ -95,7 +95,7 @@ _RUNNING: Final[Table] = {
     ("POST", f"{_ONE}/test"): Described(
         id="testSubscription",
         tag=Tag.CONSUMERS,
-        summary="Send one test event now",
+        summary="Send a test event",
         text="A signed `webhook.test` event, sent once and without retries. A receiver that "
         "refuses it is an answer too: this one.",
         body=_NOTHING,
@@ -106,7 +106,7 @@ _RUNNING: Final[Table] = {
     ("POST", f"{_ONE}/rotate-secret"): Described(
         id="rotateSecret",
         tag=Tag.CONSUMERS,
-        summary="Make a new secret",
+        summary="Rotate the secret",
         text="Until the overlap ends both secrets sign `webhook-signature`; the single-valued "
         "`x-webhook-signature` keeps to the old one until then.",
         body=(Content(RotateBody, {"overlapSeconds": 3600}),),
@@ -116,7 +116,7 @@ _RUNNING: Final[Table] = {
     ("GET", f"{_ONE}/secret"): Described(
         id="revealSecret",
         tag=Tag.CONSUMERS,
-        summary="The secrets that sign now",
+        summary="Reveal the secrets that sign",
         text="The audit log keeps who saw them.",
         answers={200: json("In plain text.", SecretsOut, examples.SECRETS)},
         problems={RefusalKind.CONFLICT: _UNREADABLE},
@@ -124,7 +124,7 @@ _RUNNING: Final[Table] = {
     ("GET", f"{_ONE}/undelivered"): Described(
         id="listUndelivered",
         tag=Tag.OPERATORS,
-        summary="What a subscription has not got, and why",
+        summary="List what was not delivered, and why",
         text="Events that match it and were not delivered, oldest first. `missing` never had a "
         "delivery: the subscription came later, or was disabled.",
         query=of_list(subscriptions.UNDELIVERED),

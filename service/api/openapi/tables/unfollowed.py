@@ -15,9 +15,9 @@ TABLE: Final[Table] = {
     ("POST", "/v1/operations"): Described(
         id="createOperation",
         tag=Tag.PRODUCERS,
-        summary="Describe an operation before its first event",
-        text="Not needed: the first event of an unknown operation creates it as well. The answer "
-        "can be handed to the producer's own client as it is.",
+        summary="Create an operation",
+        text="Before its first event. That is not needed: the first event of an unknown operation "
+        "creates it as well. The answer can be handed to the producer's own client as it is.",
         body=(Content(OperationBody, examples.NEW_OPERATION),),
         idempotent=True,
         answers={
@@ -34,7 +34,7 @@ TABLE: Final[Table] = {
     ("GET", "/v1/operations/{id}"): Described(
         id="getOperation",
         tag=Tag.CONSUMERS,
-        summary="One operation as it is now",
+        summary="Get an operation",
         headers=("If-None-Match",),
         answers={
             200: json("The operation.", OperationOut, examples.OPERATION, ETag=True),
@@ -45,7 +45,7 @@ TABLE: Final[Table] = {
     ("GET", "/v1/operations/{id}/events"): Described(
         id="listOperationEvents",
         tag=Tag.CONSUMERS,
-        summary="The log of an operation",
+        summary="List the events of an operation",
         text="Oldest event first. `after` a sequence shows what came since.",
         query=of_list(events.LOG),
         answers={200: page("A page of events.", EventOut, examples.EVENT)},
