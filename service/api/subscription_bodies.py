@@ -4,7 +4,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field, PlainValidator, StringConstraints, WithJsonSchema
 
-from service.api.fields import EventPatterns, Metadata, NoteText, TypePatterns
+from service.api.fields import WHOLE, EventPatterns, Metadata, NoteText, TypePatterns
 from service.api.reading import Body
 from service.domain.targets import MAX_URL_LENGTH
 from service.usecases.manage_subscriptions import SubscriptionInput
@@ -55,7 +55,7 @@ class SubscriptionFields(Body):
         ]
         | None
     ) = None
-    max_concurrency: Annotated[int, Field(ge=1, le=1000)] | None = None
+    max_concurrency: Annotated[int, Field(ge=1, le=1000), WHOLE] | None = None
     metadata: Metadata = None
     ordering: Annotated[str | None, _only("none")] = None
     signing: Annotated[str | None, _only("hmac")] = None

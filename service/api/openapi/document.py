@@ -23,8 +23,9 @@ _SCHEME: Final = "apiKey"
 _ABOUT: Final = (
     "Producers post the events of their long operations; consumers poll them, follow them, or have "
     "them POSTed to a URL, signed and retried; operators replay what could not be delivered.\n\n"
-    "JSON in UTF-8, times in RFC 3339 UTC. Unknown members and parameters are refused. Every error "
-    "is a problem document (RFC 9457) with all faults at once."
+    "JSON in UTF-8, times in RFC 3339 UTC. Unknown members and parameters are refused; an empty "
+    "parameter is as good as none. Every error is a problem document (RFC 9457) with all faults at "
+    "once."
 )
 _BEARER: Final = {
     "type": "http",

@@ -20,7 +20,12 @@ from service.domain.acceptance import Accepted
 from service.domain.errors import RefusalKind
 from service.domain.event import EventIn, EventOut
 
-_ANYWHERE: Final[SchemaDict] = {"$ref": EventIn, "required": ["operationId"]}
+_ANYWHERE: Final[SchemaDict] = {
+    "$ref": EventIn,
+    "required": ["operationId"],
+    "properties": {"operationId": {"type": "string"}},
+}
+_BELOW: Final[SchemaDict] = {"$ref": EventIn, "properties": {"operationId": {"type": "null"}}}
 
 _REFUSED: Final[dict[str, Any]] = {
     "type": "object",
@@ -79,8 +84,8 @@ TABLE: Final[Table] = {
         id="postOperationEvents",
         tag=Tag.PRODUCERS,
         summary="Post events of one operation",
-        text="As `POST /v1/events`; the events need not name their operation, and name no other.",
-        body=_bodies(EventIn, examples.NEW_EVENT_BELOW),
+        text="As `POST /v1/events`; the events leave their operation out.",
+        body=_bodies(_BELOW, examples.NEW_EVENT_BELOW),
         idempotent=True,
         answers=_ANSWERS,
         problems=_PROBLEMS,
