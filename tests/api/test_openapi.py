@@ -13,9 +13,15 @@ from starlette.routing import Route
 
 from service.api import create_app, description
 from service.api.openapi.document import document
-from service.api.openapi.tables import TABLE
+from service.api.openapi.page import page
+from service.api.openapi.tables import TABLE, following
+from service.api.routing import Action
+from service.domain.api_keys import Scope
+from service.domain.errors import Refusal
 from service.domain.signature import key_bytes, verify_body, verify_standard
 from service.runtime import hosting
+from service.web.answers import Answer
+from service.web.calls import Call
 from service.web.problems import TABLE as KINDS
 from tests.support.api import BASE, Api, opened_api
 
@@ -94,6 +100,24 @@ async def test_it_describes_what_the_application_answers(api: Api) -> None:
 def test_what_is_described_and_not_answered_is_a_fault() -> None:
     with pytest.raises(LookupError, match="/livez"):
         document([], TABLE, BASE)
+
+
+def test_what_is_described_ahead_makes_a_valid_document() -> None:
+    table = {**TABLE, **following.TABLE}
+    actions = [Action(method, path, Scope.OPERATIONS_READ, _never_called) for method, path in table]
+    told = json.loads(document(actions, table, BASE))
+
+    assert list(OpenAPIV31SpecValidator(told).iter_errors()) == []
+    assert told["components"]["securitySchemes"].keys() == {"key", "ticket"}
+    assert told["paths"]["/v1/operations/{id}/stream"]["get"]["security"] == [
+        {"key": ["operations:read"]},
+        {"ticket": []},
+    ]
+    assert page(json.dumps(told).encode())
+
+
+async def _never_called(_: Call) -> Answer | Refusal:
+    raise AssertionError
 
 
 def test_operation_ids_are_unique_and_everything_has_a_summary() -> None:

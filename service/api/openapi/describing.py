@@ -77,8 +77,12 @@ class Described:
     answers: Mapping[int, Answered]
     #: Kinds of problems besides those that any such request may meet, each with when.
     problems: Mapping[str, str] = field(default_factory=dict)
+    #: What parameters mean here, where that is not what they mean elsewhere.
+    words: Mapping[str, str] = field(default_factory=dict)
     #: Whether it takes an ``Idempotency-Key``.
     idempotent: bool = False
+    #: Whether a stream ticket takes the place of a key.
+    ticket: bool = False
 
 
 Table = Mapping[tuple[str, str], Described]

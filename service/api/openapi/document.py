@@ -15,11 +15,13 @@ from service.api.openapi.describing import (
     SchemaDict,
     Table,
 )
-from service.api.openapi.examples import BASE
+from service.api.openapi.examples import BASE, SOCKET_BASE
 from service.api.openapi.glossary import HEADER_WORDS
 from service.api.routing import Action
+from service.domain.api_keys import Scope
 
-_SCHEME: Final = "apiKey"
+_KEY: Final = "key"
+_TICKET: Final = "ticket"
 _ABOUT: Final = (
     "Producers post the events of their long operations; consumers poll them, follow them, or have "
     "them POSTed to a URL, signed and retried; operators replay what could not be delivered.\n\n"
@@ -27,11 +29,19 @@ _ABOUT: Final = (
     "parameter is as good as none. Every error is a problem document (RFC 9457) with all faults at "
     "once."
 )
-_BEARER: Final = {
-    "type": "http",
-    "scheme": "bearer",
-    "description": "An API key. Each operation names the scope that the key needs; `admin` covers "
-    "every scope.",
+_SCHEMES: Final = {
+    _KEY: {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key. Each operation names the scope that the key needs; `admin` "
+        "covers every scope.",
+    },
+    _TICKET: {
+        "type": "apiKey",
+        "in": "query",
+        "name": "ticket",
+        "description": "A stream ticket, for browsers: they cannot set headers there.",
+    },
 }
 _HEADER_SCHEMAS: Final[Mapping[str, SchemaDict]] = {
     "Location": {"type": "string", "format": "uri"},
@@ -51,7 +61,10 @@ def document(actions: Iterable[Action], table: Table, public_url: str) -> bytes:
         method, path = key
         paths.setdefault(path, {})[method.lower()] = _operation(by_key[key], described)
     plain = msgspec.json.encode(_whole(paths))
-    return plain.replace(BASE.encode(), public_url.encode())
+    sockets = public_url.replace("http", "ws", 1)
+    return plain.replace(BASE.encode(), public_url.encode()).replace(
+        SOCKET_BASE.encode(), sockets.encode()
+    )
 
 
 def _whole(paths: dict[str, SchemaDict]) -> SchemaDict:
@@ -68,7 +81,7 @@ def _whole(paths: dict[str, SchemaDict]) -> SchemaDict:
             "webhooks": hooks,
             "components": {
                 "schemas": {**components, **kinds},
-                "securitySchemes": {_SCHEME: _BEARER},
+                "securitySchemes": _schemes(paths),
             },
         }
     )
@@ -81,7 +94,7 @@ def _operation(action: Action, described: Described) -> SchemaDict:
         "tags": [described.tag],
         "summary": described.summary,
         "description": described.text,
-        "security": [{_SCHEME: [action.scope]}] if action.scope else [],
+        "security": _security(action, described),
         "parameters": parameters.of(action, described),
         "responses": _responses(action, described),
     }
@@ -91,6 +104,24 @@ def _operation(action: Action, described: Described) -> SchemaDict:
             "content": _content(described.body),
         }
     return {key: value for key, value in told.items() if value != ""}
+
+
+def _schemes(paths: dict[str, SchemaDict]) -> SchemaDict:
+    """The ways to authenticate that are used."""
+    used = {
+        name
+        for item in paths.values()
+        for operation in item.values()
+        for needed in operation["security"]
+        for name in needed
+    }
+    return {name: scheme for name, scheme in _SCHEMES.items() if name in used}
+
+
+def _security(action: Action, described: Described) -> list[dict[str, list[str]]]:
+    if described.ticket:
+        return [{_KEY: [Scope.OPERATIONS_READ]}, {_TICKET: []}]
+    return [{_KEY: [action.scope]}] if action.scope else []
 
 
 def _responses(action: Action, described: Described) -> SchemaDict:

@@ -4,6 +4,7 @@ from typing import Any, Final
 
 #: In place of the public URL; the document has the real one there.
 BASE: Final = "https://ringback.example"
+SOCKET_BASE: Final = "wss://ringback.example"
 
 _OPERATION_ID: Final = "op_0194bc3a5f400001a1b2c3d4"
 _AT: Final = "2025-01-31T12:00:00.000Z"
@@ -15,6 +16,13 @@ _DELIVERY_ID: Final = "dlv_0194bc3b00620003000000a1"
 _DEAD_LETTER_ID: Final = "dl_0194bc3b00620003000000a1"
 _SUBSCRIPTION_ID: Final = "sub_0194bc1e77c80001e5f60718"
 
+_LINKS: Final = {
+    "self": _OPERATION_URL,
+    "events": f"{_OPERATION_URL}/events",
+    "stream": f"{_OPERATION_URL}/stream",
+    "websocket": f"{SOCKET_BASE}/v1/operations/{_OPERATION_ID}/status",
+}
+
 NEW_OPERATION: Final = {"type": "report.sales", "metadata": {"region": "north"}}
 
 CREATED_OPERATION: Final = {
@@ -25,13 +33,12 @@ CREATED_OPERATION: Final = {
     "statusUrl": _OPERATION_URL,
     "pollInterval": {"recommended": 5, "minimum": 1},
     "links": {
-        "self": _OPERATION_URL,
-        "events": f"{_OPERATION_URL}/events",
+        **_LINKS,
         "cancel": f"{_OPERATION_URL}/cancel",
     },
 }
 
-OPERATION: Final = {
+OPERATION: Final[dict[str, Any]] = {
     "operationId": _OPERATION_ID,
     "type": "report.sales",
     "status": "PROCESSING",
@@ -58,7 +65,7 @@ COMPLETED_OPERATION: Final = {
     "duration": 41.25,
     "result": {"url": "https://files.example/reports/77.pdf"},
     "statusUrl": _OPERATION_URL,
-    "links": {"self": _OPERATION_URL, "events": f"{_OPERATION_URL}/events"},
+    "links": _LINKS,
 }
 
 CANCELLED_OPERATION: Final = {
@@ -72,7 +79,13 @@ CANCELLED_OPERATION: Final = {
     "cancelledAt": _LATER,
     "duration": 41.25,
     "statusUrl": _OPERATION_URL,
-    "links": {"self": _OPERATION_URL, "events": f"{_OPERATION_URL}/events"},
+    "links": _LINKS,
+}
+
+TICKET: Final = {
+    "ticket": "tkt_b2Zub2JvZHlzLWl0LXN0YW5kcy1pbi10aGUtZG9jcw",
+    "expiresAt": "2025-01-31T12:00:30.000Z",
+    "reconnectUntil": "2025-01-31T13:00:00.000Z",
 }
 
 NEW_EVENT: Final = {
@@ -245,6 +258,8 @@ REPLAY: Final = {
     "links": {
         "self": f"{BASE}/v1/operations/{_REPLAY_ID}",
         "events": f"{BASE}/v1/operations/{_REPLAY_ID}/events",
+        "stream": f"{BASE}/v1/operations/{_REPLAY_ID}/stream",
+        "websocket": f"{SOCKET_BASE}/v1/operations/{_REPLAY_ID}/status",
         "cancel": f"{BASE}/v1/operations/{_REPLAY_ID}/cancel",
     },
     "dryRun": False,

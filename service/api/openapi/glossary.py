@@ -113,6 +113,11 @@ WORDS: Final[dict[str, str]] = {
     "Replay.type": "`ringback.replay`.",
     "CancelBody.reason": "Why; it becomes the `CANCELLED` event's message.",
     "webhook": "A callback for this one operation.",
+    "WebhookBody.url": "Where to POST its events.",
+    "WebhookBody.events": "Which types of events; default: those that end it.",
+    "WebhookBody.secret": "One's own, as for a subscription; a good one is made otherwise.",
+    "Webhook.events": "Which types of events go there.",
+    "Webhook.secret": "Shown this once: what the receiver verifies signatures with.",
     "registered": "Whether the callback is registered.",
     # events
     "EventIn.id": "An id of one's own: posted again, the event changes nothing.",

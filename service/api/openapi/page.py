@@ -42,7 +42,8 @@ class Operation(NamedTuple):
     path: str
     summary: str
     words: str
-    scope: str | None
+    #: Scopes, or other ways to authenticate: any one of them.
+    needs: list[str]
     #: By place: path, query, header.
     parameters: dict[str, list[Row]]
     bodies: list[Body]
@@ -126,9 +127,6 @@ def _is_kind(name: str) -> bool:
 def _operation(
     method: str, path: str, operation: dict[str, Any], document: dict[str, Any]
 ) -> Operation:
-    scopes = [
-        scope for needed in operation["security"] for each in needed.values() for scope in each
-    ]
     replies = [_reply(status, told) for status, told in operation["responses"].items()]
     return Operation(
         id=operation["operationId"],
@@ -136,12 +134,17 @@ def _operation(
         path=path,
         summary=operation["summary"],
         words=operation.get("description", ""),
-        scope=scopes[0] if scopes else None,
+        needs=[each for needed in operation["security"] for each in _needs(needed)],
         parameters=_parameters(operation["parameters"]),
         bodies=_bodies(operation.get("requestBody", {}), document),
         replies=[reply for reply in replies if not _is_refusal(reply)],
         refusals=[reply for reply in replies if _is_refusal(reply)],
     )
+
+
+def _needs(security: dict[str, list[str]]) -> Iterator[str]:
+    for name, scopes in security.items():
+        yield from scopes or (name,)
 
 
 def _parameters(told: list[SchemaDict]) -> dict[str, list[Row]]:

@@ -52,7 +52,7 @@ def of(action: Action, described: Described) -> list[SchemaDict]:
         found.append(_path_parameter(action.path))
     for name, reader in described.query.items():
         schema = reader if isinstance(reader, dict) else _schema_of(reader)
-        found.append(_parameter(name, "query", schema))
+        found.append(_parameter(name, "query", schema, described.words.get(name)))
     headers = (*described.headers, *(("Idempotency-Key",) if described.idempotent else ()))
     found += [_parameter(name, "header", _HEADERS[name]) for name in headers]
     return found
@@ -75,6 +75,6 @@ def _path_parameter(path: str) -> SchemaDict:
     }
 
 
-def _parameter(name: str, place: str, schema: SchemaDict) -> SchemaDict:
-    words = PARAMETER_WORDS.get(name) or WORDS[name]
-    return {"name": name, "in": place, "description": words, "schema": schema}
+def _parameter(name: str, place: str, schema: SchemaDict, words: str | None = None) -> SchemaDict:
+    told = words or PARAMETER_WORDS.get(name) or WORDS[name]
+    return {"name": name, "in": place, "description": told, "schema": schema}

@@ -85,7 +85,7 @@ def answers(action: Action, described: Described) -> dict[int, Answered]:
 
 def _kinds(action: Action, described: Described) -> Iterable[str]:
     kinds: list[str] = [problems.INTERNAL, *described.problems]
-    if action.scope is not None:
+    if action.scope is not None or described.ticket:
         kinds += _WITH_KEY
     if "{" in action.path:
         kinds.append(RefusalKind.NOT_FOUND)

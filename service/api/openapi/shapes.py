@@ -13,6 +13,7 @@ from service.domain.outcome import ErrorClass
 from service.domain.request import MAX_HEADER_NAME, MAX_HEADER_VALUE, MAX_HEADERS
 from service.domain.retry import DeadReason
 from service.domain.subscription import SubscriptionStatus
+from service.domain.targets import MAX_URL_LENGTH
 
 
 def _one_of(choices: type[StrEnum], *others: str | None) -> SchemaDict:
@@ -25,6 +26,7 @@ def _members(components: Iterable[str], shapes: dict[str, SchemaDict]) -> dict[s
 
 _NULL: Final[SchemaDict] = {"type": "null"}
 _PERCENTAGE: Final[SchemaDict] = {"type": "number", "minimum": 0, "maximum": 100}
+_MOMENT: Final[SchemaDict] = {"type": "string", "format": "date-time"}
 _URI: Final[SchemaDict] = {"type": "string", "format": "uri"}
 _EVENT: Final[SchemaDict] = {"$ref": EventOut}
 
@@ -37,13 +39,14 @@ _KEPT: Final[dict[str, SchemaDict]] = {
 _EVENT_OUT: Final = {
     **_KEPT,
     "status": _one_of(Status),
-    "timestamp": {"type": "string", "format": "date-time"},
+    "timestamp": _MOMENT,
 }
 _OPERATION: Final = {
     **_KEPT,
     "status": _one_of(Status),
     "metadata": {"type": "object"},
     "statusUrl": _URI,
+    "estimatedCompletion": _MOMENT,
 }
 _ATTEMPT: Final = {
     "trigger": _one_of(Trigger),
@@ -81,9 +84,11 @@ SHAPES: Final[dict[str, SchemaDict]] = {
     "Accepted.status": _one_of(Status, None),
     "OperationCreated.status": _one_of(Status),
     "OperationCreated.statusUrl": _URI,
+    "OperationCreated.estimatedCompletion": _MOMENT,
     **_members(("Operation", "Replay"), _OPERATION),
     **_members(("NewSubscriptionBody", "SubscriptionPatch"), {"headers": _HEADERS}),
-    "NewSubscriptionBody.secret": _SECRET,
+    **_members(("NewSubscriptionBody", "WebhookBody"), {"secret": _SECRET}),
+    "WebhookBody.url": {**_URI, "maxLength": MAX_URL_LENGTH},
     "Subscription.status": _one_of(SubscriptionStatus),
     "Subscription.payload": {"enum": ["full", "thin"]},
     "Subscription.metadata": {"type": "object"},

@@ -30,6 +30,7 @@ TABLE: Final[Table] = {
         answers={200: json("It is cancelled.", OperationOut, examples.CANCELLED_OPERATION)},
         problems={
             RefusalKind.CONFLICT: "It had ended otherwise; `currentStatus` says how.",
+            RefusalKind.GONE: "It was readable until `expiredAt`.",
         },
     ),
 }
