@@ -199,5 +199,5 @@ def _examples(body: SchemaDict) -> list[tuple[str, str]]:
     return [(said, _text(value)) for said, value in found]
 
 
-def _text(value: Any) -> str:  # noqa: ANN401  (JSON)
+def _text(value: Any) -> str:  # noqa: ANN401  (any JSON value)
     return value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)

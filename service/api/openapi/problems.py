@@ -83,6 +83,16 @@ def answers(action: Action, described: Described) -> dict[int, Answered]:
     return {status: _answered(kinds, described) for status, kinds in sorted(by_status.items())}
 
 
+def _words(kind: str, described: Described) -> Iterable[str]:
+    """When an action answers with a problem of this kind."""
+    if kind in described.problems:
+        yield described.problems[kind]
+    if kind == RefusalKind.CONFLICT and described.idempotent:
+        yield "A request with the same `Idempotency-Key` is still running."
+    elif kind not in described.problems:
+        yield f"{TABLE[kind].title}."
+
+
 def _kinds(action: Action, described: Described) -> Iterable[str]:
     kinds: list[str] = [problems.INTERNAL, *described.problems]
     if action.scope is not None or described.ticket:
@@ -99,7 +109,7 @@ def _kinds(action: Action, described: Described) -> Iterable[str]:
 
 
 def _answered(kinds: list[str], described: Described) -> Answered:
-    said = " Or: ".join(described.problems.get(kind, f"{TABLE[kind].title}.") for kind in kinds)
+    said = " Or: ".join(words for kind in kinds for words in _words(kind, described))
     refs: list[SchemaDict] = [
         {"$ref": f"#/components/schemas/{schema_name(kind)}"} for kind in kinds
     ]

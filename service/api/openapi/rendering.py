@@ -11,6 +11,8 @@ _PREFIX: Final = "#/components/schemas/"
 _OR: Final = Markup(" or ")
 #: Patterns without control characters say no more to people.
 _PRINTABLE: Final = r"^[^\x00-"
+#: Nobody reads a longer pattern; words say what it means.
+_LONGEST: Final = 48
 #: How each limit is told; the schema's number or text takes the place of the braces.
 _LIMITS: Final[Mapping[str, str]] = {
     "minimum": "at least {}",
@@ -74,7 +76,7 @@ def kind(schema: SchemaDict) -> Markup:
     told = _kind(schema)
     if schema.get("pattern", "").startswith(_PRINTABLE):
         told += Markup(", printable")
-    elif "pattern" in schema:
+    elif len(schema.get("pattern", "")) in range(1, _LONGEST):
         told += Markup(" like <code>{}</code>").format(schema["pattern"])
     return Markup(", ").join([told, *limits])
 

@@ -137,7 +137,7 @@ def _shape(told: SchemaDict, *, is_read: bool) -> SchemaDict:
     return shape if is_read or len(others) != 1 else dict(others[0])
 
 
-def _clean(tree: Any) -> Any:  # noqa: ANN401  (JSON)
+def _clean(tree: Any) -> Any:  # noqa: ANN401  (any JSON value)
     """References by our names, patterns as ECMA 262 knows them, no generated titles."""
     if isinstance(tree, list):
         return [_clean(value) for value in tree]

@@ -66,10 +66,13 @@ _HEADERS: Final[dict[str, Any]] = {
         "pattern": r"^(?:[!-~](?:[\t -~]*[!-~])?)?$",
     },
 }
+#: Four characters of base64, and what may end it: 24 to 63 bytes in all.
+_GROUP: Final = "(?:[A-Za-z0-9+/]{4})"
+_PADDED: Final = "(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
 _SECRET: Final[SchemaDict] = {
     "anyOf": [
-        {"type": "string", "pattern": r"^whsec_(?:[A-Za-z0-9+/]{4}){8,21}$"},
-        {"type": "string", "pattern": r"^(?!whsec_)[!-~]{8,256}$"},
+        {"type": "string", "pattern": rf"^whsec_(?:{_GROUP}{{8,20}}{_PADDED}|{_GROUP}{{21}})$"},
+        {"type": "string", "pattern": r"^(?!whsec_)[!-~][ -~]{6,254}[!-~]$"},
         _NULL,
     ]
 }
