@@ -6,7 +6,6 @@ from pydantic import Field, PlainValidator, StringConstraints, WithJsonSchema
 
 from service.api.fields import WHOLE, EventPatterns, Metadata, NoteText, TypePatterns
 from service.api.reading import Body
-from service.domain.targets import MAX_URL_LENGTH
 from service.usecases.manage_subscriptions import SubscriptionInput
 
 _MONTH: Final = 31 * 86_400
@@ -16,8 +15,6 @@ _DAY: Final = 86_400
 #: Fields that the storage has under the same names.
 _PLAIN: Final = ("url", "operation_id", "description", "timeout_seconds", "max_concurrency")
 _TUPLES: Final = ("event_types", "operation_types", "retry_schedule")
-
-_URL: Final = {"type": "string", "format": "uri", "maxLength": MAX_URL_LENGTH}
 
 
 def _only(*known: str) -> PlainValidator:
@@ -90,15 +87,15 @@ def _no_secret(_: object) -> None:
 class NewSubscriptionBody(SubscriptionFields):
     """A new subscription."""
 
-    url: Annotated[str, PlainValidator(_url), WithJsonSchema(_URL)]
+    url: Annotated[str, PlainValidator(_url)]
     secret: str | None = None
 
 
 class SubscriptionPatch(SubscriptionFields):
     """Changes of a subscription; what is not given stays as it is."""
 
-    url: Annotated[str | None, PlainValidator(_url), WithJsonSchema(_URL)] = None
-    secret: Annotated[None, PlainValidator(_no_secret), WithJsonSchema({"not": {}})] = None
+    url: Annotated[str | None, PlainValidator(_url)] = None
+    secret: Annotated[None, PlainValidator(_no_secret)] = None
 
 
 class RotateBody(Body):

@@ -28,6 +28,7 @@ _NULL: Final[SchemaDict] = {"type": "null"}
 _PERCENTAGE: Final[SchemaDict] = {"type": "number", "minimum": 0, "maximum": 100}
 _MOMENT: Final[SchemaDict] = {"type": "string", "format": "date-time"}
 _URI: Final[SchemaDict] = {"type": "string", "format": "uri"}
+_TARGET: Final[SchemaDict] = {**_URI, "maxLength": MAX_URL_LENGTH}
 _EVENT: Final[SchemaDict] = {"$ref": EventOut}
 
 #: JSON of the producer's own that is checked, then kept to the byte.
@@ -90,8 +91,9 @@ SHAPES: Final[dict[str, SchemaDict]] = {
     "OperationCreated.estimatedCompletion": _MOMENT,
     **_members(("Operation", "Replay"), _OPERATION),
     **_members(("NewSubscriptionBody", "SubscriptionPatch"), {"headers": _HEADERS}),
-    **_members(("NewSubscriptionBody", "WebhookBody"), {"secret": _SECRET}),
-    "WebhookBody.url": {**_URI, "maxLength": MAX_URL_LENGTH},
+    **_members(("NewSubscriptionBody", "WebhookBody"), {"url": _TARGET, "secret": _SECRET}),
+    "SubscriptionPatch.url": _TARGET,
+    "SubscriptionPatch.secret": {"not": {}},
     "Subscription.status": _one_of(SubscriptionStatus),
     "Subscription.payload": {"enum": ["full", "thin"]},
     "Subscription.metadata": {"type": "object"},
