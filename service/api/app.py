@@ -1,6 +1,7 @@
 """The application: every address of the JSON API, put together from what it is given."""
 
-from typing import Final
+from dataclasses import fields
+from typing import Any, Final, Self
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -15,10 +16,12 @@ from service.api.events import Events
 from service.api.feed import Feed
 from service.api.following import Following
 from service.api.links import Links
+from service.api.openapi import Reference
 from service.api.operations import Operations
 from service.api.public import Public
 from service.api.replays import BulkReplays
-from service.api.services import Services
+from service.api.routing import Action
+from service.api.services import ApiSettings, Services
 from service.api.socket import SOCKET_PATH, StatusSocket
 from service.api.subscriptions import Subscriptions
 from service.web.authentication import Doorkeeper
@@ -54,20 +57,10 @@ class Elsewhere:
 def create_app(services: Services) -> Starlette:
     """The API over these services; nothing is shared between two of them."""
     settings = services.settings
-    told, links = Problems(settings.public_url), Links(settings.public_url)
-    once = Idempotency(services.vault)
+    told = Problems(settings.public_url)
     doorkeeper = Doorkeeper(services.find_key, services.tickets.redeem)
-    actions = [
-        *Feed(services, told).actions(),  # its stream comes before the events' ids
-        *Events(services, once, told).actions(),  # the busiest first: routes are tried in order
-        *Operations(services, once, links).actions(),
-        *Following(services, once, told).actions(),
-        *BulkReplays(services, once, links).actions(),
-        *Subscriptions(services, once, links).actions(),
-        *Deliveries(services, once, links).actions(),
-        *DeadLetters(services, once, links).actions(),
-        *Public(services, told).actions(),
-    ]
+    actions = actions_of(services, told)
+    actions += Reference(actions, settings.public_url).actions()
     app = Starlette(
         routes=[
             *routing.routes(actions, doorkeeper, told),
@@ -79,6 +72,38 @@ def create_app(services: Services) -> Starlette:
     # A redirect would answer a POST by a request without its body.
     app.router.redirect_slashes = False
     return app
+
+
+def description(public_url: str) -> bytes:
+    """The OpenAPI document of the application; nothing is opened for it."""
+    services: dict[str, Any] = {field.name: _Uncalled() for field in fields(Services)}
+    services["settings"] = ApiSettings(public_url)
+    actions = actions_of(Services(**services), Problems(public_url))
+    return Reference(actions, public_url).text
+
+
+class _Uncalled:
+    """Stands for services where actions are only looked at."""
+
+    def __getattr__(self, _: str) -> Self:
+        return self
+
+
+def actions_of(services: Services, told: Problems) -> list[Action]:
+    """All that can be done over these services."""
+    links = Links(services.settings.public_url)
+    once = Idempotency(services.vault)
+    return [
+        *Feed(services, told).actions(),  # its stream comes before the events' ids
+        *Events(services, once, told).actions(),  # the busiest first: routes are tried in order
+        *Operations(services, once, links).actions(),
+        *Following(services, once, told).actions(),
+        *BulkReplays(services, once, links).actions(),
+        *Subscriptions(services, once, links).actions(),
+        *Deliveries(services, once, links).actions(),
+        *DeadLetters(services, once, links).actions(),
+        *Public(services, told).actions(),
+    ]
 
 
 def _middleware(origins: tuple[str, ...]) -> list[Middleware]:

@@ -24,7 +24,7 @@ from service.web.paging import Listing
 _PATH: Final = "/v1/dead-letters"
 _ONE: Final = f"{_PATH}/{{id}}"
 
-_FILTERS: Final = {
+FILTERS: Final = {
     "subscriptionId": queries.text,
     "eventType": queries.text,
     "reason": queries.one_of(DeadReason),
@@ -32,7 +32,7 @@ _FILTERS: Final = {
     "until": queries.moment,
     "resolved": queries.flag,
 }
-_ALL: Final = Listing("dead-letters", 2, _FILTERS)
+ALL: Final = Listing("dead-letters", 2, FILTERS)
 
 
 class DeadLetters:
@@ -56,17 +56,17 @@ class DeadLetters:
 
     async def list(self, call: Call) -> Answer | Refusal:
         """Dead letters, newest event first."""
-        asked = _ALL.read(call.request)
+        asked = ALL.read(call.request)
         if isinstance(asked, Refusal):
             return asked
         span, values = asked
         page = await self._services.reads.dead_letters(call.tenant, _filter(values), span)
         shown = delivery_shape.dead_letter_shown
-        return _ALL.answer(call.request, page, shown, self._links.base)
+        return ALL.answer(call.request, page, shown, self._links.base)
 
     async def summary(self, call: Call) -> Answer | Refusal:
         """Counts by subscription, reason and error, the largest first."""
-        values = queries.read(call.request, _FILTERS)
+        values = queries.read(call.request, FILTERS)
         if isinstance(values, Refusal):
             return values
         counts = await self._services.reads.dead_letter_summary(call.tenant, _filter(values))

@@ -22,7 +22,7 @@ from service.web.paging import Listing
 _PATH: Final = "/v1/deliveries"
 _ONE: Final = f"{_PATH}/{{id}}"
 
-_ALL: Final = Listing(
+ALL: Final = Listing(
     "deliveries",
     2,
     {
@@ -61,7 +61,7 @@ class Deliveries:
 
     async def list(self, call: Call) -> Answer | Refusal:
         """Deliveries, newest event first."""
-        asked = _ALL.read(call.request)
+        asked = ALL.read(call.request)
         if isinstance(asked, Refusal):
             return asked
         span, values = asked
@@ -76,7 +76,7 @@ class Deliveries:
         )
         page = await self._services.reads.deliveries(call.tenant, which, span)
         shown = delivery_shape.delivery_shown
-        return _ALL.answer(call.request, page, shown, self._links.base)
+        return ALL.answer(call.request, page, shown, self._links.base)
 
     async def get(self, call: Call) -> Answer | Refusal:
         """One delivery with every attempt."""

@@ -25,12 +25,12 @@ from service.web.idempotency import Idempotency
 from service.web.paging import Listing
 from service.web.problems import Problems
 
-_NDJSON: Final = "application/x-ndjson"
-_TYPES: Final = (*bodies.JSON_TYPES, _NDJSON)
+NDJSON: Final = "application/x-ndjson"
+_TYPES: Final = (*bodies.JSON_TYPES, NDJSON)
 #: Seconds after which a producer that was told to wait may ask again.
 _BUSY_RETRY: Final = 5
 
-_LOG: Final = Listing(
+LOG: Final = Listing(
     "log", 1, {"after": queries.number, "wait": holding.wait, TICKET: queries.text}
 )
 
@@ -72,7 +72,7 @@ class Events:
 
     async def of_operation(self, call: Call) -> Answer | Refusal:
         """The log of an operation, oldest event first; waits for the first where that is asked."""
-        asked = _LOG.read(call.request)
+        asked = LOG.read(call.request)
         if isinstance(asked, Refusal):
             return asked
         span, values = asked
@@ -88,7 +88,7 @@ class Events:
         if isinstance(found, Refusal):
             return found
         page = _log_page(found, span)
-        answer = _LOG.answer(call.request, page, _raw_body, self._services.settings.public_url)
+        answer = LOG.answer(call.request, page, _raw_body, self._services.settings.public_url)
         return answers.with_headers(answer, *patience.headers)
 
     async def _next(
@@ -111,9 +111,9 @@ class Events:
         body = await bodies.read(call.request)
         if isinstance(body, Refusal):
             return body
-        if kind != _NDJSON and body.lstrip()[:1] != b"[":
+        if kind != NDJSON and body.lstrip()[:1] != b"[":
             return await self._post_one(call, body, operation_id)
-        parse = self._parser.lines if kind == _NDJSON else self._parser.array
+        parse = self._parser.lines if kind == NDJSON else self._parser.array
         posted = parse(body, operation_id)
         if isinstance(posted, Refusal):
             return posted

@@ -37,14 +37,14 @@ _LAST_EVENT_ID: Final = "last-event-id"
 _Place = tuple[int, ...]
 
 _cursor: Final = queries.cursor(_KIND, 1)
-_FILTERS: Final = {
+FILTERS: Final = {
     "types": queries.patterns,
     "operationType": queries.patterns,
     "after": _cursor,
     TICKET: queries.text,
 }
-_PULL: Final = {
-    **_FILTERS,
+PULL: Final = {
+    **FILTERS,
     "cursor": _cursor,
     "limit": queries.limit,
     "wait": holding.wait,
@@ -104,7 +104,7 @@ class Feed:
 
     async def pull(self, call: Call) -> Answer | Refusal:
         """Events behind a cursor, oldest first; waits for the first one where that is asked."""
-        values = queries.read(call.request, _PULL)
+        values = queries.read(call.request, PULL)
         if isinstance(values, Refusal):
             return values
         cursor = values.get("cursor", values.get("after"))
@@ -120,7 +120,7 @@ class Feed:
 
     async def stream(self, call: Call) -> Answer | Refusal | Streamed:
         """Events from a cursor on, as they come."""
-        values = queries.read(call.request, _FILTERS)
+        values = queries.read(call.request, FILTERS)
         if isinstance(values, Refusal):
             return values
         cursor = _resumed(call) or values.get("after")

@@ -3,7 +3,14 @@
 from typing import Annotated, Final
 
 from msgspec import Raw
-from pydantic import AfterValidator, Field, PlainValidator, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainValidator,
+    StringConstraints,
+    WithJsonSchema,
+)
 
 from service.domain import times
 
@@ -23,6 +30,10 @@ def _metadata(value: object) -> Raw | None:
     return value
 
 
+def _whole(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _moment(text: str) -> str:
     if times.parse(text) is None:
         raise ValueError("must be an RFC 3339 time such as 2025-01-31T12:00:00Z")
@@ -30,11 +41,17 @@ def _moment(text: str) -> str:
 
 
 #: An object of the owner's own, whose bytes are kept.
-Metadata = Annotated[Raw | None, PlainValidator(_metadata)]
+Metadata = Annotated[
+    Raw | None, PlainValidator(_metadata), WithJsonSchema({"type": ["object", "null"]})
+]
 #: Text for people; control characters would end up in terminals and logs.
 NoteText = Annotated[str, StringConstraints(max_length=1024, pattern=r"^[^\x00-\x1f\x7f]*$")]
 #: A time; it stays text, and :func:`service.domain.times.parse` reads it.
-MomentText = Annotated[str, AfterValidator(_moment)]
+MomentText = Annotated[
+    str, AfterValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})
+]
+#: Takes a number that is whole in the sense of JSON, where 5.0 is 5.
+WHOLE: Final = BeforeValidator(_whole)
 #: Deliveries per second.
 Rate = Annotated[float, Field(ge=_SLOWEST, le=_FASTEST)]
 EventPattern = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.*-]{1,128}$")]

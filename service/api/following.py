@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Annotated, Final
 
+import msgspec
 from pydantic import StringConstraints
 
 from service.api.event_names import ends, event_name
@@ -36,6 +37,14 @@ class TicketBody(Body):
     """What a ticket is for."""
 
     operation_id: Annotated[str, StringConstraints(pattern=_ID_PATTERN)] | None = None
+
+
+class TicketOut(msgspec.Struct, frozen=True, rename="camel"):
+    """A ticket, until when it must be used first, and until when it is good."""
+
+    ticket: str
+    expires_at: str
+    reconnect_until: str
 
 
 class Following:
@@ -72,8 +81,11 @@ class Following:
         refuse = partial(self._problems.answer, instance=call.path)
         return EventStream(following, _VIEW, refuse, self._services.dice.random)
 
-    async def no_socket(self, _: Call) -> Answer | Refusal:
+    async def no_socket(self, call: Call) -> Answer | Refusal:
         """Say how to connect."""
+        values = queries.read(call.request, WHERE)
+        if isinstance(values, Refusal):
+            return values
         return Refusal(
             RefusalKind.UPGRADE_REQUIRED,
             "This address speaks WebSocket. Connect with a WebSocket client (ws:// or wss://), or "
@@ -121,9 +133,9 @@ _VIEW: Final = View(_message, lambda _: b":\n\n", lambda followed: ends(followed
 
 
 def _issued(made: Issued) -> Answer:
-    body = {
-        "ticket": made.text,
-        "expiresAt": times.render(made.first_use_until),
-        "reconnectUntil": times.render(made.good_until),
-    }
-    return answers.of(body, 201)
+    shown = TicketOut(
+        ticket=made.text,
+        expires_at=times.render(made.first_use_until),
+        reconnect_until=times.render(made.good_until),
+    )
+    return answers.of(shown, 201)

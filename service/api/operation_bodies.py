@@ -2,7 +2,7 @@
 
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, Field, PlainValidator, StringConstraints
+from pydantic import Field, PlainValidator, StringConstraints
 
 from service.api.fields import EventPatterns, Metadata, NoteText
 from service.api.reading import Body
@@ -14,15 +14,10 @@ _ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
 _TYPE_PATTERN: Final = r"^[A-Za-z0-9_.:/-]{1,128}$"
 #: Ten years: longer is a mistake in the unit.
 _LONGEST: Final = 315_576_000
-_LONGEST_NAME: Final = 255
 
 
-def _client_job_id(value: str) -> str:
-    """As a query parameter takes it, by which it is looked for."""
-    if not 1 <= len(value) <= _LONGEST_NAME or not value.isprintable():
-        raise ValueError(f"must have 1 to {_LONGEST_NAME} printable characters")
-    return value
-
+#: As a query parameter takes it, by which it is looked for.
+_CLIENT_JOB_ID: Final = r"^[^\x00-\x1f\x7f-\x9f]{1,255}$"
 
 _Seconds = Annotated[float, Field(ge=0.001, le=_LONGEST)]
 
@@ -45,7 +40,7 @@ class OperationBody(Body):
 
     type: Annotated[str, StringConstraints(pattern=_TYPE_PATTERN)]
     operation_id: Annotated[str, StringConstraints(pattern=_ID_PATTERN)] | None = None
-    client_job_id: Annotated[str, AfterValidator(_client_job_id)] | None = None
+    client_job_id: Annotated[str, StringConstraints(pattern=_CLIENT_JOB_ID)] | None = None
     expected_duration_seconds: _Seconds | None = None
     ttl_seconds: _Seconds | None = None
     timeout_seconds: _Seconds | None = None

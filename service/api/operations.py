@@ -1,6 +1,5 @@
 """Operations: described by producers, read by consumers, cancelled or retried by either."""
 
-import hashlib
 from typing import Final
 
 from service.api import operation_shape
@@ -16,7 +15,7 @@ from service.domain.operation import Operation, Status, is_end
 from service.domain.subscription import Subscription
 from service.ports import Once, OperationFilter, Replayed, Retried
 from service.usecases.manage_operations import Created
-from service.web import answers, holding, queries
+from service.web import answers, etags, holding, queries
 from service.web.answers import Answer, Headers
 from service.web.authentication import TICKET
 from service.web.calls import Call
@@ -28,8 +27,9 @@ _REVALIDATE: Final = ("cache-control", "private, no-cache")
 #: ``false``: the operation itself, also where its result is elsewhere.
 _REDIRECT: Final = "redirect"
 
-_ONE: Final = {_REDIRECT: queries.flag, "wait": holding.wait, TICKET: queries.text}
-_HISTORY: Final = Listing(
+#: What may be said of the operation that is asked for.
+ONE: Final = {_REDIRECT: queries.flag, "wait": holding.wait, TICKET: queries.text}
+HISTORY: Final = Listing(
     "operations",
     1,
     {
@@ -75,7 +75,7 @@ class Operations:
 
     async def get(self, call: Call) -> Answer | Refusal:
         """One operation as it is now, or as soon as it is no more as the client knows it."""
-        asked = queries.read(call.request, _ONE)
+        asked = queries.read(call.request, ONE)
         if isinstance(asked, Refusal):
             return asked
         patience = holding.patience(call.request, asked.get("wait"))
@@ -92,9 +92,8 @@ class Operations:
         """Whether the client knows the operation as it is, and it may still change."""
         if is_end(operation.status):
             return False
-        condition = call.request.headers.get("if-none-match")
-        tag = _tag(answers.encode(self._shown(operation)))
-        return condition is None or _is_known(condition, tag)
+        body = answers.encode(self._shown(operation))
+        return etags.has_none(call.request) or etags.has(call.request, etags.tag_of(body))
 
     async def _changed(
         self, call: Call, operation: Operation, seconds: float
@@ -112,7 +111,7 @@ class Operations:
 
     async def list(self, call: Call) -> Answer | Refusal:
         """The history of operations, newest first."""
-        asked = _HISTORY.read(call.request)
+        asked = HISTORY.read(call.request)
         if isinstance(asked, Refusal):
             return asked
         span, values = asked
@@ -124,7 +123,7 @@ class Operations:
             created_before=values.get("createdBefore"),
         )
         page = await self._services.reads.operations(call.tenant, which, span)
-        return _HISTORY.answer(call.request, page, self._shown, self._links.base)
+        return HISTORY.answer(call.request, page, self._shown, self._links.base)
 
     async def cancel(self, call: Call) -> Answer | Refusal:
         """Cancel an operation; once more gives the same answer."""
@@ -171,15 +170,7 @@ class Operations:
         if elsewhere is not None and call.request.query_params.get(_REDIRECT) != "false":
             # no precondition: those are for what would be a 2xx (RFC 9110, 13.2.1)
             return Answer(303, answer.body, (("location", elsewhere), _REVALIDATE))
-        tag = _tag(answer.body)
-        headers = (("etag", tag), _REVALIDATE, *_retry_after(operation))
-        if _is_known(call.request.headers.get("if-none-match"), tag):
-            return Answer(304, headers=headers)
-        return answers.with_headers(answer, *headers)
-
-
-def _tag(body: bytes) -> str:
-    return f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+        return etags.conditional(call.request, answer, _REVALIDATE, *_retry_after(operation))
 
 
 def _retry_after(operation: Operation) -> Headers:
@@ -187,11 +178,3 @@ def _retry_after(operation: Operation) -> Headers:
     if is_end(operation.status):
         return ()
     return (("retry-after", str(operation_shape.poll_interval(operation).recommended)),)
-
-
-def _is_known(condition: str | None, tag: str) -> bool:
-    """Whether the client has this version (RFC 9110, 13.1.2: weak comparison)."""
-    if condition is None:
-        return False
-    known = [each.strip().removeprefix("W/") for each in condition.split(",")]
-    return tag in known or known == ["*"]

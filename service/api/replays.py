@@ -4,9 +4,9 @@ Each is an operation of its own, which shows how far it is and can be cancelled.
 """
 
 import re
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
-from pydantic import PlainValidator, StringConstraints
+from pydantic import PlainValidator, StringConstraints, WithJsonSchema
 
 from service.api import operation_shape
 from service.api.fields import EventPattern, EventPatterns, MomentText, NoteText, Rate
@@ -27,6 +27,19 @@ from service.web.idempotency import Idempotency
 _ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
 _REASONS: Final = frozenset(DeadReason)
 _ONE_WORD: Final = re.compile(r"[A-Za-z_-]+")
+_WHICH: Final = ("dead", "missing", "all")
+#: A reason of dead letters, or a note of more than one word.
+_REASON_SCHEMA: Final[dict[str, Any]] = {
+    "anyOf": [
+        {"enum": sorted(_REASONS)},
+        {
+            "type": "string",
+            "maxLength": 1024,
+            "pattern": r"^[^\x00-\x1f\x7f]*[^A-Za-z_\x00-\x1f\x7f-][^\x00-\x1f\x7f]*$",
+        },
+        {"type": "null"},
+    ]
+}
 
 
 def _unresolved(value: object) -> bool | None:
@@ -36,7 +49,7 @@ def _unresolved(value: object) -> bool | None:
 
 
 def _which(value: object) -> str:
-    if value not in ("dead", "missing", "all"):
+    if value not in _WHICH:
         raise ValueError("must be 'dead', 'missing' or 'all'")
     return str(value)
 
@@ -47,10 +60,12 @@ class DeadLettersReplayBody(Body):
     subscription_id: Annotated[str, StringConstraints(pattern=_ID_PATTERN)] | None = None
     event_type: EventPattern | None = None
     #: One of the reasons why a delivery is dead selects those; any other text is for the audit log.
-    reason: NoteText | None = None
+    reason: Annotated[NoteText | None, WithJsonSchema(_REASON_SCHEMA)] = None
     since: MomentText | None = None
     until: MomentText | None = None
-    resolved: Annotated[bool | None, PlainValidator(_unresolved)] = None
+    resolved: Annotated[
+        bool | None, PlainValidator(_unresolved), WithJsonSchema({"enum": [False, None]})
+    ] = None
     rate_per_second: Rate | None = None
     dry_run: bool = False
 
@@ -60,7 +75,7 @@ class SubscriptionReplayBody(Body):
 
     since: MomentText
     until: MomentText | None = None
-    only: Annotated[str, PlainValidator(_which)]
+    only: Annotated[str, PlainValidator(_which), WithJsonSchema({"enum": [*_WHICH]})]
     event_types: EventPatterns | None = None
     rate_per_second: Rate | None = None
     dry_run: bool = False

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any, Final
 
-from pydantic import Field, PlainValidator, StringConstraints
+from pydantic import Field, PlainValidator, StringConstraints, WithJsonSchema
 
-from service.api.fields import EventPatterns, Metadata, NoteText, TypePatterns
+from service.api.fields import WHOLE, EventPatterns, Metadata, NoteText, TypePatterns
 from service.api.reading import Body
 from service.usecases.manage_subscriptions import SubscriptionInput
 
@@ -33,7 +33,7 @@ def _only(*known: str) -> PlainValidator:
             raise ValueError(f"is not available in this version; send {' or '.join(known)!r}")
         return None if value is None else str(value)
 
-    return PlainValidator(check)
+    return PlainValidator(check, Annotated[Any, WithJsonSchema({"enum": [*known, None]})])
 
 
 def _one_of(*known: str) -> PlainValidator:
@@ -42,7 +42,7 @@ def _one_of(*known: str) -> PlainValidator:
             raise ValueError(f"must be {' or '.join(map(repr, known))}")
         return None if value is None else str(value)
 
-    return PlainValidator(check)
+    return PlainValidator(check, Annotated[Any, WithJsonSchema({"enum": [*known, None]})])
 
 
 class SubscriptionFields(Body):
@@ -61,7 +61,7 @@ class SubscriptionFields(Body):
         ]
         | None
     ) = None
-    max_concurrency: Annotated[int, Field(ge=1, le=1000)] | None = None
+    max_concurrency: Annotated[int, Field(ge=1, le=1000), WHOLE] | None = None
     metadata: Metadata = None
     ordering: Annotated[str | None, _one_of("none", "operation")] = None
     signing: Annotated[str | None, _only("hmac")] = None

@@ -19,16 +19,16 @@ from service.web.calls import Call
 from service.web.idempotency import Idempotency
 from service.web.paging import Listing
 
-_PATCH_TYPES: Final = (*bodies.JSON_TYPES, "application/merge-patch+json")
+PATCH_TYPES: Final = (*bodies.JSON_TYPES, "application/merge-patch+json")
 _PATH: Final = "/v1/subscriptions"
 _ONE: Final = f"{_PATH}/{{id}}"
 
-_ALL: Final = Listing(
+ALL: Final = Listing(
     "subscriptions",
     1,
     {"status": queries.one_of(SubscriptionStatus), "operationId": queries.text},
 )
-_UNDELIVERED: Final = Listing("undelivered", 1, {"since": queries.moment})
+UNDELIVERED: Final = Listing("undelivered", 1, {"since": queries.moment})
 
 
 class NoBody(Body):
@@ -75,14 +75,14 @@ class Subscriptions:
 
     async def list(self, call: Call) -> Answer | Refusal:
         """Subscriptions, newest first."""
-        asked = _ALL.read(call.request)
+        asked = ALL.read(call.request)
         if isinstance(asked, Refusal):
             return asked
         span, values = asked
         page = await self._services.reads.subscriptions(
             call.tenant, values.get("status"), values.get("operationId"), span
         )
-        return _ALL.answer(call.request, page, subscription_shape.shown, self._links.base)
+        return ALL.answer(call.request, page, subscription_shape.shown, self._links.base)
 
     async def get(self, call: Call) -> Answer | Refusal:
         """One subscription."""
@@ -90,7 +90,7 @@ class Subscriptions:
 
     async def change(self, call: Call) -> Answer | Refusal:
         """Change what is given, leave the rest."""
-        given = await body_of(call, SubscriptionPatch, _PATCH_TYPES)
+        given = await body_of(call, SubscriptionPatch, PATCH_TYPES)
         if isinstance(given, Refusal):
             return given
         return _answered(await self._manage.change(call.principal, call.name(), given[0].given()))
@@ -144,7 +144,7 @@ class Subscriptions:
 
     async def undelivered(self, call: Call) -> Answer | Refusal:
         """Events that match and were not delivered, oldest first, and why."""
-        asked = _UNDELIVERED.read(call.request)
+        asked = UNDELIVERED.read(call.request)
         if isinstance(asked, Refusal):
             return asked
         subscription = await self._found(call)
@@ -154,7 +154,7 @@ class Subscriptions:
         page = await self._services.reads.undelivered(
             call.tenant, subscription, values.get("since", 0), span
         )
-        return _UNDELIVERED.answer(
+        return UNDELIVERED.answer(
             call.request, page, delivery_shape.undelivered_shown, self._links.base
         )
 

@@ -98,6 +98,18 @@ def config(
 
 
 @app.command()
+def openapi() -> None:
+    """Print the API's OpenAPI document.
+
+    Nothing is started or opened for it.
+    """
+    settings = _load_settings()
+    from service import api
+
+    typer.echo(api.description(settings.public_url))
+
+
+@app.command()
 def version() -> None:
     """Show the version."""
     typer.echo(f"ringback {__version__}")

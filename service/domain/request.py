@@ -43,7 +43,7 @@ _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, 5.6.2
 _VALUE = re.compile(r"[\t -~]*")  # RFC 9110, 5.5, without obs-text
 
 #: What a thin payload leaves out; it is fetched from the event's ``url`` instead.
-_LEFT_OUT_OF_THIN = frozenset(("data", "result", "error", "message"))
+LEFT_OUT_OF_THIN = frozenset(("data", "result", "error", "message"))
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -142,9 +142,7 @@ def thin(body: bytes, url: str | None) -> bytes:
     ``msgspec.DecodeError``.
     """
     kept: dict[str, object] = {
-        name: value
-        for name, value in _members.decode(body).items()
-        if name not in _LEFT_OUT_OF_THIN
+        name: value for name, value in _members.decode(body).items() if name not in LEFT_OUT_OF_THIN
     }
     if url is not None:
         kept["url"] = url

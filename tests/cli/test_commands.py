@@ -44,7 +44,7 @@ def test_help_names_every_command() -> None:
     done = ringback("--help")
 
     assert done.returncode == 0
-    for command in ("serve", "migrate", "rekey", "demo", "config", "version"):
+    for command in ("serve", "migrate", "rekey", "demo", "config", "openapi", "version"):
         assert f"\n  {command} " in done.stdout
 
 
@@ -90,7 +90,17 @@ def test_config_as_json_masks_secrets() -> None:
     assert "hunter2" not in done.stdout
 
 
-@pytest.mark.parametrize("command", ["serve", "migrate", "rekey", "config"])
+def test_openapi_prints_the_document_of_the_public_url() -> None:
+    done = ringback("openapi", environ={"RINGBACK_PUBLIC_URL": "https://hooks.example"})
+
+    document = json.loads(done.stdout)
+    assert document["openapi"] == "3.1.0"
+    assert document["servers"] == [{"url": "https://hooks.example"}]
+    assert "https://ringback.example" not in done.stdout
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("command", ["serve", "migrate", "rekey", "config", "openapi"])
 def test_bad_settings_are_explained_and_exit_2(command: str) -> None:
     done = ringback(command, environ={"RINGBACK_PROT": "1", "RINGBACK_PORT": "x"})
 

@@ -1,0 +1,267 @@
+"""One story in JSON: a sales report is made, its end is delivered, once in vain."""
+
+from typing import Any, Final
+
+#: In place of the public URL; the document has the real one there.
+BASE: Final = "https://ringback.example"
+SOCKET_BASE: Final = "wss://ringback.example"
+
+_OPERATION_ID: Final = "op_0194bc3a5f400001a1b2c3d4"
+_AT: Final = "2025-01-31T12:00:00.000Z"
+_LATER: Final = "2025-01-31T12:00:41.250Z"
+_HOOK: Final = "https://client.example/hooks/reports"
+SECRET: Final = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"  # noqa: S105  nobody's: it stands in the document
+_OPERATION_URL: Final = f"{BASE}/v1/operations/{_OPERATION_ID}"
+_DELIVERY_ID: Final = "dlv_0194bc3b00620003000000a1"
+_DEAD_LETTER_ID: Final = "dl_0194bc3b00620003000000a1"
+_SUBSCRIPTION_ID: Final = "sub_0194bc1e77c80001e5f60718"
+
+_LINKS: Final = {
+    "self": _OPERATION_URL,
+    "events": f"{_OPERATION_URL}/events",
+    "stream": f"{_OPERATION_URL}/stream",
+    "websocket": f"{SOCKET_BASE}/v1/operations/{_OPERATION_ID}/status",
+}
+
+NEW_OPERATION: Final = {"type": "report.sales", "metadata": {"region": "north"}}
+
+CREATED_OPERATION: Final = {
+    "operationId": _OPERATION_ID,
+    "type": "report.sales",
+    "status": "PENDING",
+    "createdAt": _AT,
+    "statusUrl": _OPERATION_URL,
+    "pollInterval": {"recommended": 5, "minimum": 1},
+    "links": {
+        **_LINKS,
+        "cancel": f"{_OPERATION_URL}/cancel",
+    },
+}
+
+OPERATION: Final[dict[str, Any]] = {
+    "operationId": _OPERATION_ID,
+    "type": "report.sales",
+    "status": "PROCESSING",
+    "progress": {"current": 120, "total": 300, "percentage": 40.0},
+    "sequence": 2,
+    "createdAt": _AT,
+    "startedAt": _AT,
+    "updatedAt": _LATER,
+    "metadata": {"region": "north"},
+    "statusUrl": _OPERATION_URL,
+    "pollInterval": {"recommended": 5, "minimum": 1},
+    "links": CREATED_OPERATION["links"],
+}
+
+COMPLETED_OPERATION: Final = {
+    "operationId": _OPERATION_ID,
+    "type": "report.sales",
+    "status": "COMPLETED",
+    "sequence": 3,
+    "createdAt": _AT,
+    "startedAt": _AT,
+    "updatedAt": _LATER,
+    "completedAt": _LATER,
+    "duration": 41.25,
+    "result": {"url": "https://files.example/reports/77.pdf"},
+    "statusUrl": _OPERATION_URL,
+    "links": _LINKS,
+}
+
+CANCELLED_OPERATION: Final = {
+    "operationId": _OPERATION_ID,
+    "type": "report.sales",
+    "status": "CANCELLED",
+    "sequence": 3,
+    "createdAt": _AT,
+    "startedAt": _AT,
+    "updatedAt": _LATER,
+    "cancelledAt": _LATER,
+    "duration": 41.25,
+    "statusUrl": _OPERATION_URL,
+    "links": _LINKS,
+}
+
+TICKET: Final = {
+    "ticket": "tk_Zm9yLW9uZS1vcGVyYXRpb24tYW5kLWFuLWhvdXItMDA",
+    "expiresAt": "2025-01-31T12:00:30.000Z",
+    "reconnectUntil": "2025-01-31T13:00:00.000Z",
+}
+
+NEW_EVENT: Final = {
+    "operationId": _OPERATION_ID,
+    "type": "STATUS_UPDATE",
+    "progress": {"current": 120, "total": 300},
+    "message": "adding up",
+}
+#: Below an operation, nobody needs to name it.
+NEW_EVENT_BELOW: Final = {key: NEW_EVENT[key] for key in ("type", "progress", "message")}
+NEW_EVENT_LINES: Final = (
+    '{"operationId": "job-3", "type": "STARTED"}\n{"operationId": "job-4", "type": "STARTED"}\n'
+)
+
+ACCEPTED: Final = {
+    "id": "evt_0194bc3ad9100002b2c3d4e5",
+    "operationId": _OPERATION_ID,
+    "sequence": 2,
+    "status": "PROCESSING",
+    "duplicate": False,
+}
+
+EVENT: Final[dict[str, Any]] = {
+    "id": "evt_0194bc3b00620003c3d4e5f6",
+    "type": "COMPLETED",
+    "timestamp": _LATER,
+    "operationId": _OPERATION_ID,
+    "operationType": "report.sales",
+    "sequence": 3,
+    "status": "COMPLETED",
+    "result": {"url": "https://files.example/reports/77.pdf"},
+}
+
+CONFLICT: Final = {
+    "type": f"{BASE}/problems/conflict",
+    "title": "The present state does not allow this",
+    "status": 409,
+    "detail": "Operation 'job-3' is COMPLETED and cannot take another event: COMPLETED is final. "
+    "Start a new operation instead.",
+    "instance": "/v1/events",
+    "currentStatus": "COMPLETED",
+}
+
+NEW_SUBSCRIPTION: Final[dict[str, Any]] = {
+    "url": _HOOK,
+    "eventTypes": ["COMPLETED", "FAILED"],
+    "operationTypes": ["report.*"],
+    "description": "the sales team",
+}
+
+SUBSCRIPTION: Final = {
+    "id": _SUBSCRIPTION_ID,
+    "url": _HOOK,
+    "eventTypes": ["COMPLETED", "FAILED"],
+    "operationTypes": ["report.*"],
+    "description": "the sales team",
+    "payload": "full",
+    "ordering": "none",
+    "signing": "hmac",
+    "status": "active",
+    "createdAt": _AT,
+    "updatedAt": _AT,
+}
+WITH_SECRET: Final = {**SUBSCRIPTION, "secret": SECRET}
+SECRETS: Final = {
+    "id": _SUBSCRIPTION_ID,
+    "secret": SECRET,
+    "secrets": [{"secret": SECRET, "createdAt": _AT}],
+}
+
+ATTEMPT: Final[dict[str, Any]] = {
+    "id": "att_0194bc3b00620003000000a10001",
+    "number": 1,
+    "trigger": "schedule",
+    "startedAt": _LATER,
+    "durationMs": 182.4,
+    "statusCode": 500,
+    "errorClass": "http_status",
+    "message": "The receiver answered 500 (Internal Server Error), which is not a 2xx.",
+    "nextAttemptAt": "2025-01-31T12:00:46.400Z",
+    "url": _HOOK,
+    "request": {"headers": {"content-type": "application/json", "x-webhook-attempt": "1"}},
+    "response": {
+        "headers": {"content-type": "text/plain"},
+        "body": "database is down",
+        "bodyTruncated": False,
+    },
+    "timings": {"resolveMs": 1.2, "connectMs": 8.0, "tlsMs": 20.5, "firstByteMs": 180.9},
+}
+TRIAL: Final[dict[str, Any]] = {
+    **{key: ATTEMPT[key] for key in ("id", "number", "startedAt", "durationMs", "url")},
+    "trigger": "manual",
+    "statusCode": 204,
+    "event": {
+        "id": "evt_0194bc3c40c80001d4e5f607",
+        "type": "webhook.test",
+        "timestamp": _LATER,
+        "data": {"message": "This is a test of your webhook; nothing else happened."},
+    },
+}
+
+LISTED_DELIVERY: Final = {
+    "id": _DELIVERY_ID,
+    "eventId": EVENT["id"],
+    "eventType": "COMPLETED",
+    "subscriptionId": _SUBSCRIPTION_ID,
+    "operationId": _OPERATION_ID,
+    "status": "pending",
+    "attempts": 1,
+    "attemptCount": 1,
+    "createdAt": _LATER,
+    "nextAttemptAt": "2025-01-31T12:00:46.400Z",
+}
+DELIVERY: Final = {**LISTED_DELIVERY, "attempts": [ATTEMPT]}
+REOPENED: Final = {"deliveryId": _DELIVERY_ID}
+
+DEAD_LETTER: Final = {
+    "id": _DEAD_LETTER_ID,
+    "deliveryId": _DELIVERY_ID,
+    "subscriptionId": _SUBSCRIPTION_ID,
+    "eventId": EVENT["id"],
+    "eventType": "COMPLETED",
+    "operationId": _OPERATION_ID,
+    "sequence": 3,
+    "reason": "attempts_exhausted",
+    "state": "open",
+    "attempts": 10,
+    "lastOutcome": {"statusCode": 500, "errorClass": "http_status"},
+    "deadAt": "2025-02-03T15:20:00.000Z",
+    "replays": 0,
+    "event": EVENT,
+}
+COUNT: Final = {
+    "subscriptionId": _SUBSCRIPTION_ID,
+    "reason": "attempts_exhausted",
+    "errorClass": "http_status",
+    "statusCode": 500,
+    "count": 17,
+    "firstDeadAt": "2025-02-03T15:20:00.000Z",
+    "lastDeadAt": "2025-02-03T18:00:12.000Z",
+}
+UNDELIVERED: Final = {
+    "eventId": EVENT["id"],
+    "eventType": "COMPLETED",
+    "operationId": _OPERATION_ID,
+    "sequence": 3,
+    "createdAt": _LATER,
+    "status": "dead",
+    "reason": "attempts_exhausted",
+    "deliveryId": _DELIVERY_ID,
+    "event": EVENT,
+}
+
+REPLAY_DEAD_LETTERS: Final = {
+    "subscriptionId": _SUBSCRIPTION_ID,
+    "since": "2025-02-03T00:00:00Z",
+    "ratePerSecond": 20,
+}
+REPLAY_SUBSCRIPTION: Final = {"since": "2025-01-31T00:00:00Z", "only": "missing"}
+_REPLAY_ID: Final = "op_0194ccf9e2a00001f6071829"
+REPLAY: Final = {
+    "operationId": _REPLAY_ID,
+    "type": "ringback.replay",
+    "status": "PENDING",
+    "sequence": 0,
+    "createdAt": "2025-02-03T19:00:00.000Z",
+    "updatedAt": "2025-02-03T19:00:00.000Z",
+    "statusUrl": f"{BASE}/v1/operations/{_REPLAY_ID}",
+    "pollInterval": {"recommended": 5, "minimum": 1},
+    "links": {
+        "self": f"{BASE}/v1/operations/{_REPLAY_ID}",
+        "events": f"{BASE}/v1/operations/{_REPLAY_ID}/events",
+        "stream": f"{BASE}/v1/operations/{_REPLAY_ID}/stream",
+        "websocket": f"{SOCKET_BASE}/v1/operations/{_REPLAY_ID}/status",
+        "cancel": f"{BASE}/v1/operations/{_REPLAY_ID}/cancel",
+    },
+    "dryRun": False,
+    "matched": 17,
+}
