@@ -6,7 +6,7 @@ import json
 import pytest
 
 from service.domain.operation import Status
-from service.ports import AcceptRequest, Note
+from service.ports import AcceptRequest, Note, Retried, Retry
 from service.store import schema
 from service.usecases.accept import Accept
 from service.usecases.lifetimes import Lifetimes
@@ -161,3 +161,17 @@ async def test_a_note_is_written_where_something_was_taken(world: World, accept:
         "operation.cancelled",
     )
     assert (row["target"], row["detail"]) == ("op", '{"reason":"x"}')
+
+
+async def test_a_retry_counts_as_one_event_and_wakes_who_gets_it(world: World) -> None:
+    wakes = Wakes()
+    accept = Accept(world.accept, wakes)
+    lane = await world.subscribe(event_types=("RETRY_REQUESTED",))
+    await world.posted(event("op", "FAILED", error=b'{"retryable":true}'))
+    wanted = Retry("op", world.keys.next(world.clock.now()), "new", "sub_new", lambda *_: b"")
+
+    answers = [await accept.request(AcceptRequest("default", (), retry=wanted)) for _ in range(2)]
+
+    assert [isinstance(each, Retried) and each.made for each in answers] == [True, False]
+    assert accept.accepted == 1
+    assert wakes.calls == [{lane.no}]
