@@ -8,11 +8,13 @@
 
 from math import ceil
 
+from msgspec import Raw
 from msgspec.structs import replace
 
 from service.domain import times
 from service.domain.errors import Refusal, conflict
-from service.domain.operation import Operation
+from service.domain.event import EventIn, encode
+from service.domain.operation import Operation, Status
 
 
 def refined(estimate: int | None, begun: int, now: int, percentage: float | None) -> int | None:
@@ -53,3 +55,23 @@ def refuse_unless_silent(operation: Operation, now: int) -> Refusal | None:
     if operation.silent_at is not None and operation.silent_at <= now:
         return None
     return conflict(f"Operation {operation.id!r} is not silent for too long.")
+
+
+def timeout_event(name: str, kind: str | None, timeout_ms: int, problem: str) -> EventIn:
+    """The event by which an operation fails that was silent for too long.
+
+    ``kind`` is the operation's type, ``problem`` the address that says what this error means.
+    """
+    error = {
+        "type": problem,
+        "title": "The operation was silent for too long",
+        "detail": f"Nothing was heard of operation {name!r} for {timeout_ms / 1000:.15g} seconds, "
+        "which is its timeoutSeconds.",
+        "retryable": True,
+    }
+    return EventIn(
+        type=Status.FAILED.value,
+        operation_id=name,
+        operation_type=kind,
+        error=Raw(encode(error)),
+    )

@@ -128,6 +128,11 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     webhook_id: str | None = None
 
 
+def changed(operation: Operation, **members: object) -> Operation:
+    """The operation with other members."""
+    return msgspec.structs.replace(operation, **members)
+
+
 def refuse_expired(operation: Operation, now: int) -> Refusal | None:
     """Why ``operation`` is not to be read any more; ``None`` when it is."""
     if operation.expires_at is None or operation.expires_at > now:

@@ -4,7 +4,6 @@ import json
 from typing import Final
 from urllib.parse import urlsplit
 
-from msgspec.structs import replace
 from sqlalchemy import bindparam, select, update
 
 from service.domain.delivery import Trigger
@@ -12,7 +11,7 @@ from service.domain.errors import Refusal, conflict
 from service.domain.ids import KeyMaker
 from service.domain.lifetime import timed
 from service.domain.matching import wants
-from service.domain.operation import Operation, refuse_expired
+from service.domain.operation import Operation, changed, refuse_expired
 from service.domain.subscription import Subscription
 from service.ports import Described, Once, OperationPlan, Replayed
 from service.store import auditing, subscribing
@@ -97,7 +96,7 @@ class OperationStore:
         if refusal is not None:
             return refusal
         webhook = None if plan.webhook is None else await subscribing.make(tx, plan.webhook)
-        new = replace(new, webhook_id=None if webhook is None else webhook.id)
+        new = changed(new, webhook_id=None if webhook is None else webhook.id)
         if known is None:
             made = timed(new, tx.now, self._ttl)
             await tx.insert(operations, OPERATION_COLUMNS, [operation_row(made)])
@@ -162,7 +161,7 @@ def _refuse(known: Operation, new: Operation, now: int) -> Refusal | None:
 async def _complete(tx: Tx, known: Operation, new: Operation, ttl: int) -> Operation:
     """Complete the operation that an event created; it is done once."""
     told = {name: getattr(new, name) for name in _TOLD}
-    after = timed(replace(known, **told, described=True, updated_at=tx.now), tx.now, ttl)
+    after = timed(changed(known, **told, described=True, updated_at=tx.now), tx.now, ttl)
     values = dict(zip(OPERATION_COLUMNS, operation_row(after), strict=True))
     as_read = (
         operations.c.key == known.key,

@@ -2,12 +2,12 @@
 
 from typing import Final
 
-from msgspec.structs import replace
 from sqlalchemy import bindparam, select
 
 from service.domain.acceptance import Planner
 from service.domain.errors import Refusal, not_found
 from service.domain.operation import Operation, refuse_expired
+from service.domain.operation import changed as changed_operation
 from service.domain.second_try import first_event, refuse_retry, successor
 from service.domain.subscription import (
     Subscription,
@@ -42,12 +42,12 @@ async def retry(tx: Tx, planner: Planner, tenant_id: str, wanted: Retry) -> Retr
     refusal = refuse_retry(failed, tx.now)
     if refusal is not None:
         return refusal
-    marked = replace(failed, retried_by=wanted.id)
+    marked = changed_operation(failed, retried_by=wanted.id)
     await moving.mark_retried(tx, marked)
     planner.note(marked)
     new = successor(failed, wanted.key, wanted.id, tx.now)
     webhook = await _inherited(tx, failed, new, wanted)
-    new = replace(new, webhook_id=None if webhook is None else webhook.id)
+    new = changed_operation(new, webhook_id=None if webhook is None else webhook.id)
     planner.begin(new, first_event(new))
     return Retried(planner.find(tenant_id, new.id) or new, webhook, made=True)
 

@@ -3,11 +3,8 @@
 import asyncio
 from typing import Final
 
-from msgspec import Raw
-
-from service.domain.event import EventIn, encode
-from service.domain.lifetime import refuse_unless_silent
-from service.domain.operation import TIMEOUT_PROBLEM, Status
+from service.domain.lifetime import refuse_unless_silent, timeout_event
+from service.domain.operation import TIMEOUT_PROBLEM
 from service.ports import AcceptRequest, LifetimeStore, SilentOperation
 from service.usecases.accept import Accept
 from service.usecases.sweep import Chore
@@ -52,19 +49,6 @@ class Lifetimes:
 
     async def _fail(self, silent: SilentOperation) -> None:
         """Let an operation fail; refused when something has come from it meanwhile."""
-        seconds = silent.timeout_ms / 1000
-        error = {
-            "type": self._problem,
-            "title": "The operation was silent for too long",
-            "detail": f"Nothing was heard of operation {silent.id!r} for {seconds:g} seconds, "
-            "which is its timeoutSeconds.",
-            "retryable": True,
-        }
-        event = EventIn(
-            type=Status.FAILED.value,
-            operation_id=silent.id,
-            operation_type=silent.type,
-            error=Raw(encode(error)),
-        )
+        event = timeout_event(silent.id, silent.type, silent.timeout_ms, self._problem)
         request = AcceptRequest(silent.tenant_id, [event], guard=refuse_unless_silent)
         await self._accept.request(request)

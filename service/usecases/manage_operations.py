@@ -153,9 +153,9 @@ class ManageOperations:
         if isinstance(before, Refusal) or before.status is Status.CANCELLED:
             return before
         refusal = await self._cancelled(who, before, reason)
-        after = await self._found(who, name)
-        if isinstance(after, Refusal):
-            return after
+        after = await self._reads.operation(who.tenant_id, name)
+        if after is None:
+            return not_found("operation", name)
         # Another request may have cancelled it in between: that is what was wanted.
         return after if after.status is Status.CANCELLED or refusal is None else refusal
 

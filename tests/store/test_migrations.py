@@ -133,6 +133,29 @@ def test_a_failing_migration_leaves_the_database_as_it_was(
     assert migrate.migrate(path) == migrate.head()
 
 
+def test_what_an_earlier_version_kept_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "ringback.db"
+    monkeypatch.setattr(migrate, "head", lambda: "0001")
+    assert migrate.migrate(path) == "0001"
+    with closing(sqlite3.connect(path)) as file:
+        file.executemany(
+            "INSERT INTO subscriptions (no, id, tenant_id, url, event_types, operation_types, "
+            "header_names, payload, status, hold_until, created_at, updated_at, version, "
+            "operation_id, deleted_at) "
+            "VALUES (?, ?, 'default', '', '', '', '', '', '', 0, 0, 0, 1, ?, ?)",
+            [(1, "a", "op", None), (2, "b", "op", None), (3, "c", "op", 5), (4, "d", None, None)],
+        )
+        file.commit()
+    monkeypatch.undo()
+
+    assert migrate.migrate(path) == migrate.head()
+
+    with closing(sqlite3.connect(path)) as file:
+        assert file.execute("SELECT bound_subscriptions FROM tenants").fetchall() == [(2,)]
+
+
 def test_a_database_of_a_later_version_is_refused(path: Path) -> None:
     with closing(sqlite3.connect(path)) as file:
         file.execute("UPDATE alembic_version SET version_num = '9999'")

@@ -335,3 +335,29 @@ async def test_the_backlog_is_counted(world: World) -> None:
 
     assert (backlog.open, backlog.due, backlog.oldest_due_age) == (6, 3, 700)
     assert backlog.dead_letters_open == 1
+
+
+async def test_the_feed_knows_how_far_back_it_is_whole(world: World) -> None:
+    await world.tenant("other")
+    lane = await world.subscribe()
+    await world.posted(event("a"), event("b"), tenant="other")
+    await world.posted(event("a"))
+    await world.posted(event("b"))
+    await world.posted(event("c"))
+    await world.claim(lane.no, quota=1)  # the oldest is under way, and stays
+    world.clock.advance(DAY + 1)
+    await world.posted(event("d"))
+
+    while await world.sweep.forget(DAY):
+        pass
+
+    floors = {row["id"]: row["feed_floor"] for row in await world.rows(schema.tenants)}
+    assert floors == {"default": 3, "other": 2}
+    left = [row["feed_position"] for row in await world.rows(schema.events)]
+    assert left == [1, 4]
+    world.clock.advance(LEASE)
+    await world.sweep.reclaim(SCHEDULE)
+    while await world.sweep.forget(DAY):
+        pass
+    floors = {row["id"]: row["feed_floor"] for row in await world.rows(schema.tenants)}
+    assert floors == {"default": 3, "other": 2}

@@ -15,6 +15,7 @@ from service.domain.api_keys import Scope, hash_key
 from service.runtime import hosting
 from service.runtime.wiring import Opened, open_service
 from service.settings import load
+from service.store.tx import Tx
 
 BASE = "https://ringback.test"
 ADMIN = "rb_00000000_" + "A" * 43
@@ -75,6 +76,14 @@ class Api:
                 await self.opened.deliver.serve(lanes)
                 while (await self.get("/v1/deliveries?status=delivering"))["data"]:  # noqa: ASYNC110  a client can only ask
                     await asyncio.sleep(0.002)
+
+    async def sql(self, text: str) -> None:
+        """Run one changing statement, as when time had passed."""
+
+        async def job(tx: Tx) -> None:
+            await tx.sql(text)
+
+        await self.opened.base.database.write(job)
 
     async def key(self, *scopes: Scope) -> dict[str, str]:
         """The headers of a new key with these scopes."""
