@@ -130,6 +130,19 @@ async def blackbox(server: Server) -> AsyncIterator[Blackbox]:
                 await client.delete(f"/v1/subscriptions/{name}")
 
 
+def problem(answer: httpx.Response, status: int, kind: str) -> Any:  # noqa: ANN401  any JSON
+    """The problem document of a refused request."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    document = answer.json()
+    assert document["type"].endswith(f"/problems/{kind}"), document
+    assert document["status"] == status
+    assert document["instance"] == answer.request.url.raw_path.partition(b"?")[0].decode()
+    assert document["title"]
+    assert document["detail"]
+    return document
+
+
 def verify(secret: str, request: Received) -> None:
     """Check both signatures with code that is not the service's."""
     Webhook(secret).verify(request.body, request.headers, json_parse=False)
