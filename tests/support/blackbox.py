@@ -27,8 +27,9 @@ class Blackbox:
     made: list[str] = field(default_factory=list)
 
     async def get(self, path: str, **params: object) -> Any:  # noqa: ANN401  any JSON
-        """The JSON at a path."""
-        answer = await self.http.get(path, params={k: str(v) for k, v in params.items()})
+        """The JSON at a path; ``params`` come to those that the path has."""
+        query = {name: str(value) for name, value in params.items()}
+        answer = await self.http.get(httpx.URL(path).copy_merge_params(query))
         assert answer.status_code == 200, answer.text
         return answer.json()
 

@@ -120,11 +120,11 @@ Way = Callable[[httpx.AsyncClient, str, str], AsyncGenerator[Seen]]
 
 
 async def followed_by(client: httpx.AsyncClient, count: int) -> None:
-    """Wait until so many streams, WebSockets and long polls are under way."""
+    """Wait until just so many streams, WebSockets and long polls are under way."""
     async with asyncio.timeout(SILENCE):
         while True:
             metrics = (await client.get("/metrics")).text
             found = re.search(r"^ringback_followers ([0-9.e+]+)$", metrics, re.MULTILINE)
-            if found is not None and float(found[1]) >= count:
+            if found is not None and float(found[1]) == count:
                 return
             await asyncio.sleep(0.01)
