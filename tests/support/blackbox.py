@@ -27,8 +27,9 @@ class Blackbox:
     made: list[str] = field(default_factory=list)
 
     async def get(self, path: str, **params: object) -> Any:  # noqa: ANN401  any JSON
-        """The JSON at a path."""
-        answer = await self.http.get(path, params={k: str(v) for k, v in params.items()})
+        """The JSON at a path; ``params`` come to those that the path has."""
+        query = {name: str(value) for name, value in params.items()}
+        answer = await self.http.get(httpx.URL(path).copy_merge_params(query))
         assert answer.status_code == 200, answer.text
         return answer.json()
 
@@ -128,6 +129,19 @@ async def blackbox(server: Server) -> AsyncIterator[Blackbox]:
         for name in box.made:
             with suppress(httpx.TransportError):  # a test may have ended the service
                 await client.delete(f"/v1/subscriptions/{name}")
+
+
+def problem(answer: httpx.Response, status: int, kind: str) -> Any:  # noqa: ANN401  any JSON
+    """The problem document of a refused request."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    document = answer.json()
+    assert document["type"].endswith(f"/problems/{kind}"), document
+    assert document["status"] == status
+    assert document["instance"] == answer.request.url.raw_path.partition(b"?")[0].decode()
+    assert document["title"]
+    assert document["detail"]
+    return document
 
 
 def verify(secret: str, request: Received) -> None:

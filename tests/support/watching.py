@@ -3,7 +3,9 @@
 Each gives events as (place, bytes) from a place on, and may be left at any moment.
 """
 
+import asyncio
 import json
+import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -37,16 +39,25 @@ class Seen:
 
 async def messages(answer: httpx.Response) -> AsyncGenerator[Seen]:
     """Server-Sent Events as WHATWG HTML, 9.2.6, reads them, comments and retries read over."""
-    fields: dict[str, list[str]] = {}
-    async for line in answer.aiter_lines():
+    fields: dict[bytes, list[bytes]] = {}
+    async for line in lines(answer):
         if line:
-            name, _, text = line.partition(":")
-            fields.setdefault(name, []).append(text.removeprefix(" "))
+            name, _, text = line.partition(b":")
+            fields.setdefault(name, []).append(text.removeprefix(b" "))
             continue
-        if "data" in fields:
-            data = "\n".join(fields["data"]).encode()
-            yield Seen(fields.get("id", [""])[-1], fields.get("event", ["message"])[-1], data)
+        if b"data" in fields:
+            place, kind = (fields.get(each, [b""])[-1].decode() for each in (b"id", b"event"))
+            yield Seen(place, kind or "message", b"\n".join(fields[b"data"]))
         fields = {}
+
+
+async def lines(answer: httpx.Response) -> AsyncGenerator[bytes]:
+    """Lines as an event stream has them; ``aiter_lines`` also parts at U+2028 and its like."""
+    rest = b""
+    async for chunk in answer.aiter_bytes():
+        *found, rest = (rest + chunk).split(b"\n")
+        for line in found:
+            yield line.removesuffix(b"\r")
 
 
 async def by_sse(client: httpx.AsyncClient, path: str, after: str) -> AsyncGenerator[Seen]:
@@ -61,10 +72,9 @@ async def by_sse(client: httpx.AsyncClient, path: str, after: str) -> AsyncGener
 
 async def by_socket(client: httpx.AsyncClient, path: str, after: str) -> AsyncGenerator[Seen]:
     """Events of a WebSocket, to its end."""
-    query = {"after": after} if after else {}
-    url = client.base_url.copy_with(scheme="ws", path=path, params=query)
+    url = socket_url(client.base_url, f"{path}?after={after}")
     key = {"authorization": client.headers["authorization"]}
-    async with connect(str(url), additional_headers=key, open_timeout=SILENCE) as socket:
+    async with connect(url, additional_headers=key, open_timeout=SILENCE) as socket:
         try:
             while True:
                 text = await socket.recv()
@@ -74,6 +84,11 @@ async def by_socket(client: httpx.AsyncClient, path: str, after: str) -> AsyncGe
             return
         finally:
             socket.transport.abort()  # who leaves early says no goodbye
+
+
+def socket_url(base: httpx.URL, path: str) -> str:
+    """The URL of a WebSocket of the service at ``base``."""
+    return f"ws://{base.netloc.decode()}{path}"
 
 
 async def by_long_poll(client: httpx.AsyncClient, path: str, after: str) -> AsyncGenerator[Seen]:
@@ -91,7 +106,8 @@ async def by_feed(client: httpx.AsyncClient, path: str, after: str) -> AsyncGene
     """Events of the feed; the place is the cursor, which a page has one of."""
     while True:
         query = {"wait": str(WAIT), "limit": "20", **({"after": after} if after else {})}
-        answer = await client.get(path, params=query)
+        # params= would take the place of the filters that the path has
+        answer = await client.get(httpx.URL(path).copy_merge_params(query))
         assert answer.status_code == 200, answer.text
         page = answer.json()
         before, after = after, page["pagination"]["nextCursor"]
@@ -101,3 +117,14 @@ async def by_feed(client: httpx.AsyncClient, path: str, after: str) -> AsyncGene
 
 
 Way = Callable[[httpx.AsyncClient, str, str], AsyncGenerator[Seen]]
+
+
+async def followed_by(client: httpx.AsyncClient, count: int) -> None:
+    """Wait until just so many streams, WebSockets and long polls are under way."""
+    async with asyncio.timeout(SILENCE):
+        while True:
+            metrics = (await client.get("/metrics")).text
+            found = re.search(r"^ringback_followers ([0-9.e+]+)$", metrics, re.MULTILINE)
+            if found is not None and float(found[1]) == count:
+                return
+            await asyncio.sleep(0.01)
