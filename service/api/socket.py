@@ -28,6 +28,7 @@ _LOOK: Final = 60.0
 #: Close codes (RFC 6455, 7.4.1, and its registry).
 _DONE: Final = (1000, "The operation has ended")
 _RESTART: Final = (1012, "The service restarts; connect again and go on after your last sequence")
+_SHUT_OUT: Final = (1008, "The key is no longer valid")
 _LATER: Final = (1013, "The store is not available; connect again in a moment")
 
 
@@ -49,8 +50,8 @@ class StatusSocket:
         if isinstance(opened, Answer):
             await answers.deny(opened, send)
             return
-        operation, after = opened
-        async with self._services.watch.operation(operation, after) as follower:
+        operation, after, key_id = opened
+        async with self._services.watch.operation(operation, after, key_id) as follower:
             if isinstance(follower, Refusal):
                 await answers.deny(self._problems.answer(follower, instance), send)
                 return
@@ -60,7 +61,7 @@ class StatusSocket:
                 code, reason = _DONE if ended else await _pump(follower, send)
             await send({"type": "websocket.close", "code": code, "reason": reason})
 
-    async def _opening(self, asked: HTTPConnection) -> tuple[Operation, int] | Refusal:
+    async def _opening(self, asked: HTTPConnection) -> tuple[Operation, int, str] | Refusal:
         principal = await self._doorkeeper.admit(asked, Scope.OPERATIONS_READ, by_ticket=True)
         if isinstance(principal, Refusal):
             return principal
@@ -71,7 +72,7 @@ class StatusSocket:
         operation = await readable_operation(self._services, principal.tenant_id, name)
         if isinstance(operation, Refusal):
             return operation
-        return operation, values.get("after", 0)
+        return operation, values.get("after", 0), principal.key_id
 
 
 async def _pump(follower: Follower, send: Send) -> tuple[int, str]:
@@ -85,4 +86,4 @@ async def _pump(follower: Follower, send: Send) -> tuple[int, str]:
             await send({"type": "websocket.send", "text": each.event.body.decode()})
         if found and ends(found[-1].event.type):
             return _DONE
-    return _RESTART
+    return _SHUT_OUT if follower.is_shut_out else _RESTART

@@ -1,6 +1,6 @@
 """What following asks of the outside: notes between processes, and tickets for streams."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -34,12 +34,15 @@ class Ticket:
 
 
 class TicketStore(Protocol):
-    """Keeps stream tickets by their hash."""
+    """Keeps stream tickets by their hash, and knows whether the keys behind them are in force."""
 
     async def issue(
         self, digest: bytes, ticket: Ticket, once: Once | None = None
     ) -> Ticket | Refusal | Replayed:
         """Write a ticket down."""
+
+    async def in_force(self, key_ids: Collection[str]) -> frozenset[str]:
+        """Those of these keys that are neither revoked nor expired."""
 
     async def redeem(self, digest: bytes) -> Ticket | None:
         """The ticket, if its key is in force and it is neither used too late nor too old.

@@ -203,7 +203,7 @@ def _build(base: Base) -> Opened:
         ),
         subscriptions=subscriptions,
         trials=TrySubscription(stores.manage, base.sender, composer, maker),
-        watch=Watch(stores.read, backplane),
+        watch=Watch(stores.read, stores.tickets, backplane),
         tickets=Tickets(stores.tickets, base.clock, base.dice),
         worker=WorkerHost(broker),
     )

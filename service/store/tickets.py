@@ -1,5 +1,6 @@
 """Stream tickets: a hash of each, whose key made it, what it opens and when it was first used."""
 
+from collections.abc import Collection
 from typing import Final
 
 from sqlalchemy import bindparam, delete, or_, select, update
@@ -10,9 +11,14 @@ from service.ports import Once, Principal, Replayed, Ticket
 from service.store.database import Database, Tx
 from service.store.once import once as do_once
 from service.store.schema import api_keys, stream_tickets
-from service.store.statements import CHUNK, Statement
+from service.store.statements import CHUNK, Statement, among
 
 _COLUMNS: Final = tuple(column.name for column in stream_tickets.columns)
+_VALID: Final = (
+    api_keys.c.revoked_at.is_(None),
+    or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > bindparam("now")),
+)
+_IN_FORCE: Final = Statement(select(api_keys.c.id).where(among(api_keys.c.id, "names"), *_VALID))
 _FIND: Final = Statement(
     select(
         stream_tickets.c.tenant_id,
@@ -29,8 +35,7 @@ _FIND: Final = Statement(
             stream_tickets.c.first_used_at.is_not(None),
             stream_tickets.c.created_at > bindparam("now") - bindparam("first_use"),
         ),
-        api_keys.c.revoked_at.is_(None),
-        or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > bindparam("now")),
+        *_VALID,
     )
 )
 _USED: Final = Statement(
@@ -72,6 +77,11 @@ class TicketStore:
             return await do_once(tx, who.tenant_id, once, body)
 
         return await self._database.write(job)
+
+    async def in_force(self, key_ids: Collection[str]) -> frozenset[str]:
+        """Those of these keys that are neither revoked nor expired."""
+        rows = await self._database.look(_IN_FORCE, names=sorted(key_ids))
+        return frozenset(row[0] for row in rows)
 
     async def redeem(self, digest: bytes) -> Ticket | None:
         """The ticket, if its key is in force and it is neither used too late nor too old."""

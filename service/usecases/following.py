@@ -112,9 +112,13 @@ class Channel:
 class Follower:
     """Somebody who follows one log; ``place`` is how far he is."""
 
-    def __init__(self, channel: Channel, place: int, is_closing: Callable[[], bool]) -> None:
+    def __init__(self, channel: Channel, key_id: str, place: int, closing: asyncio.Event) -> None:
         self._channel = channel
-        self._is_closing = is_closing
+        self._closing = closing
+        #: The key on whose behalf he follows.
+        self.key_id = key_id
+        #: Whether that key may do so no longer.
+        self.is_shut_out = False
         self._turn: asyncio.Future[None] | None = None
         self._stopped = False
         self._batch = _FIRST_BATCH
@@ -123,12 +127,17 @@ class Follower:
     @property
     def is_over(self) -> bool:
         """Whether there is no point in asking on: he hung up, or the service stops."""
-        return self._stopped or self._is_closing()
+        return self._stopped or self._closing.is_set()
 
     def stop(self) -> None:
         """Wait no longer, now and later: who asked is gone."""
         self._stopped = True
         self.wake()
+
+    def shut_out(self) -> None:
+        """Stop, since the key may follow no longer."""
+        self.is_shut_out = True
+        self.stop()
 
     def wake(self) -> None:
         """Look again."""

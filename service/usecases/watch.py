@@ -12,7 +12,7 @@ from typing import Final
 
 from service.domain.errors import Refusal, RefusalKind
 from service.domain.operation import Operation
-from service.ports import Backplane, Moved, ReadStore, StoreUnavailableError
+from service.ports import Backplane, Moved, ReadStore, StoreUnavailableError, TicketStore
 from service.usecases.following import Channel, Followed, Follower, Read
 from service.usecases.reporting import report
 
@@ -30,12 +30,19 @@ _Name = tuple[str, str | None]
 class Watch:
     """Lets doors follow logs."""
 
-    def __init__(self, reads: ReadStore, backplane: Backplane, limit: int = MAX_FOLLOWERS) -> None:
+    def __init__(
+        self,
+        reads: ReadStore,
+        keys: TicketStore,
+        backplane: Backplane,
+        limit: int = MAX_FOLLOWERS,
+    ) -> None:
         self._reads = reads
+        self._keys = keys
         self._limit = limit
         self._channels: dict[_Name, Channel] = {}
         self._followers: Counter[str] = Counter()
-        self._closing = False
+        self._closing = asyncio.Event()
         backplane.listen(self._heard)
 
     @property
@@ -45,22 +52,24 @@ class Watch:
 
     @asynccontextmanager
     async def operation(
-        self, operation: Operation, after: int
+        self, operation: Operation, after: int, key_id: str
     ) -> AsyncIterator[Follower | Refusal]:
-        """Follow an operation's log behind the sequence ``after``."""
+        """Follow an operation's log behind the sequence ``after``, on behalf of a key."""
         name = (operation.tenant_id, operation.id)
         channel = self._channels.get(name) or Channel(
             operation.key, self._log_of(operation.key), operation.sequence
         )
-        async with self._following(name, channel, after) as follower:
+        async with self._following(name, channel, after, key_id) as follower:
             yield follower
 
     @asynccontextmanager
-    async def feed(self, tenant_id: str, after: int, end: int) -> AsyncIterator[Follower | Refusal]:
+    async def feed(
+        self, tenant_id: str, after: int, key_id: str, *, end: int
+    ) -> AsyncIterator[Follower | Refusal]:
         """Follow a tenant's feed behind the place ``after``; ``end`` is its end as just read."""
         name = (tenant_id, None)
         channel = self._channels.get(name) or Channel(tenant_id, self._feed_of(tenant_id), end)
-        async with self._following(name, channel, after) as follower:
+        async with self._following(name, channel, after, key_id) as follower:
             yield follower
 
     async def run(self) -> None:
@@ -75,7 +84,8 @@ class Watch:
                 report("What is followed could not be looked at", error)
 
     async def look(self) -> None:
-        """Find what grew without a note: a statement for all operations, one for all feeds."""
+        """Find what grew without a note, and whose key was revoked: a statement for each kind."""
+        await self._look_at_keys()
         followed = {each.key: each for each in self._channels.values()}
         logs = [key for key in followed if isinstance(key, int)]
         feeds = [key for key in followed if isinstance(key, str)]
@@ -88,9 +98,17 @@ class Watch:
             if end > followed[key].end:
                 followed[key].grew()
 
+    async def _look_at_keys(self) -> None:
+        following = [each for channel in self._channels.values() for each in channel.followers]
+        if following:
+            valid = await self._keys.in_force({each.key_id for each in following})
+            for each in following:
+                if each.key_id not in valid:
+                    each.shut_out()
+
     def close(self) -> None:
         """Let everybody go: the service stops."""
-        self._closing = True
+        self._closing.set()
         for channel in self._channels.values():
             channel.wake()
 
@@ -105,13 +123,13 @@ class Watch:
 
     @asynccontextmanager
     async def _following(
-        self, name: _Name, channel: Channel, after: int
+        self, name: _Name, channel: Channel, after: int, key_id: str
     ) -> AsyncIterator[Follower | Refusal]:
         tenant_id = name[0]
         if self._followers[tenant_id] >= self._limit:
             yield _too_many(self._limit)
             return
-        follower = Follower(channel, after, lambda: self._closing)
+        follower = Follower(channel, key_id, after, self._closing)
         self._followers[tenant_id] += 1
         channel.followers.add(follower)
         if self._channels.get(name) is not channel:

@@ -13,6 +13,7 @@ from service.domain.operation import Operation
 from service.ports import Backplane, EventView, FeedSlice, Moved, StoreUnavailableError
 from service.pubsub import InProcessBackplane
 from service.store.reading import ReadStore
+from service.store.tickets import TicketStore
 from service.usecases import following
 from service.usecases.accept import Accept
 from service.usecases.following import Follower
@@ -23,6 +24,7 @@ from tests.support.world import World, event, refused
 pytestmark = pytest.mark.anyio
 
 PATIENCE = 10.0
+KEY = "key_1"
 
 
 class Deaf:
@@ -58,7 +60,8 @@ class Scene:
     def __init__(self, world: World, backplane: Backplane, limit: int = 1_000) -> None:
         self.reads = CountedReads(world.database)
         self.accept = Accept(world.accept, Wakes(), backplane)
-        self.watch = Watch(self.reads, backplane, limit)
+        self.tickets = TicketStore(world.database)
+        self.watch = Watch(self.reads, self.tickets, backplane, limit)
 
     async def post(self, *names: str, operation: str = "op") -> None:
         items = [event(operation, id=name) for name in names]
@@ -71,9 +74,14 @@ class Scene:
 
     @asynccontextmanager
     async def follower(self, after: int = 0, name: str = "op") -> AsyncIterator[Follower]:
-        async with self.watch.operation(await self.operation(name), after) as follower:
+        async with self.watch.operation(await self.operation(name), after, KEY) as follower:
             assert isinstance(follower, Follower)
             yield follower
+
+
+@pytest.fixture(autouse=True)
+async def key(world: World) -> None:
+    await world.manage.ensure_key(KEY, "a key", b"digest", ["admin"])
 
 
 @pytest.fixture
@@ -114,7 +122,7 @@ async def test_what_was_committed_while_one_came_is_not_missed(world: World) -> 
     await scene.post("1")
     before = await scene.operation()
     await scene.post("2")
-    async with scene.watch.operation(before, after=1) as follower:
+    async with scene.watch.operation(before, 1, KEY) as follower:
         assert isinstance(follower, Follower)
         assert await ids(follower) == ["2"]
 
@@ -122,7 +130,7 @@ async def test_what_was_committed_while_one_came_is_not_missed(world: World) -> 
 async def test_a_lost_note_costs_a_look(world: World) -> None:
     scene = Scene(world, Deaf())
     await scene.post("1")
-    async with scene.follower(after=1) as one, scene.watch.feed("default", 1, 1) as all_:
+    async with scene.follower(after=1) as one, scene.watch.feed("default", 1, KEY, end=1) as all_:
         assert isinstance(all_, Follower)
         waiting = [asyncio.create_task(ids(one)), asyncio.create_task(ids(all_))]
         await asyncio.sleep(0.05)  # the reads with which both began
@@ -225,7 +233,7 @@ async def test_batches_of_large_events_are_small(
 
 async def test_the_feed_is_followed_by_place(scene: Scene) -> None:
     await scene.post("1")
-    async with scene.watch.feed("default", 0, 1) as follower:
+    async with scene.watch.feed("default", 0, KEY, end=1) as follower:
         assert isinstance(follower, Follower)
         assert await ids(follower) == ["1"]
         waiting = asyncio.create_task(ids(follower))
@@ -239,7 +247,7 @@ async def test_a_tenant_may_follow_so_much_at_a_time(world: World) -> None:
     scene = Scene(world, InProcessBackplane(), limit=1)
     await scene.post("1")
     operation = await scene.operation()
-    async with scene.follower(), scene.watch.operation(operation, 0) as turned_away:
+    async with scene.follower(), scene.watch.operation(operation, 0, KEY) as turned_away:
         refusal = refused(turned_away)
         assert refusal.kind is RefusalKind.TOO_MANY_REQUESTS
         assert refusal.retry_after
@@ -259,7 +267,7 @@ async def test_who_hangs_up_is_let_go(scene: Scene) -> None:
 
 async def test_a_stop_lets_everybody_go(scene: Scene) -> None:
     await scene.post("1")
-    async with scene.follower(after=1) as one, scene.watch.feed("default", 1, 1) as other:
+    async with scene.follower(after=1) as one, scene.watch.feed("default", 1, KEY, end=1) as other:
         assert isinstance(other, Follower)
         waiting = [asyncio.create_task(ids(each)) for each in (one, other)]
         await settled()
@@ -267,6 +275,23 @@ async def test_a_stop_lets_everybody_go(scene: Scene) -> None:
         assert await asyncio.gather(*waiting) == [[], []]
         assert one.is_over
         assert other.is_over
+
+
+async def test_whose_key_is_revoked_is_shut_out(scene: Scene, world: World) -> None:
+    await scene.post("1")
+    await world.manage.ensure_key("key_2", "another", b"other", ["admin"])
+    async with scene.follower(after=1) as one:
+        operation = await scene.operation()
+        async with scene.watch.operation(operation, 1, "key_2") as other:
+            assert isinstance(other, Follower)
+            waiting = [asyncio.create_task(ids(each)) for each in (one, other)]
+            await world.sql("UPDATE api_keys SET revoked_at = 1 WHERE id = 'key_2'")
+            await scene.watch.look()
+            assert await waiting[1] == []
+            assert other.is_shut_out
+            assert not one.is_over
+            await scene.post("2")
+            assert await waiting[0] == ["2"]
 
 
 @pytest.mark.parametrize("fault", [StoreUnavailableError("busy"), RuntimeError("a bug")])
