@@ -11,8 +11,9 @@ SOURCES := service tests
 PYTEST_ARGS ?= -n 2
 ROUNDS ?= 50
 SEED ?= 7
+WATCHERS ?= 2000
 
-.PHONY: run test crash-test lint ruff mypy imports pytest format lock clean
+.PHONY: run test crash-test watch-test lint ruff mypy imports pytest format lock clean
 
 # The shell becomes the service (exec), so SIGTERM and Ctrl-C reach it and nothing else.
 run: $(VENV)/runtime.stamp
@@ -47,6 +48,10 @@ pytest: $(VENV)/dev.stamp $(VENV)/node.stamp
 # Kills the service at random instants under load, then counts what is lost; `make test` does so for a few rounds.
 crash-test: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.system.kill_rounds --rounds $(ROUNDS) --seed $(SEED)
+
+# Lets many clients follow one operation by Server-Sent Events, and measures what that takes.
+watch-test: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.system.watchers --watchers $(WATCHERS)
 
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix-only

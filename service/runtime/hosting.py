@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import socket
@@ -82,6 +83,7 @@ class Host:
             serving = asyncio.create_task(self._server.serve(sockets=[listener]), name="api")
             self._on_signals()
             self._greet()
+            _settle()
             try:
                 await asyncio.wait(
                     [serving, asyncio.create_task(self._stop.wait())],
@@ -205,6 +207,15 @@ def services(
 async def host(opened: Opened, settings: Settings) -> None:
     """Serve until a signal says stop."""
     await Host(opened, settings).serve()
+
+
+def _settle() -> None:
+    """Take what is there now, which stays for as long as the process, out of garbage collections.
+
+    They would look at all of it each time, and nobody is served meanwhile.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @contextlib.contextmanager
