@@ -84,19 +84,19 @@ async function* stream(log, EventSource, after, onLive) {
     // 2. Fetch the past, then take what came and comes.
     yield* log.between(after, now.sequence);
     after = now.sequence;
-    while (!inbox.isBroken) {
+    while (true) {
       while (inbox.events.length) {
         const event = inbox.events.shift();
         after = event.sequence;
         onLive();
         yield event;
       }
+      if (inbox.isBroken) throw new Error("The stream was cut off.");
       if (await inbox.hasNews(SILENCE)) continue;
       const { sequence } = await log.operation();
       yield* log.between(after, sequence);
       if (sequence > after && !inbox.events.length) inbox.break(); // something holds events back
     }
-    throw new Error("The stream was cut off.");
   } finally {
     inbox.close();
     log.signal?.removeEventListener("abort", stop);
