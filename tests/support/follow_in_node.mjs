@@ -1,14 +1,16 @@
 // Runs follow.js where there is no browser, and prints a line of JSON an event.
 //
-//   node follow_in_node.mjs MODULE '{"url", "operation", "key" or "ticket", "after"?, "how"?}'
+//   node follow_in_node.mjs MODULE OPTIONS
 //
-// It gets tickets by the key, as a page's own server would, or has just the one.
+// OPTIONS are JSON: {"url", "operation", "key" or "ticket", "after"?, "most"?, "how"?}. It gets
+// tickets by the key, as a page's own server would, or has just the one. After `most` events it
+// has enough.
 // how: "stream" (the default), "poll" where there is no EventSource, "mute" where none gets
 // through, "expired" where a ticket in use becomes too old.
 
 const [module, text] = process.argv.slice(2);
 const { follow } = await import(module);
-const { url, operation, key, ticket, after, how = "stream" } = JSON.parse(text);
+const { url, operation, key, ticket, after, most, how = "stream" } = JSON.parse(text);
 
 /** As much of an EventSource as WHATWG HTML, 9.2, wants of one that never reconnects. */
 class StandIn {
@@ -82,7 +84,12 @@ if (how === "expired") {
 }
 
 const EventSource = { stream: StandIn, poll: null, mute: Mute, expired: StandIn }[how];
-for await (const event of follow({ url, operation, getTicket, after, EventSource })) {
+const enough = new AbortController();
+const { signal } = enough;
+let count = 0;
+for await (const event of follow({ url, operation, getTicket, after, EventSource, signal })) {
   console.log(JSON.stringify(event));
+  count += 1;
+  if (count === most) setTimeout(() => enough.abort()); // while it waits for the next one
 }
 console.log(JSON.stringify({ tickets }));

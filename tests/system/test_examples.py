@@ -239,6 +239,21 @@ async def test_the_module_goes_on_behind_what_was_seen(
 
 
 @needs_node
+@pytest.mark.parametrize("how", ["stream", "poll"])
+async def test_the_module_ends_when_it_is_told_to(
+    server: Server, api: Blackbox, kind: str, module: str, how: str
+) -> None:
+    await api.event(kind, "STARTED")
+    options = {"url": server.url, "operation": kind, "key": server.admin_key, "how": how}
+    async with node(module, {**options, "most": 2}) as following:
+        await following.printed(1)
+        await api.event(kind, "step")
+        first, second, _ = await following.to_its_end()
+    assert [first["sequence"], second["sequence"]] == [1, 2]
+    assert (await api.get(f"/v1/operations/{kind}"))["status"] == "PROCESSING"
+
+
+@needs_node
 async def test_the_module_is_refused_what_the_ticket_does_not_open(
     server: Server, api: Blackbox, kind: str, module: str
 ) -> None:
@@ -277,6 +292,7 @@ def site() -> Iterator[str]:
 
 @asynccontextmanager
 async def browser_page() -> AsyncIterator[Page]:
+    expect.set_options(timeout=20_000)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
             executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]
