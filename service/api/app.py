@@ -22,7 +22,7 @@ from service.api.public import Public
 from service.api.replays import BulkReplays
 from service.api.routing import Action
 from service.api.services import ApiSettings, Services
-from service.api.socket import SOCKET_PATH, StatusSocket
+from service.api.socket import SOCKET_PATH, NoSocket, StatusSocket
 from service.api.subscriptions import Subscriptions
 from service.web.authentication import Doorkeeper
 from service.web.idempotency import Idempotency
@@ -65,6 +65,7 @@ def create_app(services: Services) -> Starlette:
         routes=[
             *routing.routes(actions, doorkeeper, told),
             WebSocketRoute(SOCKET_PATH, StatusSocket(services, doorkeeper, told)),
+            WebSocketRoute("/{path:path}", NoSocket(told)),
         ],
         middleware=_middleware(settings.cors_origins),
         exception_handlers={routing.NO_ROUTE: routing.Unknown(told)},

@@ -8,7 +8,7 @@ from msgspec import Raw
 
 from service.api import event_parsing
 from service.api.event_parsing import EventParser, Posted
-from service.api.finding import readable_operation
+from service.api.finding import readable_operation, refuse_ahead
 from service.api.routing import Action
 from service.api.services import Services
 from service.domain.acceptance import Accepted, Verdict
@@ -84,7 +84,9 @@ class Events:
         found: Sequence[EventView] | Refusal
         found = await self._services.reads.log(operation.key, after, span.limit + 1)
         if not found and patience.seconds and not is_end(operation.status):
-            found = await self._next(call, operation, after, patience.seconds)
+            found = refuse_ahead(operation, after) or await self._next(
+                call, operation, after, patience.seconds
+            )
         if isinstance(found, Refusal):
             return found
         page = _log_page(found, span)

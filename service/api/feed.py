@@ -75,6 +75,8 @@ class _Pull:
     wanted: Wanted
     limit: int
     place: int
+    #: Where the feed ended when it was looked at last.
+    end: int = 0
     events: list[EventView] = field(default_factory=list)
 
     def take(self, events: Iterable[EventView]) -> None:
@@ -144,6 +146,7 @@ class Feed:
             if refusal is not None:
                 return refusal
             pull.take(feed.events)
+            pull.end = feed.end
             if len(pull.events) >= pull.limit:
                 break
             if len(feed.events) < _CHUNK:
@@ -156,8 +159,8 @@ class Feed:
         """Wait for the first event that is wanted."""
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
-        key_id, place = call.principal.key_id, pull.place
-        following = self._services.watch.feed(call.tenant, place, key_id, end=place)
+        key_id = call.principal.key_id
+        following = self._services.watch.feed(call.tenant, pull.place, key_id, end=pull.end)
         async with following as follower:
             if isinstance(follower, Refusal):
                 return follower
@@ -171,7 +174,7 @@ class Feed:
         cursor = queries.cursor_text(_KIND, (pull.place,))
         mine = {"after", "cursor", TICKET}
         others = [(k, v) for k, v in call.request.query_params.multi_items() if k not in mine]
-        query = urlencode([*others, ("after", cursor)])
+        query = urlencode([*others, ("after", cursor)], safe=queries.UNQUOTED)
         link = f'<{self._services.settings.public_url}{call.path}?{query}>; rel="next"'
         data = [Raw(each.body) for each in pull.events]
         body = {"data": data, "pagination": {"nextCursor": cursor}}

@@ -7,14 +7,13 @@ import msgspec
 from pydantic import StringConstraints
 
 from service.api.event_names import ends, event_name
-from service.api.finding import readable_operation
+from service.api.finding import is_over, readable_operation, refuse_ahead
 from service.api.reading import Body, body_of
 from service.api.routing import Action
 from service.api.services import Services
 from service.domain import times
 from service.domain.api_keys import Scope
 from service.domain.errors import Fault, Refusal, RefusalKind, invalid
-from service.domain.operation import is_end
 from service.ports import Once, Replayed
 from service.usecases.following import Followed
 from service.usecases.tickets import Issued
@@ -75,7 +74,10 @@ class Following:
         operation = await readable_operation(self._services, call.tenant, call.name())
         if isinstance(operation, Refusal):
             return operation
-        if is_end(operation.status) and after >= operation.sequence:
+        ahead = refuse_ahead(operation, after)
+        if ahead is not None:
+            return ahead
+        if await is_over(self._services, operation, after):
             return Answer(204)  # which tells an EventSource not to come again
         following = self._services.watch.operation(operation, after, call.principal.key_id)
         refuse = partial(self._problems.answer, instance=call.path)

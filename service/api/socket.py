@@ -1,5 +1,6 @@
 """An operation as it happens, by WebSocket: one message an event, closed after the last."""
 
+from dataclasses import dataclass
 from typing import Final
 
 from starlette.requests import HTTPConnection
@@ -7,12 +8,12 @@ from starlette.types import Receive, Send
 from starlette.types import Scope as HttpScope
 
 from service.api.event_names import ends
-from service.api.finding import readable_operation
+from service.api.finding import is_over, readable_operation, refuse_ahead
 from service.api.following import WHERE
 from service.api.routing import guarded
 from service.api.services import Services
 from service.domain.api_keys import Scope
-from service.domain.errors import Refusal
+from service.domain.errors import Refusal, RefusalKind
 from service.domain.operation import Operation
 from service.ports import StoreUnavailableError
 from service.usecases.following import Follower
@@ -30,6 +31,16 @@ _DONE: Final = (1000, "The operation has ended")
 _RESTART: Final = (1012, "The service restarts; connect again and go on after your last sequence")
 _SHUT_OUT: Final = (1008, "The key is no longer valid")
 _LATER: Final = (1013, "The store is not available; connect again in a moment")
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """Who follows what from where on, and whether nothing is left to come."""
+
+    operation: Operation
+    after: int
+    key_id: str
+    is_over: bool
 
 
 class StatusSocket:
@@ -50,18 +61,17 @@ class StatusSocket:
         if isinstance(opened, Answer):
             await answers.deny(opened, send)
             return
-        operation, after, key_id = opened
-        async with self._services.watch.operation(operation, after, key_id) as follower:
+        following = self._services.watch.operation(opened.operation, opened.after, opened.key_id)
+        async with following as follower:
             if isinstance(follower, Refusal):
                 await answers.deny(self._problems.answer(follower, instance), send)
                 return
             await send({"type": "websocket.accept"})
             async with noticing(receive, follower.stop):
-                ended = after >= operation.sequence and operation.ended_at is not None
-                code, reason = _DONE if ended else await _pump(follower, send)
+                code, reason = _DONE if opened.is_over else await _pump(follower, send)
             await send({"type": "websocket.close", "code": code, "reason": reason})
 
-    async def _opening(self, asked: HTTPConnection) -> tuple[Operation, int, str] | Refusal:
+    async def _opening(self, asked: HTTPConnection) -> _Opened | Refusal:
         principal = await self._doorkeeper.admit(asked, Scope.OPERATIONS_READ, by_ticket=True)
         if isinstance(principal, Refusal):
             return principal
@@ -72,7 +82,28 @@ class StatusSocket:
         operation = await readable_operation(self._services, principal.tenant_id, name)
         if isinstance(operation, Refusal):
             return operation
-        return operation, values.get("after", 0), principal.key_id
+        after = values.get("after", 0)
+        ahead = refuse_ahead(operation, after)
+        if ahead is not None:
+            return ahead
+        over = await is_over(self._services, operation, after)
+        return _Opened(operation, after, principal.key_id, over)
+
+
+class NoSocket:
+    """Answers WebSockets where none is spoken."""
+
+    def __init__(self, told: Problems) -> None:
+        self._problems = told
+
+    async def __call__(self, scope: HttpScope, receive: Receive, send: Send) -> None:
+        """Say where one is."""
+        await receive()  # the handshake
+        refusal = Refusal(
+            RefusalKind.NOT_FOUND,
+            f"No WebSocket is spoken here; one is at {SOCKET_PATH}. See /docs.",
+        )
+        await answers.deny(self._problems.answer(refusal, instance_of(scope)), send)
 
 
 async def _pump(follower: Follower, send: Send) -> tuple[int, str]:

@@ -23,6 +23,8 @@ from service.settings import Settings
 T = TypeVar("T")
 
 _BACKLOG: Final = 2048
+#: Milliseconds that a client may take nothing of what was sent to it; then it is gone.
+_UNREAD: Final = 30_000
 #: Bytes in a WebSocket message of a client, who has nothing to say.
 _MESSAGE: Final = 4096
 #: Seconds for requests under way to end when the service stops.
@@ -230,5 +232,7 @@ def _listen(settings: Settings) -> Generator[socket.socket, None, None]:
             f"Cannot listen on {settings.host}:{settings.port}: {error.strerror or error}. "
             "Stop what listens there, or set RINGBACK_HOST and RINGBACK_PORT."
         ) from error
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; what is accepted inherits it
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNREAD)
     with listener:
         yield listener

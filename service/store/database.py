@@ -23,6 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.ports import Clock, StoreUnavailableError
 from service.store import connecting, filelock
+from service.store.faults import is_fatal
 from service.store.readers import Readers
 from service.store.statements import Row, Statement
 from service.store.tx import Tx
@@ -34,23 +35,6 @@ T = TypeVar("T")
 #: Jobs in one transaction: enough to share the fsync, few enough that the first need not wait
 #: long for the last.
 _JOBS: Final = 64
-#: After these the whole transaction is lost or in doubt; every other error is that of one
-#: statement.
-_FATAL: Final = frozenset(
-    {
-        sqlite3.SQLITE_BUSY,
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_CORRUPT,
-        sqlite3.SQLITE_FULL,
-        sqlite3.SQLITE_INTERRUPT,
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_LOCKED,
-        sqlite3.SQLITE_NOMEM,
-        sqlite3.SQLITE_NOTADB,
-        sqlite3.SQLITE_PROTOCOL,
-        sqlite3.SQLITE_READONLY,
-    }
-)
 
 Job = Callable[[Tx], Awaitable[T]]
 
@@ -152,7 +136,7 @@ async def _guarded(tx: Tx, job: Job[Any]) -> Any:
     try:
         outcome = await job(tx)
     except Exception as error:
-        if _is_fatal(error):
+        if is_fatal(error):
             raise
         await tx.sql("ROLLBACK TO job")
         outcome = error
@@ -163,12 +147,6 @@ async def _guarded(tx: Tx, job: Job[Any]) -> Any:
 async def _rollback(tx: Tx) -> None:
     with suppress(sqlite3.Error):  # SQLite may have rolled back by itself
         await tx.sql("ROLLBACK")
-
-
-def _is_fatal(error: Exception) -> bool:
-    # the low byte is the error; what is above it says more
-    code = getattr(error, "sqlite_errorcode", None)
-    return isinstance(error, sqlite3.Error) and code is not None and code & 0xFF in _FATAL
 
 
 def _refuse(

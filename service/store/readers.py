@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.ports import Clock, StoreUnavailableError
 from service.store import connecting
+from service.store.faults import is_fatal
 from service.store.statements import Row, Statement
 from service.store.tx import Tx
 
@@ -62,6 +63,8 @@ class Readers:
         try:
             await tx.sql("BEGIN")
             yield tx
+        except sqlite3.Error as error:
+            raise _told(error) from None
         finally:
             back = asyncio.create_task(self._give_back(tx, reader))
             self._returning.add(back)
@@ -74,6 +77,8 @@ class Readers:
         tx = Tx(*reader, self._clock.now())
         try:
             return await tx.fetch(statement, now=tx.now, **given)
+        except sqlite3.Error as error:
+            raise _told(error) from None
         finally:
             # if cancelled it may be running still; the driver lets the next one wait for that
             self._idle.put_nowait(reader)
@@ -91,3 +96,10 @@ class Readers:
         with suppress(sqlite3.Error):  # it may not even have begun
             await tx.sql("ROLLBACK")
         self._idle.put_nowait(reader)
+
+
+def _told(error: sqlite3.Error) -> Exception:
+    """What a reader is told: that the database is not available, or the error of his statement."""
+    if not is_fatal(error):
+        return error
+    return StoreUnavailableError(f"The database could not be read: {error}")

@@ -10,7 +10,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from service.domain.operation import Operation
 from service.ports import EventView, StoreUnavailableError
@@ -18,7 +18,7 @@ from service.usecases.reporting import report
 
 #: What a channel keeps at most; the newest event whatever its size.
 _KEPT_EVENTS: Final = 256
-_KEPT_BYTES: Final = 1024 * 1024
+_KEPT_BYTES: Final = 256 * 1024
 #: Events read at a time; a follower begins with few and goes by their size.
 _BATCH: Final = 100
 _FIRST_BATCH: Final = 8
@@ -79,6 +79,12 @@ class Channel:
         for each in tuple(self.followers):
             each.wake()
 
+    def let_go(self) -> None:
+        """Keep nothing that all who follow have seen."""
+        seen = min((each.place for each in self.followers), default=self.end)
+        while self._kept and self._kept[0].place <= seen:
+            self._drop()
+
     def close(self) -> None:
         """Stop reading: nobody follows any more."""
         if self._reader is not None:
@@ -104,9 +110,12 @@ class Channel:
         self._bytes += _size(found)
         self.end = found[-1].place
         while len(self._kept) > _KEPT_EVENTS or (self._bytes > _KEPT_BYTES and len(self._kept) > 1):
-            oldest = self._kept.popleft()
-            self._bytes -= len(oldest.event.body)
-            self.floor = oldest.place
+            self._drop()
+
+    def _drop(self) -> None:
+        oldest = self._kept.popleft()
+        self._bytes -= len(oldest.event.body)
+        self.floor = oldest.place
 
 
 class Follower:
@@ -166,20 +175,23 @@ class Follower:
     async def operation(self, read: Callable[[], Awaitable[Operation | None]]) -> Operation | None:
         """The operation as it is after the last event seen: read once for all who ask now."""
         known = self._channel.state
-        if known is None or known[0] < self.place:
+        if known is None or known[0] < self.place or _failed(known[1]):
             place = max(self.place, self._channel.end)
             known = (place, asyncio.ensure_future(read()))
             self._channel.state = known
         return await asyncio.shield(known[1])
 
     async def _read(self) -> Sequence[Followed]:
-        if self.place < self._channel.floor:
+        floor = self._channel.floor
+        if self.place < floor:
             found = await self._channel.read(self.place, self._batch)
             if found:
                 fair = _BATCH_BYTES * len(found) // max(_size(found), 1)
                 self._batch = min(max(fair, 1), _BATCH)
                 return found
-            self.place = self._channel.floor  # retention took what was between
+            self.place = floor  # retention took what was between
+        if self.place < self._channel.floor:
+            return await self._read()  # more has come than is kept
         return self._channel.after(self.place)[:_BATCH]
 
     async def _pause(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
@@ -189,6 +201,10 @@ class Follower:
             await self._turn
         finally:
             alarm.cancel()
+
+
+def _failed(reading: asyncio.Future[Any]) -> bool:
+    return reading.done() and (reading.cancelled() or reading.exception() is not None)
 
 
 def _size(found: Sequence[Followed]) -> int:

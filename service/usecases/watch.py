@@ -86,6 +86,8 @@ class Watch:
     async def look(self) -> None:
         """Find what grew without a note, and whose key was revoked: a statement for each kind."""
         await self._look_at_keys()
+        for each in self._channels.values():
+            each.let_go()
         followed = {each.key: each for each in self._channels.values()}
         logs = [key for key in followed if isinstance(key, int)]
         feeds = [key for key in followed if isinstance(key, str)]

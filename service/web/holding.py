@@ -15,7 +15,7 @@ from service.web.answers import Headers
 #: Seconds that an answer may wait (contract, section 4.2).
 LONGEST: Final = 60
 
-_WAIT: Final = re.compile(r'\s*wait\s*=\s*"?([0-9]{1,9})"?\s*(;.*)?', re.IGNORECASE)
+_WAIT: Final = re.compile(r'\s*wait\s*=\s*"?([0-9]{1,18})"?\s*(;.*)?', re.IGNORECASE)
 _NUMBER: Final = re.compile(r"[0-9]{1,9}")
 
 

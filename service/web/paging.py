@@ -50,7 +50,7 @@ class Listing:
             return answers.of({**body, "pagination": {"nextCursor": None}})
         cursor = queries.cursor_text(self.kind, page.next)
         others = [(k, v) for k, v in request.query_params.multi_items() if k not in _NOT_REPEATED]
-        query = urlencode([*others, ("cursor", cursor)])
+        query = urlencode([*others, ("cursor", cursor)], safe=queries.UNQUOTED)
         link = f'<{public_url}{instance_of(request.scope)}?{query}>; rel="next"'
         body["pagination"] = {"nextCursor": cursor}
         return answers.of(body, headers=(("link", link),))

@@ -21,6 +21,8 @@ LARGEST: Final = 2**63 - 1
 #: Control characters would end up in terminals and logs, and no name holds any.
 TEXT: Final = rf"[^\x00-\x1f\x7f-\x9f]{{1,{LONGEST}}}"
 _TEXT: Final = re.compile(TEXT)
+#: What patterns and times have, and a query may: escaped, each would be three bytes of a header.
+UNQUOTED: Final = "*,:/"
 _PATTERN: Final = "[A-Za-z0-9_.:/*-]{1,128}"
 PATTERNS: Final = f"{_PATTERN}(,{_PATTERN}){{0,99}}"
 _PATTERNS: Final = re.compile(PATTERNS)

@@ -74,6 +74,20 @@ async def test_a_place_that_is_none_is_refused(api: Api, given: str) -> None:
     assert pointers(problem(feed_header, 422, "invalid")) == ["/Last-Event-ID"]
 
 
+async def test_a_place_ahead_of_the_log_is_refused_where_one_would_wait_for_it(api: Api) -> None:
+    await api.post(LOG, {"type": "STARTED"})
+    for path in (f"{STREAM}?after=2", f"{LOG}?after=2&wait=1"):
+        assert pointers(problem(await api.call("GET", path), 422, "invalid")) == ["/after"]
+    assert (await api.get(f"{LOG}?after=2"))["data"] == []
+
+
+@pytest.mark.usefixtures("ended")
+async def test_an_end_that_retention_took_is_an_end(api: Api) -> None:
+    await api.sql("DELETE FROM events")
+    answer = await api.call("GET", STREAM)
+    assert (answer.status_code, answer.content) == (204, b"")
+
+
 async def test_data_of_several_lines_is_several_lines(api: Api) -> None:
     await api.call("POST", LOG, content=b'{"type":"COMPLETED","data":{\n"a":\r\n1}}')
     answer = await api.call("GET", STREAM)
@@ -174,7 +188,7 @@ async def test_the_feed_names_its_next_page(api: Api) -> None:
     answer = await api.call("GET", f"{FEED}?limit=1&types=COMPLETED*")
     cursor = answer.json()["pagination"]["nextCursor"]
     assert answer.headers["link"] == (
-        f'<{BASE}{FEED}?limit=1&types=COMPLETED%2A&after={cursor}>; rel="next"'
+        f'<{BASE}{FEED}?limit=1&types=COMPLETED*&after={cursor}>; rel="next"'
     )
 
 

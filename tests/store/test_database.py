@@ -272,3 +272,28 @@ async def test_the_file_is_given_back(path: Path, clock: FakeClock) -> None:
         database = Database(path, clock)
         await database.open()
         await database.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        (sqlite3.SQLITE_IOERR, StoreUnavailableError),
+        (sqlite3.SQLITE_ERROR, sqlite3.OperationalError),
+    ],
+)
+async def test_a_reader_is_told_when_the_database_cannot_be_read(
+    database: Database, monkeypatch: pytest.MonkeyPatch, code: int, told: type[Exception]
+) -> None:
+    async def fail(*_: object, **__: object) -> list[object]:
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = code
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Tx, "fetch", fail)
+        with pytest.raises(told, match="disk I/O error"):
+            await database.look(Statement(select(tenants.c.id)))
+        with pytest.raises(told, match="disk I/O error"):
+            async with database.read() as tx:
+                await tx.fetch(Statement(select(tenants.c.id)))
+    assert await database.look(Statement(select(tenants.c.id))) == [("default",)]

@@ -334,6 +334,12 @@ async def test_426_of_a_plain_request_to_a_socket(api: Blackbox, kind: str) -> N
     assert answer.headers["upgrade"] == "websocket"
 
 
+async def test_404_of_a_socket_where_none_is_spoken(api: Blackbox, kind: str) -> None:
+    await api.event(kind, "STARTED")
+    for path in ("/v1/nothing", f"/v1/operations/{kind}/stream"):
+        problem(await refused_handshake(api.http.base_url, path, {}), 404, "not-found")
+
+
 async def test_201_of_a_ticket(api: Blackbox, kind: str) -> None:
     await api.event(kind, "STARTED")
     for body in ({"operationId": kind}, {}):

@@ -231,6 +231,58 @@ async def test_batches_of_large_events_are_small(
         assert sizes == [8, *[1] * 12]
 
 
+async def test_what_all_have_seen_is_not_kept(scene: Scene) -> None:
+    await scene.post("1")
+    async with scene.follower(after=1) as one, scene.follower(after=1) as other:
+        await scene.post("2", "3")
+        assert await ids(one) == ["2", "3"]
+        await scene.watch.look()
+        before = scene.reads.logs
+        assert await ids(other) == ["2", "3"]
+        await scene.watch.look()
+        assert scene.reads.logs == before
+        async with scene.follower(after=1) as late:
+            assert await ids(late) == ["2", "3"]
+            assert scene.reads.logs == before + 1
+
+
+async def test_a_state_that_could_not_be_read_is_read_again(scene: Scene) -> None:
+    await scene.post("1")
+    faults: list[Exception] = [StoreUnavailableError("busy")]
+
+    async def read() -> Operation | None:
+        if faults:
+            raise faults.pop()
+        return await scene.operation()
+
+    async with scene.follower(after=1) as follower:
+        with pytest.raises(StoreUnavailableError):
+            await follower.operation(read)
+        assert await follower.operation(read) is not None
+
+
+async def test_what_comes_during_an_empty_read_is_not_jumped_over(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Retention took what was there; while that shows, more comes than is kept."""
+    monkeypatch.setattr(following, "_KEPT_EVENTS", 2)
+    await scene.post("1", "2", "3")
+    async with scene.follower(after=3) as quick, scene.follower(after=0) as late:
+        plain = scene.reads.log
+        key = (await scene.operation()).key
+
+        async def log(operation_key: int, after: int, _: int) -> list[EventView]:
+            monkeypatch.setattr(scene.reads, "log", plain)
+            await scene.post(*"456789")
+            while quick.place < 9:
+                await quick.next(PATIENCE)
+            assert (operation_key, after) == (key, 0)
+            return []
+
+        monkeypatch.setattr(scene.reads, "log", log)
+        assert (await ids(late))[0] == "4"
+
+
 async def test_the_feed_is_followed_by_place(scene: Scene) -> None:
     await scene.post("1")
     async with scene.watch.feed("default", 0, KEY, end=1) as follower:
