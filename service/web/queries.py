@@ -22,7 +22,7 @@ LARGEST: Final = 2**63 - 1
 TEXT: Final = rf"[^\x00-\x1f\x7f-\x9f]{{1,{LONGEST}}}"
 _TEXT: Final = re.compile(TEXT)
 #: What patterns and times have, and a query may: escaped, each would be three bytes of a header.
-UNQUOTED: Final = "*,:/"
+UNQUOTED: Final = "*,:"
 _PATTERN: Final = "[A-Za-z0-9_.:/*-]{1,128}"
 PATTERNS: Final = f"{_PATTERN}(,{_PATTERN}){{0,99}}"
 _PATTERNS: Final = re.compile(PATTERNS)

@@ -73,6 +73,20 @@ class Blackbox:
                 return items
             cursor = {"cursor": page["pagination"]["nextCursor"]}
 
+    async def feed(self, **which: object) -> tuple[list[Any], str]:
+        """Every event of the feed that is asked for, and the cursor behind all of them.
+
+        A page looks at so many events, whomever they are of: it may hold few of them, or none.
+        """
+        items: list[Any] = []
+        cursor, before = "", None
+        while cursor != before:
+            before = cursor
+            page = await self.get("/v1/events", **{"limit": 200, **which}, after=cursor)
+            items += page["data"]
+            cursor = page["pagination"]["nextCursor"]
+        return items, cursor
+
     async def until(
         self,
         path: str,

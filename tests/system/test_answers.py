@@ -349,9 +349,9 @@ async def test_201_of_a_ticket(api: Blackbox, kind: str) -> None:
 
 async def test_200_of_the_feed_the_history_and_an_event(api: Blackbox, kind: str) -> None:
     event = await api.event(kind, "STARTED", operationType=kind)
-    page = await api.get("/v1/events", operationType=kind)
-    assert [each["id"] for each in page["data"]] == [event["id"]]
-    assert await api.get(f"/v1/events/{event['id']}") == page["data"][0]
+    events, _ = await api.feed(operationType=kind)
+    assert [each["id"] for each in events] == [event["id"]]
+    assert await api.get(f"/v1/events/{event['id']}") == events[0]
     history = await api.get("/v1/operations", type=kind, status="PROCESSING")
     assert [each["operationId"] for each in history["data"]] == [kind]
 

@@ -99,8 +99,8 @@ async def test_filters_take_patterns(api: Blackbox, kind: str) -> None:
             await api.event(f"{kind}-{number}", event, operationType=f"{kind}.{each}")
 
     async def found(**filters: str) -> list[str]:
-        page = await api.get("/v1/events", **{"operationType": f"{kind}.*", **filters})
-        return [f"{event['operationId'][-1]} {event['type']}" for event in page["data"]]
+        events, _ = await api.feed(**{"operationType": f"{kind}.*", **filters})
+        return [f"{event['operationId'][-1]} {event['type']}" for event in events]
 
     assert len(await found()) == 9
     assert await found(types="COMPLETED") == ["0 COMPLETED", "1 COMPLETED", "2 COMPLETED"]
@@ -113,7 +113,7 @@ async def test_a_wait_is_for_what_is_wanted(api: Blackbox, kind: str) -> None:
     await api.event(kind, "STARTED", operationType=kind)
     await followed_by(api.http, 0)
     path = f"/v1/events?operationType={kind}&types=COMPLETED"
-    end = (await api.get(path))["pagination"]["nextCursor"]
+    _, end = await api.feed(operationType=kind, types="COMPLETED")
     waiting = asyncio.create_task(api.get(f"{path}&wait=30&after={end}"))
     await followed_by(api.http, 1)
     await api.event(f"{kind}-2", "COMPLETED")
