@@ -36,7 +36,7 @@ async def preferred(api: Blackbox, name: str, _: int) -> httpx.Response:
 
 
 async def feed(api: Blackbox, name: str, _: int) -> httpx.Response:
-    _, cursor = await api.feed(operationType=name)
+    cursor = (await api.feed(operationType=name))[1]
     return await api.http.get(f"/v1/events?operationType={name}&after={cursor}&wait=30")
 
 
