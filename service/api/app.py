@@ -26,10 +26,19 @@ from service.api.socket import SOCKET_PATH, StatusSocket
 from service.api.subscriptions import Subscriptions
 from service.web.authentication import Doorkeeper
 from service.web.idempotency import Idempotency
+from service.web.limiting import Guesses, RateLimits
 from service.web.problems import Problems
 
 #: What a page of another origin may see of an answer besides its body.
-_EXPOSED: Final = ("etag", "link", "location", "preference-applied", "retry-after")
+_EXPOSED: Final = (
+    "etag",
+    "link",
+    "location",
+    "preference-applied",
+    "ratelimit",
+    "ratelimit-policy",
+    "retry-after",
+)
 _ASKED: Final = ("authorization", "content-type", "if-none-match", "last-event-id", "prefer")
 #: What pages of other origins may read (contract, section 3): operations and streams.
 _READABLE: Final = ("/v1/operations", "/v1/events")
@@ -58,7 +67,7 @@ def create_app(services: Services) -> Starlette:
     """The API over these services; nothing is shared between two of them."""
     settings = services.settings
     told = Problems(settings.public_url)
-    doorkeeper = Doorkeeper(services.find_key, services.tickets.redeem)
+    doorkeeper = _doorkeeper(services)
     actions = actions_of(services, told)
     actions += Reference(actions, settings.public_url).actions()
     app = Starlette(
@@ -72,6 +81,17 @@ def create_app(services: Services) -> Starlette:
     # A redirect would answer a POST by a request without its body.
     app.router.redirect_slashes = False
     return app
+
+
+def _doorkeeper(services: Services) -> Doorkeeper:
+    now = services.clock.monotonic
+    return Doorkeeper(
+        find_key=services.find_key,
+        redeem=services.tickets.redeem,
+        has_tenant=services.tenant_reads.has_tenant,
+        limits=RateLimits(services.settings.rate_limit, now),
+        guesses=Guesses(now),
+    )
 
 
 def description(public_url: str) -> bytes:

@@ -16,7 +16,7 @@ from service.domain.errors import Refusal
 from service.domain.operation import Operation
 from service.ports import StoreUnavailableError
 from service.usecases.following import Follower
-from service.web import answers, queries
+from service.web import answers, limiting, queries
 from service.web.answers import Answer
 from service.web.authentication import Doorkeeper
 from service.web.holding import noticing
@@ -42,6 +42,7 @@ class StatusSocket:
     async def __call__(self, scope: HttpScope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         asked = HTTPConnection(scope)
+        send = limiting.telling(scope, send)
         instance = instance_of(scope)
         await receive()  # the handshake
         opening = self._opening(asked)

@@ -190,6 +190,9 @@ class ReadStore(Protocol):
     async def feed_ends(self, tenant_ids: Sequence[str]) -> dict[str, int]:
         """The place of the newest event of each tenant."""
 
+    async def keys_in_force(self, key_ids: Sequence[str]) -> set[str]:
+        """Those of these keys that are neither revoked nor expired."""
+
     async def event(self, tenant_id: str, name: str) -> EventView | None:
         """One event."""
 

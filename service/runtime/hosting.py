@@ -185,8 +185,13 @@ def services(
         trials=opened.trials,
         watch=opened.watch,
         tickets=opened.tickets,
+        keys=opened.administration.keys,
+        tenants=opened.administration.tenants,
         reads=opened.stores.read,
-        find_key=opened.stores.manage.find_key,
+        key_reads=opened.stores.keys,
+        tenant_reads=opened.stores.tenants,
+        audit_log=opened.stores.read,
+        find_key=opened.administration.key_use.find,
         vault=opened.base.vault,
         clock=opened.base.clock,
         dice=opened.base.dice,
@@ -198,6 +203,7 @@ def services(
             max_event_bytes=settings.max_event_bytes,
             max_pending=settings.max_pending,
             cors_origins=settings.cors_origins,
+            rate_limit=settings.rate_limit,
         ),
     )
 

@@ -5,13 +5,17 @@ from typing import Final
 from sqlalchemy import bindparam, delete, or_, select, update
 
 from service.domain.errors import Refusal
+from service.domain.ids import KeyMaker
 from service.domain.tickets import FIRST_USE, LIFETIME
 from service.ports import Once, Principal, Replayed, Ticket
+from service.store import auditing
 from service.store.database import Database, Tx
 from service.store.once import once as do_once
 from service.store.schema import api_keys, stream_tickets
 from service.store.statements import CHUNK, Statement
 
+#: What a ticket opens that is for no single operation, in the audit log.
+_FEED: Final = "feed"
 _COLUMNS: Final = tuple(column.name for column in stream_tickets.columns)
 _FIND: Final = Statement(
     select(
@@ -54,8 +58,9 @@ _FORGET: Final = Statement(
 class TicketStore:
     """See :class:`service.ports.TicketStore`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, keys: KeyMaker) -> None:
         self._database = database
+        self._keys = keys
 
     async def issue(
         self, digest: bytes, ticket: Ticket, once: Once | None = None
@@ -66,6 +71,9 @@ class TicketStore:
         async def body(tx: Tx) -> Ticket | Refusal:
             row = (digest, who.tenant_id, who.key_id, ticket.operation_id, ticket.created_at, None)
             await tx.insert(stream_tickets, _COLUMNS, [row])
+            actor = (who.tenant_id, who.key_id)
+            target = ticket.operation_id or _FEED
+            await auditing.note(tx, self._keys, actor, "stream_ticket.issued", target)
             return ticket
 
         async def job(tx: Tx) -> Ticket | Refusal | Replayed:
