@@ -10,6 +10,8 @@ from starlette.routing import WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api import routing
+from service.api.api_keys import ApiKeys
+from service.api.audit_log import AuditTrail
 from service.api.dead_letters import DeadLetters
 from service.api.deliveries import Deliveries
 from service.api.events import Events
@@ -24,6 +26,7 @@ from service.api.routing import Action
 from service.api.services import ApiSettings, Services
 from service.api.socket import SOCKET_PATH, StatusSocket
 from service.api.subscriptions import Subscriptions
+from service.api.tenants import Tenants
 from service.web.authentication import Doorkeeper
 from service.web.idempotency import Idempotency
 from service.web.limiting import Guesses, RateLimits
@@ -122,6 +125,9 @@ def actions_of(services: Services, told: Problems) -> list[Action]:
         *Subscriptions(services, once, links).actions(),
         *Deliveries(services, once, links).actions(),
         *DeadLetters(services, once, links).actions(),
+        *ApiKeys(services, once, links).actions(),
+        *Tenants(services, once, links).actions(),
+        *AuditTrail(services).actions(),
         *Public(services, told).actions(),
     ]
 

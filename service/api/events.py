@@ -95,7 +95,8 @@ class Events:
         self, call: Call, operation: Operation, after: int, seconds: float
     ) -> Sequence[EventView] | Refusal:
         """The next events of an operation that is under way; none when none come in time."""
-        async with self._services.watch.operation(operation, after) as follower:
+        following = self._services.watch.operation(operation, after, call.principal.key_id)
+        async with following as follower:
             if isinstance(follower, Refusal):
                 return follower
             async with holding.noticing(call.request.receive, follower.stop):

@@ -131,7 +131,7 @@ class Feed:
         if refusal is not None:
             return refusal
         after = 0 if cursor is None else cursor[0]
-        following = self._services.watch.feed(call.tenant, after, feed.end)
+        following = self._services.watch.feed(call.tenant, after, feed.end, call.principal.key_id)
         refuse = partial(self._problems.answer, instance=call.path)
         return EventStream(following, _view(_wanted(values)), refuse, self._services.dice.random)
 
@@ -155,7 +155,9 @@ class Feed:
         """Wait for the first event that is wanted."""
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
-        async with self._services.watch.feed(call.tenant, pull.place, pull.place) as follower:
+        key_id = call.principal.key_id
+        following = self._services.watch.feed(call.tenant, pull.place, pull.place, key_id)
+        async with following as follower:
             if isinstance(follower, Refusal):
                 return follower
             async with holding.noticing(call.request.receive, follower.stop):

@@ -77,7 +77,7 @@ class Following:
             return operation
         if is_end(operation.status) and after >= operation.sequence:
             return Answer(204)  # which tells an EventSource not to come again
-        following = self._services.watch.operation(operation, after)
+        following = self._services.watch.operation(operation, after, call.principal.key_id)
         refuse = partial(self._problems.answer, instance=call.path)
         return EventStream(following, _VIEW, refuse, self._services.dice.random)
 

@@ -99,8 +99,9 @@ class Operations:
         self, call: Call, operation: Operation, seconds: float
     ) -> Operation | Refusal:
         """The operation after its next event; as it is when none comes in time."""
-        reads = self._services.reads
-        async with self._services.watch.operation(operation, operation.sequence) as follower:
+        reads, key_id = self._services.reads, call.principal.key_id
+        following = self._services.watch.operation(operation, operation.sequence, key_id)
+        async with following as follower:
             if isinstance(follower, Refusal):
                 return follower
             async with holding.noticing(call.request.receive, follower.stop):

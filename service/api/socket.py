@@ -50,8 +50,8 @@ class StatusSocket:
         if isinstance(opened, Answer):
             await answers.deny(opened, send)
             return
-        operation, after = opened
-        async with self._services.watch.operation(operation, after) as follower:
+        operation, after, key_id = opened
+        async with self._services.watch.operation(operation, after, key_id) as follower:
             if isinstance(follower, Refusal):
                 await answers.deny(self._problems.answer(follower, instance), send)
                 return
@@ -61,7 +61,7 @@ class StatusSocket:
                 code, reason = _DONE if ended else await _pump(follower, send)
             await send({"type": "websocket.close", "code": code, "reason": reason})
 
-    async def _opening(self, asked: HTTPConnection) -> tuple[Operation, int] | Refusal:
+    async def _opening(self, asked: HTTPConnection) -> tuple[Operation, int, str] | Refusal:
         principal = await self._doorkeeper.admit(asked, Scope.OPERATIONS_READ, by_ticket=True)
         if isinstance(principal, Refusal):
             return principal
@@ -72,7 +72,7 @@ class StatusSocket:
         operation = await readable_operation(self._services, principal.tenant_id, name)
         if isinstance(operation, Refusal):
             return operation
-        return operation, values.get("after", 0)
+        return operation, values.get("after", 0), principal.key_id
 
 
 async def _pump(follower: Follower, send: Send) -> tuple[int, str]:

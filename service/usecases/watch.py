@@ -1,7 +1,8 @@
 """Watch: the hub of all who follow an operation's log, or a tenant's feed, in this process.
 
 A note says that a log grew; so that a lost one costs seconds and not an event, everything that is
-followed is looked at every two seconds besides.
+followed is looked at every two seconds besides. So is every key that somebody follows with: when it
+is revoked or expires, what it opened ends.
 """
 
 import asyncio
@@ -35,6 +36,7 @@ class Watch:
         self._limit = limit
         self._channels: dict[_Name, Channel] = {}
         self._followers: Counter[str] = Counter()
+        self._by_key: dict[str, set[Follower]] = {}
         self._closing = False
         backplane.listen(self._heard)
 
@@ -45,22 +47,24 @@ class Watch:
 
     @asynccontextmanager
     async def operation(
-        self, operation: Operation, after: int
+        self, operation: Operation, after: int, key_id: str
     ) -> AsyncIterator[Follower | Refusal]:
-        """Follow an operation's log behind the sequence ``after``."""
+        """Follow an operation's log behind the sequence ``after``, on behalf of a key."""
         name = (operation.tenant_id, operation.id)
         channel = self._channels.get(name) or Channel(
             operation.key, self._log_of(operation.key), operation.sequence
         )
-        async with self._following(name, channel, after) as follower:
+        async with self._following(name, channel, after, key_id) as follower:
             yield follower
 
     @asynccontextmanager
-    async def feed(self, tenant_id: str, after: int, end: int) -> AsyncIterator[Follower | Refusal]:
+    async def feed(
+        self, tenant_id: str, after: int, end: int, key_id: str
+    ) -> AsyncIterator[Follower | Refusal]:
         """Follow a tenant's feed behind the place ``after``; ``end`` is its end as just read."""
         name = (tenant_id, None)
         channel = self._channels.get(name) or Channel(tenant_id, self._feed_of(tenant_id), end)
-        async with self._following(name, channel, after) as follower:
+        async with self._following(name, channel, after, key_id) as follower:
             yield follower
 
     async def run(self) -> None:
@@ -87,6 +91,16 @@ class Watch:
         for key, end in ends:
             if end > followed[key].end:
                 followed[key].grew()
+        await self._dismiss()
+
+    async def _dismiss(self) -> None:
+        """Let those go whose keys are no longer in force."""
+        if not self._by_key:
+            return
+        names = list(self._by_key)
+        for name in set(names) - await self._reads.keys_in_force(names):
+            for follower in tuple(self._by_key.get(name, ())):
+                follower.stop()
 
     def close(self) -> None:
         """Let everybody go: the service stops."""
@@ -105,7 +119,7 @@ class Watch:
 
     @asynccontextmanager
     async def _following(
-        self, name: _Name, channel: Channel, after: int
+        self, name: _Name, channel: Channel, after: int, key_id: str
     ) -> AsyncIterator[Follower | Refusal]:
         tenant_id = name[0]
         if self._followers[tenant_id] >= self._limit:
@@ -114,6 +128,7 @@ class Watch:
         follower = Follower(channel, after, lambda: self._closing)
         self._followers[tenant_id] += 1
         channel.followers.add(follower)
+        self._by_key.setdefault(key_id, set()).add(follower)
         if self._channels.get(name) is not channel:
             self._channels[name] = channel
             channel.grew()
@@ -122,6 +137,9 @@ class Watch:
         finally:
             channel.followers.discard(follower)
             self._followers[tenant_id] -= 1
+            self._by_key[key_id].discard(follower)
+            if not self._by_key[key_id]:
+                del self._by_key[key_id]
             if not channel.followers:
                 channel.close()
                 del self._channels[name]

@@ -23,6 +23,7 @@ from tests.support.world import World, event, refused
 pytestmark = pytest.mark.anyio
 
 PATIENCE = 10.0
+KEY = "key_1"
 
 
 class Deaf:
@@ -71,9 +72,15 @@ class Scene:
 
     @asynccontextmanager
     async def follower(self, after: int = 0, name: str = "op") -> AsyncIterator[Follower]:
-        async with self.watch.operation(await self.operation(name), after) as follower:
+        async with self.watch.operation(await self.operation(name), after, KEY) as follower:
             assert isinstance(follower, Follower)
             yield follower
+
+
+@pytest.fixture(autouse=True)
+async def _key(world: World) -> None:
+    """The key that everybody follows with."""
+    await world.manage.ensure_key(KEY, "reader", b"digest", ["operations:read"])
 
 
 @pytest.fixture
@@ -114,7 +121,7 @@ async def test_what_was_committed_while_one_came_is_not_missed(world: World) -> 
     await scene.post("1")
     before = await scene.operation()
     await scene.post("2")
-    async with scene.watch.operation(before, after=1) as follower:
+    async with scene.watch.operation(before, 1, KEY) as follower:
         assert isinstance(follower, Follower)
         assert await ids(follower) == ["2"]
 
@@ -122,7 +129,7 @@ async def test_what_was_committed_while_one_came_is_not_missed(world: World) -> 
 async def test_a_lost_note_costs_a_look(world: World) -> None:
     scene = Scene(world, Deaf())
     await scene.post("1")
-    async with scene.follower(after=1) as one, scene.watch.feed("default", 1, 1) as all_:
+    async with scene.follower(after=1) as one, scene.watch.feed("default", 1, 1, KEY) as all_:
         assert isinstance(all_, Follower)
         waiting = [asyncio.create_task(ids(one)), asyncio.create_task(ids(all_))]
         await asyncio.sleep(0.05)  # the reads with which both began
@@ -225,7 +232,7 @@ async def test_batches_of_large_events_are_small(
 
 async def test_the_feed_is_followed_by_place(scene: Scene) -> None:
     await scene.post("1")
-    async with scene.watch.feed("default", 0, 1) as follower:
+    async with scene.watch.feed("default", 0, 1, KEY) as follower:
         assert isinstance(follower, Follower)
         assert await ids(follower) == ["1"]
         waiting = asyncio.create_task(ids(follower))
@@ -239,7 +246,7 @@ async def test_a_tenant_may_follow_so_much_at_a_time(world: World) -> None:
     scene = Scene(world, InProcessBackplane(), limit=1)
     await scene.post("1")
     operation = await scene.operation()
-    async with scene.follower(), scene.watch.operation(operation, 0) as turned_away:
+    async with scene.follower(), scene.watch.operation(operation, 0, KEY) as turned_away:
         refusal = refused(turned_away)
         assert refusal.kind is RefusalKind.TOO_MANY_REQUESTS
         assert refusal.retry_after
@@ -259,7 +266,7 @@ async def test_who_hangs_up_is_let_go(scene: Scene) -> None:
 
 async def test_a_stop_lets_everybody_go(scene: Scene) -> None:
     await scene.post("1")
-    async with scene.follower(after=1) as one, scene.watch.feed("default", 1, 1) as other:
+    async with scene.follower(after=1) as one, scene.watch.feed("default", 1, 1, KEY) as other:
         assert isinstance(other, Follower)
         waiting = [asyncio.create_task(ids(each)) for each in (one, other)]
         await settled()
@@ -303,6 +310,23 @@ async def test_a_follower_that_was_cancelled_leaves_nothing(scene: Scene) -> Non
     with pytest.raises(asyncio.CancelledError):
         await task
     assert scene.watch.followers == 0
+
+
+@pytest.mark.parametrize("column", ["revoked_at", "expires_at"])
+async def test_who_follows_is_sent_away_when_the_key_ends(world: World, column: str) -> None:
+    scene = Scene(world, Deaf())
+    await world.manage.ensure_key("key_2", "other", b"other", ["operations:read"])
+    await scene.post("a")
+    async with scene.follower(after=1) as one, scene.watch.feed("default", 1, 1, "key_2") as other:
+        assert isinstance(other, Follower)
+        asking = asyncio.create_task(ids(one))
+        await scene.watch.look()
+        assert (one.is_over, other.is_over) == (False, False)
+        now = world.clock.now()
+        await world.sql(f"UPDATE api_keys SET {column} = {now} WHERE id = '{KEY}'")  # noqa: S608  a column's name
+        await scene.watch.look()
+        assert await asking == []
+        assert (one.is_over, other.is_over) == (True, False)
 
 
 class Crowd:
