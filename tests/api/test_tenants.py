@@ -164,9 +164,9 @@ async def test_a_deleted_tenant_is_gone_at_once_and_nothing_more_is_sent(
     problem(await api.call("GET", "/v1/tenants/acme"), 404, "not-found")
     problem(await api.call("DELETE", "/v1/tenants/acme"), 404, "not-found")
     new = {"tenantId": "acme", "name": "x", "scopes": ["events:write"]}
-    assert pointers(
-        problem(await api.call("POST", "/v1/api-keys", new), 422, "invalid")
-    ) == ["/tenantId"]
+    assert pointers(problem(await api.call("POST", "/v1/api-keys", new), 422, "invalid")) == [
+        "/tenantId"
+    ]
     assert await listed(api) == ["default"]
     newest = (await api.get("/v1/audit-log?target=acme"))["data"][0]
     assert newest["action"] == "tenant.deleted"
