@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Generator
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import uvicorn
@@ -16,8 +17,10 @@ from service import __version__
 from service.api import create_app
 from service.api.services import ApiSettings, Services
 from service.runtime.keys import ADMIN_KEY_FILE
+from service.runtime.protocol import Bounds, GuardedProtocol, most_connections
 from service.runtime.wiring import Opened
 from service.settings import Settings
+from service.web.problems import Problems
 
 T = TypeVar("T")
 
@@ -140,9 +143,10 @@ class Host:
         print("\n".join(lines), flush=True)  # noqa: T201  the one greeting, for the person who started it
 
     def _config(self) -> uvicorn.Config:
+        bounds = Bounds(Problems(self._settings.public_url), most_connections())
         return uvicorn.Config(
             create_app(services(self._opened, self._ready, self._pending)),
-            http="httptools",
+            http=partial(GuardedProtocol, bounds),  # type: ignore[arg-type]  # what is called, not a class
             ws="websockets-sansio",
             ws_max_size=_MESSAGE,
             ws_per_message_deflate=False,  # it costs each watcher tens of kilobytes

@@ -49,6 +49,7 @@ _WITH_KEY: Final = (
 )
 _WITH_BODY: Final = (
     RefusalKind.MALFORMED,
+    RefusalKind.REQUEST_TIMEOUT,
     RefusalKind.TOO_LARGE,
     RefusalKind.UNSUPPORTED_MEDIA_TYPE,
     RefusalKind.INVALID,
