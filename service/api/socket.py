@@ -27,6 +27,7 @@ SOCKET_PATH: Final = "/v1/operations/{id}/status"
 _LOOK: Final = 60.0
 #: Close codes (RFC 6455, 7.4.1, and its registry).
 _DONE: Final = (1000, "The operation has ended")
+_REVOKED: Final = (1008, "The API key is no longer in force")
 _RESTART: Final = (1012, "The service restarts; connect again and go on after your last sequence")
 _LATER: Final = (1013, "The store is not available; connect again in a moment")
 
@@ -86,4 +87,4 @@ async def _pump(follower: Follower, send: Send) -> tuple[int, str]:
             await send({"type": "websocket.send", "text": each.event.body.decode()})
         if found and ends(found[-1].event.type):
             return _DONE
-    return _RESTART
+    return _REVOKED if follower.dismissed else _RESTART

@@ -119,6 +119,8 @@ class Follower:
         self._stopped = False
         self._batch = _FIRST_BATCH
         self.place = place
+        #: Whether he was sent away, because his key is no longer in force.
+        self.dismissed = False
 
     @property
     def is_over(self) -> bool:
@@ -129,6 +131,11 @@ class Follower:
         """Wait no longer, now and later: who asked is gone."""
         self._stopped = True
         self.wake()
+
+    def dismiss(self) -> None:
+        """Send him away."""
+        self.dismissed = True
+        self.stop()
 
     def wake(self) -> None:
         """Look again."""

@@ -100,7 +100,7 @@ class Watch:
         names = list(self._by_key)
         for name in set(names) - await self._reads.keys_in_force(names):
             for follower in tuple(self._by_key.get(name, ())):
-                follower.stop()
+                follower.dismiss()
 
     def close(self) -> None:
         """Let everybody go: the service stops."""

@@ -45,15 +45,6 @@ _OF_KEYS: Final[Table] = {
         text="All but the key itself.",
         answers={200: json("What is known of it.", ApiKeyOut, examples.API_KEY)},
     ),
-    ("DELETE", _KEY): Described(
-        id="revokeApiKey",
-        tag=Tag.OPERATORS,
-        summary="Revoke an API key",
-        text="At once, and for good; its tickets are dead, and streams opened with it end within "
-        "seconds.",
-        answers={204: Answered("It is revoked.")},
-        problems={RefusalKind.CONFLICT: _BOOTSTRAP},
-    ),
     ("POST", f"{_KEY}/rotate"): Described(
         id="rotateApiKey",
         tag=Tag.OPERATORS,
@@ -64,6 +55,15 @@ _OF_KEYS: Final[Table] = {
         idempotent=True,
         answers={200: json("The new text, once.", ApiKeyOut, examples.WITH_KEY)},
         problems={RefusalKind.CONFLICT: f"It is revoked or expired. Or: {_BOOTSTRAP}"},
+    ),
+    ("DELETE", _KEY): Described(
+        id="revokeApiKey",
+        tag=Tag.OPERATORS,
+        summary="Revoke an API key",
+        text="At once, and for good; its tickets are dead, and streams opened with it end within "
+        "seconds.",
+        answers={204: Answered("It is revoked.")},
+        problems={RefusalKind.CONFLICT: _BOOTSTRAP},
     ),
 }
 
