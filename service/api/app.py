@@ -10,6 +10,8 @@ from starlette.routing import WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api import routing
+from service.api.api_keys import ApiKeys
+from service.api.audit_log import AuditTrail
 from service.api.dead_letters import DeadLetters
 from service.api.deliveries import Deliveries
 from service.api.events import Events
@@ -24,12 +26,22 @@ from service.api.routing import Action
 from service.api.services import ApiSettings, Services
 from service.api.socket import SOCKET_PATH, NoSocket, StatusSocket
 from service.api.subscriptions import Subscriptions
+from service.api.tenants import Tenants
 from service.web.authentication import Doorkeeper
 from service.web.idempotency import Idempotency
+from service.web.limiting import Guesses, RateLimits
 from service.web.problems import Problems
 
 #: What a page of another origin may see of an answer besides its body.
-_EXPOSED: Final = ("etag", "link", "location", "preference-applied", "retry-after")
+_EXPOSED: Final = (
+    "etag",
+    "link",
+    "location",
+    "preference-applied",
+    "ratelimit",
+    "ratelimit-policy",
+    "retry-after",
+)
 _ASKED: Final = ("authorization", "content-type", "if-none-match", "last-event-id", "prefer")
 #: What pages of other origins may read (contract, section 3): operations and streams.
 _READABLE: Final = ("/v1/operations", "/v1/events")
@@ -58,7 +70,7 @@ def create_app(services: Services) -> Starlette:
     """The API over these services; nothing is shared between two of them."""
     settings = services.settings
     told = Problems(settings.public_url)
-    doorkeeper = Doorkeeper(services.find_key, services.tickets.redeem)
+    doorkeeper = _doorkeeper(services)
     actions = actions_of(services, told)
     actions += Reference(actions, settings.public_url).actions()
     app = Starlette(
@@ -73,6 +85,17 @@ def create_app(services: Services) -> Starlette:
     # A redirect would answer a POST by a request without its body.
     app.router.redirect_slashes = False
     return app
+
+
+def _doorkeeper(services: Services) -> Doorkeeper:
+    now = services.clock.monotonic
+    return Doorkeeper(
+        find_key=services.find_key,
+        redeem=services.tickets.redeem,
+        has_tenant=services.tenant_reads.has_tenant,
+        limits=RateLimits(services.settings.rate_limit, now),
+        guesses=Guesses(now),
+    )
 
 
 def description(public_url: str) -> bytes:
@@ -103,6 +126,9 @@ def actions_of(services: Services, told: Problems) -> list[Action]:
         *Subscriptions(services, once, links).actions(),
         *Deliveries(services, once, links).actions(),
         *DeadLetters(services, once, links).actions(),
+        *ApiKeys(services, once, links).actions(),
+        *Tenants(services, once, links).actions(),
+        *AuditTrail(services).actions(),
         *Public(services, told).actions(),
     ]
 

@@ -44,6 +44,11 @@ def _moment(text: str) -> str:
 Metadata = Annotated[
     Raw | None, PlainValidator(_metadata), WithJsonSchema({"type": ["object", "null"]})
 ]
+#: What people call something.
+Name = Annotated[
+    str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]*$")
+]
+TenantId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 #: Text for people; control characters would end up in terminals and logs.
 NoteText = Annotated[str, StringConstraints(max_length=1024, pattern=r"^[^\x00-\x1f\x7f]*$")]
 #: A time; it stays text, and :func:`service.domain.times.parse` reads it.

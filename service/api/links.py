@@ -7,6 +7,8 @@ from urllib.parse import quote
 _OPERATIONS: Final = "/v1/operations"
 _SUBSCRIPTIONS: Final = "/v1/subscriptions"
 _DELIVERIES: Final = "/v1/deliveries"
+_API_KEYS: Final = "/v1/api-keys"
+_TENANTS: Final = "/v1/tenants"
 
 
 class Links:
@@ -31,3 +33,11 @@ class Links:
     def delivery(self, name: str) -> str:
         """Where a delivery is."""
         return f"{self.base}{_DELIVERIES}/{quote(name)}"
+
+    def api_key(self, name: str) -> str:
+        """Where a key is."""
+        return f"{self.base}{_API_KEYS}/{quote(name)}"
+
+    def tenant(self, name: str) -> str:
+        """Where a tenant is."""
+        return f"{self.base}{_TENANTS}/{quote(name)}"

@@ -3,15 +3,16 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from service.ports import Clock, Dice, ReadStore, Vault
+from service.ports import AuditLog, Clock, Dice, KeyStore, ReadStore, TenantStore, Vault
 from service.usecases.accept import Accept
+from service.usecases.manage_keys import FindKey, ManageKeys
 from service.usecases.manage_operations import ManageOperations
 from service.usecases.manage_subscriptions import ManageSubscriptions
+from service.usecases.manage_tenants import ManageTenants
 from service.usecases.replay import Replays
 from service.usecases.tickets import Tickets
 from service.usecases.try_subscription import TrySubscription
 from service.usecases.watch import Watch
-from service.web.authentication import FindKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,8 @@ class ApiSettings:
     #: Open deliveries from which producers are told to wait; 0: no limit.
     max_pending: int = 0
     cors_origins: tuple[str, ...] = ()
+    #: Requests per second of one key; 0: no limit.
+    rate_limit: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,12 @@ class Services:
     trials: TrySubscription
     watch: Watch
     tickets: Tickets
+    keys: ManageKeys
+    tenants: ManageTenants
     reads: ReadStore
+    key_reads: KeyStore
+    tenant_reads: TenantStore
+    audit_log: AuditLog
     find_key: FindKey
     vault: Vault
     clock: Clock

@@ -4,7 +4,12 @@ import base64
 import hashlib
 import re
 from collections.abc import Collection
+from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
+
+#: The bootstrap key, which ``RINGBACK_ADMIN_KEY`` or the file ``admin.key`` rules.
+ADMIN_KEY_ID: Final = "key_admin"
 
 _PUBLIC_BYTES = 4
 _SECRET_BYTES = 32
@@ -25,6 +30,27 @@ class Scope(StrEnum):
     DELIVERIES_READ = "deliveries:read"
     DELIVERIES_REPLAY = "deliveries:replay"
     ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key without its text. Times are ms."""
+
+    #: Its place in lists; it grows from key to key.
+    no: int
+    id: str
+    tenant_id: str
+    name: str
+    scopes: frozenset[str]
+    created_at: int
+    #: See :func:`public_part`; unknown of a key that somebody made up.
+    public: str | None = None
+    expires_at: int | None = None
+    revoked_at: int | None = None
+    #: To the minute.
+    last_used_at: int | None = None
+    #: Until when the text from before the last rotation is good too.
+    previous_until: int | None = None
 
 
 def new_key(random: bytes) -> str:

@@ -13,6 +13,7 @@ class RefusalKind(StrEnum):
     UNAUTHENTICATED = "unauthenticated"
     FORBIDDEN = "forbidden"
     NOT_FOUND = "not-found"
+    REQUEST_TIMEOUT = "request-timeout"  # it did not come in time
     CONFLICT = "conflict"
     GONE = "gone"  # it was here, and is not kept any longer
     TOO_LARGE = "too-large"
@@ -20,6 +21,7 @@ class RefusalKind(StrEnum):
     IDEMPOTENCY_KEY_REUSED = "idempotency-key-reused"
     UPGRADE_REQUIRED = "upgrade-required"
     TOO_MANY_REQUESTS = "too-many-requests"
+    HEAD_TOO_LARGE = "request-head-too-large"
     UNAVAILABLE = "unavailable"
 
 

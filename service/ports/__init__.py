@@ -61,6 +61,14 @@ from service.ports.reading import (
     UndeliveredView,
 )
 from service.ports.replaying import ReplayPlan, ReplayRun, ReplayStep, ReplayStore
+from service.ports.tenancy import (
+    AuditEntry,
+    AuditFilter,
+    AuditLog,
+    KeyStore,
+    NewText,
+    TenantStore,
+)
 from service.ports.watching import Backplane, Moved, Ticket, TicketStore
 
 __all__ = [
@@ -69,6 +77,9 @@ __all__ = [
     "AcceptStore",
     "Answer",
     "AttemptView",
+    "AuditEntry",
+    "AuditFilter",
+    "AuditLog",
     "Backlog",
     "Backplane",
     "Claim",
@@ -85,12 +96,14 @@ __all__ = [
     "EventView",
     "FeedSlice",
     "GroupTooWideError",
+    "KeyStore",
     "Lane",
     "LaneQuota",
     "LifetimeStore",
     "ManageStore",
     "Moved",
     "NewSubscription",
+    "NewText",
     "Note",
     "Once",
     "OperationFilter",
@@ -114,6 +127,7 @@ __all__ = [
     "Span",
     "StoreUnavailableError",
     "SweepStore",
+    "TenantStore",
     "Ticket",
     "TicketStore",
     "UndeliveredView",

@@ -20,11 +20,13 @@ class NewSubscription:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks: an API key, its tenant and what it may do."""
+    """Who asks: an API key, the tenant it acts for and what it may do."""
 
     key_id: str
     tenant_id: str
     scopes: frozenset[str]
+    #: Whether the request named the tenant; an administrator who did not may see all of them.
+    named: bool = False
 
 
 class ManageStore(Protocol):
@@ -59,9 +61,14 @@ class ManageStore(Protocol):
         """The subscription with its secrets; ``action`` names in the audit log what for."""
 
     async def ensure_key(
-        self, key_id: str, name: str, digest: bytes, scopes: Sequence[str]
+        self,
+        key_id: str,
+        name: str,
+        digest: bytes,
+        scopes: Sequence[str],
+        public: str | None = None,
     ) -> None:
-        """Make sure this key of the tenant ``default`` exists with this hash."""
+        """Make sure this key of the tenant ``default`` exists with this hash and public part."""
 
     async def find_key(self, digest: bytes) -> Principal | None:
         """Whose key this is, when it is neither revoked nor expired."""

@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Generator
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import uvicorn
@@ -17,8 +18,10 @@ from service import __version__
 from service.api import create_app
 from service.api.services import ApiSettings, Services
 from service.runtime.keys import ADMIN_KEY_FILE
+from service.runtime.protocol import Bounds, GuardedProtocol, most_connections
 from service.runtime.wiring import Opened
 from service.settings import Settings
+from service.web.problems import Problems
 
 T = TypeVar("T")
 
@@ -144,9 +147,10 @@ class Host:
         print("\n".join(lines), flush=True)  # noqa: T201  the one greeting, for the person who started it
 
     def _config(self) -> uvicorn.Config:
+        bounds = Bounds(Problems(self._settings.public_url), most_connections())
         return uvicorn.Config(
             create_app(services(self._opened, self._ready, self._pending)),
-            http="httptools",
+            http=partial(GuardedProtocol, bounds),  # type: ignore[arg-type]  # what is called, not a class
             ws="websockets-sansio",
             ws_max_size=_MESSAGE,
             ws_per_message_deflate=False,  # it costs each watcher tens of kilobytes
@@ -189,8 +193,13 @@ def services(
         trials=opened.trials,
         watch=opened.watch,
         tickets=opened.tickets,
+        keys=opened.administration.keys,
+        tenants=opened.administration.tenants,
         reads=opened.stores.read,
-        find_key=opened.stores.manage.find_key,
+        key_reads=opened.stores.keys,
+        tenant_reads=opened.stores.tenants,
+        audit_log=opened.stores.read,
+        find_key=opened.administration.key_use.find,
         vault=opened.base.vault,
         clock=opened.base.clock,
         dice=opened.base.dice,
@@ -202,6 +211,7 @@ def services(
             max_event_bytes=settings.max_event_bytes,
             max_pending=settings.max_pending,
             cors_origins=settings.cors_origins,
+            rate_limit=settings.rate_limit,
         ),
     )
 

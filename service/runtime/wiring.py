@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from service import __version__
 from service.broker import ACTOR, QUEUE, BrokerWaker, InProcessBroker
 from service.domain import times
-from service.domain.api_keys import Scope, hash_key
+from service.domain.api_keys import ADMIN_KEY_ID, Scope, hash_key, public_part
 from service.domain.ids import KeyMaker
 from service.domain.targets import TargetPolicy
 from service.pubsub import InProcessBackplane
@@ -20,6 +20,7 @@ from service.sender import GuardedSender
 from service.settings import Settings
 from service.store import filelock
 from service.store.accepting import AcceptStore
+from service.store.api_keys import KeyStore
 from service.store.database import Database
 from service.store.delivering import DeliverStore
 from service.store.lifetimes import LifetimeStore
@@ -29,6 +30,7 @@ from service.store.operating import OperationStore
 from service.store.reading import ReadStore
 from service.store.replaying import ReplayStore
 from service.store.sweeping import SweepStore, newest_key
+from service.store.tenancy import TenantStore
 from service.store.tickets import TicketStore
 from service.telemetry import CONTENT_TYPE, Snapshot, exposition
 from service.usecases.accept import Accept
@@ -36,10 +38,12 @@ from service.usecases.compose import Composer, Wire
 from service.usecases.deliver import Deliver, Pace
 from service.usecases.lifetimes import Lifetimes
 from service.usecases.making import Maker
+from service.usecases.manage_keys import KeyUse, ManageKeys
 from service.usecases.manage_operations import ManageOperations
 from service.usecases.manage_subscriptions import ManageSubscriptions
+from service.usecases.manage_tenants import ManageTenants
 from service.usecases.replay import Replays
-from service.usecases.sweep import Sweep, Terms
+from service.usecases.sweep import Chore, Sweep, Terms
 from service.usecases.tickets import Tickets
 from service.usecases.try_subscription import TrySubscription
 from service.usecases.watch import Watch
@@ -48,7 +52,6 @@ from service.worker import LentLoop, WorkerHost, declare
 
 #: Seconds that a subscription's own ``timeoutSeconds`` may ask for at most (contract, section 4.3).
 _LONGEST_TIMEOUT: Final = 30.0
-_ADMIN_KEY_ID: Final = "key_admin"
 _USER_AGENT: Final = f"Ringback/{__version__}"
 #: Open connections to receivers: one for each send in flight, and some that are kept warm.
 _CONNECTIONS: Final = 1024
@@ -80,6 +83,8 @@ class Stores:
     lifetimes: LifetimeStore
     read: ReadStore
     tickets: TicketStore
+    keys: KeyStore
+    tenants: TenantStore
 
     @classmethod
     def over(cls, base: Base) -> "Stores":
@@ -95,8 +100,32 @@ class Stores:
             operations=OperationStore(database, keys, ttl),
             lifetimes=LifetimeStore(database, ttl),
             read=ReadStore(database),
-            tickets=TicketStore(database),
+            tickets=TicketStore(database, keys),
+            keys=KeyStore(database, keys),
+            tenants=TenantStore(database, keys),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Administration:
+    """What rules who may do anything here."""
+
+    keys: ManageKeys
+    key_use: KeyUse
+    tenants: ManageTenants
+
+    @classmethod
+    def over(cls, stores: Stores, maker: Maker) -> "Administration":
+        """The use cases over these stores."""
+        return cls(
+            keys=ManageKeys(stores.keys, maker),
+            key_use=KeyUse(stores.manage.find_key, stores.keys, maker.clock),
+            tenants=ManageTenants(stores.tenants, maker),
+        )
+
+    def chores(self) -> tuple[Chore, ...]:
+        """What the sweep is to do for them."""
+        return (*self.key_use.chores(), *self.tenants.chores())
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +143,7 @@ class Opened:
     trials: TrySubscription
     watch: Watch
     tickets: Tickets
+    administration: Administration
     worker: WorkerHost
     #: The admin key when it was made just now, to be shown this once.
     new_admin_key: str | None = None
@@ -148,7 +178,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Opened]:
         opened = _build(Base(settings, clock, SystemDice(), keys, vault, database, sender))
         own_keys.check(vault, await opened.stores.manage.sealed_samples())
         await opened.stores.manage.ensure_key(
-            _ADMIN_KEY_ID, "admin", hash_key(admin), (Scope.ADMIN,)
+            ADMIN_KEY_ID, "admin", hash_key(admin), (Scope.ADMIN,), public_part(admin)
         )
         yield replace(opened, new_admin_key=admin if made else None)
     finally:
@@ -191,12 +221,14 @@ def _build(base: Base) -> Opened:
     terms = Terms(settings.retry_schedule, times.seconds(settings.retention))
     lifetimes = Lifetimes(stores.lifetimes, accept, settings.public_url, terms.retention)
     subscriptions = ManageSubscriptions(stores.manage, base.sender, base.vault, waker, maker)
+    administration = Administration.over(stores, maker)
+    chores = (*lifetimes.chores(), *administration.chores())
     return Opened(
         base=base,
         stores=stores,
         accept=accept,
         deliver=deliver,
-        sweep=Sweep(stores.sweep, waker, base.clock, terms, lifetimes.chores()),
+        sweep=Sweep(stores.sweep, waker, base.clock, terms, chores),
         replays=Replays(stores.replay, accept, waker, base.keys, chance),
         operations=ManageOperations(
             (stores.operations, stores.read), accept, subscriptions, waker, maker
@@ -205,5 +237,6 @@ def _build(base: Base) -> Opened:
         trials=TrySubscription(stores.manage, base.sender, composer, maker),
         watch=Watch(stores.read, stores.tickets, backplane),
         tickets=Tickets(stores.tickets, base.clock, base.dice),
+        administration=administration,
         worker=WorkerHost(broker),
     )

@@ -124,11 +124,14 @@ class Settings(BaseSettings):
     )
     rate_limit: Annotated[
         float,
-        Field(ge=0),
+        Field(ge=0, le=values.FASTEST),
         AfterValidator(values.rate_limit),
-        values.Form("a number, 0 or more", show=values.number),
+        values.Form(
+            f"0, or a number from {values.SLOWEST} to {values.FASTEST}", show=values.number
+        ),
     ] = Field(
-        0.0, description="requests per second per API key; this version knows 0 only: no limit"
+        0.0,
+        description="requests per second per API key, in each process; over it: 429; 0: no limit",
     )
 
     @classmethod

@@ -17,6 +17,9 @@ SQLITE = "sqlite:///"
 SQLITE_FORMS = "sqlite:///relative.db or sqlite:////absolute.db"
 HOST_AND_PORT = re.compile(r"(?:\[(?P<ipv6>[^]]+)]|(?P<host>[A-Za-z0-9_.-]+)):(?P<port>[0-9]{1,5})")
 MASK = "********"
+#: Requests per second of a key: one in about a quarter of an hour, or more than there could be.
+SLOWEST = 0.001
+FASTEST = 1_000_000
 
 T = TypeVar("T")
 
@@ -81,9 +84,9 @@ def redis_url(url: str) -> str:
 
 
 def rate_limit(limit: float) -> float:
-    """Only 0: a limit that somebody relies on must not be ignored."""
-    if limit:
-        raise ValueError("this version has no rate limit; leave it out, or put a proxy in front")
+    """No limit, or one that lets a request through now and then."""
+    if 0 < limit < SLOWEST:
+        raise ValueError(f"{limit} would let hardly anything through; give {SLOWEST} or more, or 0")
     return limit
 
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 from sqlalchemy import (
     Column,
     Select,
+    and_,
     bindparam,
     delete,
     insert,
@@ -17,7 +18,8 @@ from sqlalchemy import (
 )
 
 from service.domain.subscription import headers_context, secret_context
-from service.ports import Principal
+from service.domain.tenant import DEFAULT_TENANT
+from service.ports import NewText, Principal
 from service.store.database import Database, Tx
 from service.store.rows import scopes_of, scopes_text
 from service.store.schema import (
@@ -28,17 +30,23 @@ from service.store.schema import (
 )
 from service.store.statements import Row, Statement
 
-#: The tenant that always exists; its keys may hold the scope ``admin``.
-DEFAULT_TENANT: Final = "default"
-
 #: Values in one write job: enough to be quick, few enough that no event waits long behind them.
 _BATCH: Final = 500
 
+IN_FORCE: Final = and_(
+    api_keys.c.revoked_at.is_(None),
+    or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > bindparam("now")),
+)
 _FIND_KEY: Final = Statement(
     select(api_keys.c.id, api_keys.c.tenant_id, api_keys.c.scopes).where(
-        api_keys.c.hash == bindparam("hash"),
-        api_keys.c.revoked_at.is_(None),
-        or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > bindparam("now")),
+        or_(
+            api_keys.c.hash == bindparam("hash"),
+            and_(
+                api_keys.c.previous_hash == bindparam("hash"),
+                api_keys.c.previous_until > bindparam("now"),
+            ),
+        ),
+        IN_FORCE,
     )
 )
 
@@ -70,12 +78,19 @@ async def find_key(database: Database, digest: bytes) -> Principal | None:
     return Principal(key_id, tenant_id, scopes_of(scopes))
 
 
-async def ensure_key(tx: Tx, key_id: str, name: str, digest: bytes, scopes: Sequence[str]) -> bool:
-    """Make a key of the default tenant be there, in force; whether that changed anything."""
+async def ensure_key(
+    tx: Tx, named: tuple[str, str], text: NewText, scopes: Sequence[str], no: int
+) -> bool:
+    """Make a key of the default tenant be there, in force; whether that changed anything.
+
+    ``named`` are its id and its name, ``no`` its number if it is new.
+    """
+    key_id, name = named
     wanted = {
         "tenant_id": DEFAULT_TENANT,
         "name": name,
-        "hash": digest,
+        "hash": text.digest,
+        "public": text.public,
         "scopes": scopes_text(scopes),
         "expires_at": None,
         "revoked_at": None,
@@ -84,11 +99,11 @@ async def ensure_key(tx: Tx, key_id: str, name: str, digest: bytes, scopes: Sequ
     if rows and wanted.items() <= rows[0].items():
         return False
     # a hash names one key: the one that is asked for now
-    await tx.change(delete(api_keys).where(api_keys.c.hash == digest, api_keys.c.id != key_id))
+    await tx.change(delete(api_keys).where(api_keys.c.hash == text.digest, api_keys.c.id != key_id))
     if rows:
         await tx.change(update(api_keys).where(api_keys.c.id == key_id).values(wanted))
     else:
-        await tx.change(insert(api_keys).values(id=key_id, created_at=tx.now, **wanted))
+        await tx.change(insert(api_keys).values(id=key_id, created_at=tx.now, no=no, **wanted))
     return True
 
 

@@ -15,7 +15,8 @@ from sqlalchemy import ColumnElement, delete, update
 from service.domain.errors import Refusal, not_found
 from service.domain.ids import KeyMaker
 from service.domain.subscription import Subscription, changed
-from service.ports import Lane, NewSubscription, Once, Principal, Replayed
+from service.domain.tenant import DEFAULT_TENANT
+from service.ports import Lane, NewSubscription, NewText, Once, Principal, Replayed
 from service.store import auditing, keeping, subscribing, versions
 from service.store.database import Database, Tx
 from service.store.once import once as do_once
@@ -119,13 +120,20 @@ class ManageStore:
         return await self._with(tenant_id, name, body)
 
     async def ensure_key(
-        self, key_id: str, name: str, digest: bytes, scopes: Sequence[str]
+        self,
+        key_id: str,
+        name: str,
+        digest: bytes,
+        scopes: Sequence[str],
+        public: str | None = None,
     ) -> None:
-        """Make sure this key of the tenant ``default`` exists with this hash."""
+        """Make sure this key of the tenant ``default`` exists with this hash and public part."""
+        text = NewText(digest, public)
 
         async def job(tx: Tx) -> None:
-            if await keeping.ensure_key(tx, key_id, name, digest, scopes):
-                await versions.renew(tx, self._keys, keeping.DEFAULT_TENANT)
+            no = self._keys.next(tx.now)
+            if await keeping.ensure_key(tx, (key_id, name), text, scopes, no):
+                await versions.renew(tx, self._keys, DEFAULT_TENANT)
 
         await self._database.write(job)
 

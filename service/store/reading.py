@@ -1,5 +1,6 @@
 """All reads: each method one snapshot, of one tenant."""
 
+from service.store.reading_audit import AuditReads
 from service.store.reading_dead_letters import DeadLetterReads
 from service.store.reading_deliveries import DeliveryReads
 from service.store.reading_feed import FeedReads
@@ -7,5 +8,7 @@ from service.store.reading_operations import OperationReads
 from service.store.reading_undelivered import UndeliveredReads
 
 
-class ReadStore(OperationReads, FeedReads, DeliveryReads, DeadLetterReads, UndeliveredReads):
+class ReadStore(
+    OperationReads, FeedReads, DeliveryReads, DeadLetterReads, UndeliveredReads, AuditReads
+):
     """See :class:`service.ports.ReadStore`."""

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import and_, insert, select, update
 
@@ -36,6 +36,9 @@ from service.store.schema import (
     subscriptions,
 )
 
+#: What it is called in the audit log that a delivery was sent again.
+_REOPENED: Final = {Trigger.MANUAL: "delivery.retried", Trigger.REPLAY: "delivery.replayed"}
+
 
 class ReplayStore:
     """See :class:`service.ports.ReplayStore`."""
@@ -58,7 +61,7 @@ class ReplayStore:
             refusal = await self._reopen_one(tx, tenant_id, ref, trigger)
             if refusal is not None:
                 return refusal
-            action = f"delivery.{trigger.value}"
+            action = _REOPENED[trigger]
             await auditing.note(tx, self._keys, (tenant_id, actor), action, ids.delivery_id(ref))
             return ref
 

@@ -54,6 +54,11 @@ tenants = Table(
     Column("feed_floor", Big, nullable=False, server_default=text("0")),
     # how many subscriptions are for one operation only: where there is none, nobody looks for them
     Column("bound_subscriptions", Big, nullable=False, server_default=text("0")),
+    # its place in lists: a key
+    Column("no", Big, nullable=False, server_default=text("0")),
+    # an id is never given twice: what is left of a deleted tenant is its row
+    Column("deleted_at", Big),
+    Column("purged_at", Big),
 )
 
 api_keys = Table(
@@ -67,6 +72,20 @@ api_keys = Table(
     Column("created_at", Big, nullable=False),
     Column("expires_at", Big),
     Column("revoked_at", Big),
+    # its place in lists: a key
+    Column("no", Big, nullable=False, server_default=text("0")),
+    Column("public", Text),
+    Column("last_used_at", Big),
+    # what it was before its last rotation, and until when that is good too
+    Column("previous_hash", LargeBinary),
+    Column("previous_until", Big),
+    Index("ix_api_keys_tenant_id_no", "tenant_id", "no"),
+)
+Index(
+    "uq_api_keys_previous_hash",
+    api_keys.c.previous_hash,
+    unique=True,
+    **_given(api_keys.c.previous_hash),
 )
 
 subscriptions = Table(
@@ -345,6 +364,7 @@ audit_log = Table(
     Column("target", Text, nullable=False),
     Column("detail", Text),
     Index("ix_audit_log_tenant_id_key", "tenant_id", "key"),
+    Index("ix_audit_log_target_key", "target", "key"),
 )
 
 #: What opens a stream for a client that cannot send headers; only a hash of each is kept.

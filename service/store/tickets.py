@@ -6,19 +6,20 @@ from typing import Final
 from sqlalchemy import bindparam, delete, or_, select, update
 
 from service.domain.errors import Refusal
+from service.domain.ids import KeyMaker
 from service.domain.tickets import FIRST_USE, LIFETIME
 from service.ports import Once, Principal, Replayed, Ticket
+from service.store import auditing
 from service.store.database import Database, Tx
+from service.store.keeping import IN_FORCE
 from service.store.once import once as do_once
 from service.store.schema import api_keys, stream_tickets
 from service.store.statements import CHUNK, Statement, among
 
+#: What a ticket opens that is for no single operation, in the audit log.
+_FEED: Final = "feed"
 _COLUMNS: Final = tuple(column.name for column in stream_tickets.columns)
-_VALID: Final = (
-    api_keys.c.revoked_at.is_(None),
-    or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > bindparam("now")),
-)
-_IN_FORCE: Final = Statement(select(api_keys.c.id).where(among(api_keys.c.id, "names"), *_VALID))
+_IN_FORCE: Final = Statement(select(api_keys.c.id).where(among(api_keys.c.id, "names"), IN_FORCE))
 _FIND: Final = Statement(
     select(
         stream_tickets.c.tenant_id,
@@ -35,7 +36,7 @@ _FIND: Final = Statement(
             stream_tickets.c.first_used_at.is_not(None),
             stream_tickets.c.created_at > bindparam("now") - bindparam("first_use"),
         ),
-        *_VALID,
+        IN_FORCE,
     )
 )
 _USED: Final = Statement(
@@ -59,8 +60,9 @@ _FORGET: Final = Statement(
 class TicketStore:
     """See :class:`service.ports.TicketStore`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, keys: KeyMaker) -> None:
         self._database = database
+        self._keys = keys
 
     async def issue(
         self, digest: bytes, ticket: Ticket, once: Once | None = None
@@ -71,6 +73,9 @@ class TicketStore:
         async def body(tx: Tx) -> Ticket | Refusal:
             row = (digest, who.tenant_id, who.key_id, ticket.operation_id, ticket.created_at, None)
             await tx.insert(stream_tickets, _COLUMNS, [row])
+            actor = (who.tenant_id, who.key_id)
+            target = ticket.operation_id or _FEED
+            await auditing.note(tx, self._keys, actor, "stream_ticket.issued", target)
             return ticket
 
         async def job(tx: Tx) -> Ticket | Refusal | Replayed:

@@ -1,22 +1,26 @@
-"""Who asks: ``Authorization: Bearer <key>``, or a stream's ``?ticket=``, looked up by its hash.
+"""Who asks, and for which tenant: a key or a stream's ticket, looked up by its hash.
 
 Every request is looked up anew, so that a revoked key is dead at once, and its tickets with it.
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from starlette.requests import HTTPConnection
 
 from service.domain.api_keys import Scope, covers, hash_key
-from service.domain.errors import Refusal, RefusalKind
+from service.domain.errors import Refusal, RefusalKind, not_found
 from service.ports import Principal, Ticket
+from service.web.limiting import Guesses, RateLimits
 
 FindKey = Callable[[bytes], Awaitable[Principal | None]]
 Redeem = Callable[[str], Awaitable[Ticket | None]]
+HasTenant = Callable[[str], Awaitable[bool]]
 
 _HEADER: Final = b"authorization"
+#: By which a key with the scope ``admin`` names the tenant it acts for.
+_TENANT: Final = b"ringback-tenant"
 _SCHEME: Final = "bearer"
 #: The query parameter of a ticket.
 TICKET: Final = "ticket"
@@ -30,39 +34,51 @@ class Doorkeeper:
 
     find_key: FindKey
     redeem: Redeem
+    has_tenant: HasTenant
+    limits: RateLimits
+    guesses: Guesses
 
     async def admit(
         self, asked: HTTPConnection, needed: Scope, *, by_ticket: bool = False
     ) -> Principal | Refusal:
         """The principal, if he may do what needs this scope; or what to do to be let in."""
         text = asked.query_params.get(TICKET) if by_ticket else None
-        if text is not None and not _keys_of(asked):
-            return await self._by_ticket(asked, text)
-        principal = await self._by_key(asked)
+        if text is not None and not _values_of(asked, _HEADER):
+            principal = await self._by_ticket(asked, text)
+        else:
+            principal = await self._by_key(asked)
+        if isinstance(principal, Refusal):
+            return principal
+        refusal = self.limits.refuse(asked.scope, principal.key_id)
+        if refusal is not None:
+            return refusal
+        principal = await self._acting(asked, principal)
         if isinstance(principal, Refusal):
             return principal
         return authorize(principal, needed) or principal
 
     async def _by_key(self, asked: HTTPConnection) -> Principal | Refusal:
-        given = _keys_of(asked)
+        given = _values_of(asked, _HEADER)
         if len(given) != 1:
             return _unauthenticated("No API key came with the request" if not given else "Two came")
-        scheme, _, key = given[0].decode("latin-1").partition(" ")
+        scheme, _, key = given[0].partition(" ")
         if scheme.lower() != _SCHEME or not key.strip():
             return _unauthenticated("The Authorization header does not hold a Bearer key")
         principal = await self.find_key(hash_key(key.strip()))
         if principal is None:
-            return _unauthenticated("The API key is unknown, revoked or expired")
+            refusal = _unauthenticated("The API key is unknown, revoked or expired")
+            return self.guesses.failed(asked.scope, refusal)
         return principal
 
     async def _by_ticket(self, asked: HTTPConnection, text: str) -> Principal | Refusal:
         ticket = await self.redeem(text)
         if ticket is None:
-            return Refusal(
+            refusal = Refusal(
                 RefusalKind.UNAUTHENTICATED,
                 "The ticket is unknown, was used too late or is too old, or its key is revoked. "
                 "Ask for a new one: POST /v1/stream-tickets.",
             )
+            return self.guesses.failed(asked.scope, refusal)
         if ticket.operation_id != asked.path_params.get("id"):
             opens = f"operation {ticket.operation_id!r}" if ticket.operation_id else "the feed"
             return Refusal(
@@ -71,6 +87,18 @@ class Doorkeeper:
             )
         who = ticket.principal
         return Principal(who.key_id, who.tenant_id, _TICKET_SCOPES)
+
+    async def _acting(self, asked: HTTPConnection, who: Principal) -> Principal | Refusal:
+        """The principal as the tenant that the request names, if he may act for it."""
+        given = _values_of(asked, _TENANT)
+        if not given:
+            return who
+        name = ", ".join(given)
+        if Scope.ADMIN not in who.scopes:
+            return who if name == who.tenant_id else _foreign(name)
+        if not await self.has_tenant(name):
+            return not_found("tenant", name)
+        return replace(who, tenant_id=name, named=True)
 
 
 def authorize(principal: Principal, needed: Scope) -> Refusal | None:
@@ -85,8 +113,17 @@ def authorize(principal: Principal, needed: Scope) -> Refusal | None:
     )
 
 
-def _keys_of(asked: HTTPConnection) -> list[bytes]:
-    return [value for name, value in asked.scope["headers"] if name == _HEADER]
+def _values_of(asked: HTTPConnection, header: bytes) -> list[str]:
+    return [value.decode("latin-1") for name, value in asked.scope["headers"] if name == header]
+
+
+def _foreign(tenant_id: str) -> Refusal:
+    return Refusal(
+        RefusalKind.FORBIDDEN,
+        f"The API key may not act for tenant {tenant_id!r}. Leave the header Ringback-Tenant out, "
+        f"or use a key with the scope {Scope.ADMIN.value!r}.",
+        extra={"missingScope": Scope.ADMIN.value},
+    )
 
 
 def _unauthenticated(what: str) -> Refusal:

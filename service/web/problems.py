@@ -46,6 +46,9 @@ TABLE: Final[dict[str, Kind]] = {
     METHOD_NOT_ALLOWED: Kind(
         405, "This address does not know the method", "Use one that the Allow header names."
     ),
+    RefusalKind.REQUEST_TIMEOUT: Kind(
+        408, "The request took too long to come", "Send it again, and all of it at once."
+    ),
     RefusalKind.CONFLICT: Kind(
         409, "The present state does not allow this", "Read what is there now, then decide."
     ),
@@ -71,6 +74,9 @@ TABLE: Final[dict[str, Kind]] = {
     ),
     RefusalKind.TOO_MANY_REQUESTS: Kind(
         429, "Too many at once", "Repeat it after Retry-After seconds, with fewer at a time."
+    ),
+    RefusalKind.HEAD_TOO_LARGE: Kind(
+        431, "The headers are too large", "Send fewer or shorter headers, or a shorter address."
     ),
     INTERNAL: Kind(
         500, "Something went wrong here", "Repeat it once; if it fails again, tell the operator."
@@ -148,6 +154,8 @@ def _headers(refusal: Refusal) -> Headers:
         return (("www-authenticate", 'Bearer realm="Ringback"'),)
     if refusal.kind is RefusalKind.UPGRADE_REQUIRED:
         return (("upgrade", "websocket"),)
+    if refusal.kind is RefusalKind.REQUEST_TIMEOUT:
+        return (("connection", "close"),)  # the rest of it may still be on its way
     wait = refusal.retry_after
     if wait is None and refusal.kind is RefusalKind.UNAVAILABLE:
         wait = _RETRY_AFTER

@@ -187,9 +187,10 @@ def test_switches_take_the_usual_words(text: str, *, value: bool) -> None:
     assert settings.breaker is value
 
 
-def test_a_rate_limit_is_refused_rather_than_ignored() -> None:
-    (fault,) = faults(RATE_LIMIT="0.5")
-    assert "this version has no rate limit" in fault
+def test_a_rate_limit_lets_something_through() -> None:
+    assert load({"RINGBACK_RATE_LIMIT": "0.5"}).rate_limit == 0.5
+    (fault,) = faults(RATE_LIMIT="0.0009")
+    assert "would let hardly anything through" in fault
 
 
 @pytest.mark.parametrize(
@@ -201,6 +202,8 @@ def test_a_rate_limit_is_refused_rather_than_ignored() -> None:
         ("RETENTION", "3155760000"),
         ("MAX_EVENT_BYTES", "16777216"),
         ("MAX_PENDING", "0"),
+        ("RATE_LIMIT", "0.001"),
+        ("RATE_LIMIT", "1000000"),
         ("PORT", "65535"),
     ],
 )
@@ -225,6 +228,8 @@ def test_limits_are_inside_the_range(name: str, text: str) -> None:
         ("MAX_PENDING", "1.5"),
         ("MAX_PENDING", "-1"),
         ("RATE_LIMIT", "-0.1"),
+        ("RATE_LIMIT", "1000001"),
+        ("RATE_LIMIT", "nan"),
         ("PORT", "0"),
         ("PORT", "http"),
         ("ALLOW_HTTP", "perhaps"),

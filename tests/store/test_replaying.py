@@ -57,7 +57,7 @@ async def test_a_replay_reopens_the_same_delivery(world: World) -> None:
     assert await world.rows(schema.deliveries) == []
     assert (await letter(world, ref))["state"] == "replaying"
     assert (await letter(world, ref))["replays"] == 1
-    assert await audited(world) == [("delivery.replay", delivery_id(ref))]
+    assert await audited(world) == [("delivery.replayed", delivery_id(ref))]
 
 
 async def test_a_second_replay_under_way_makes_no_second_delivery(world: World) -> None:

@@ -4,6 +4,7 @@ import pytest
 from sqlalchemy import update
 
 from service.domain.errors import Refusal
+from service.domain.ids import KeyMaker
 from service.domain.tickets import FIRST_USE, LIFETIME
 from service.ports import Principal, Replayed, Ticket
 from service.store import schema
@@ -20,9 +21,9 @@ WHO = Principal("key_1", "default", frozenset({"admin"}))
 
 
 @pytest.fixture
-async def tickets(database: Database, manage: ManageStore) -> TicketStore:
+async def tickets(database: Database, manage: ManageStore, keys: KeyMaker) -> TicketStore:
     await manage.ensure_key("key_1", "bootstrap", b"digest", ["admin"])
-    return TicketStore(database)
+    return TicketStore(database, keys)
 
 
 @pytest.fixture

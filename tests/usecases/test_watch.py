@@ -60,7 +60,7 @@ class Scene:
     def __init__(self, world: World, backplane: Backplane, limit: int = 1_000) -> None:
         self.reads = CountedReads(world.database)
         self.accept = Accept(world.accept, Wakes(), backplane)
-        self.tickets = TicketStore(world.database)
+        self.tickets = TicketStore(world.database, world.keys)
         self.watch = Watch(self.reads, self.tickets, backplane, limit)
 
     async def post(self, *names: str, operation: str = "op") -> None:

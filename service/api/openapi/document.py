@@ -46,6 +46,8 @@ _HEADER_SCHEMAS: Final[Mapping[str, SchemaDict]] = {
     "Location": {"type": "string", "format": "uri"},
     "Retry-After": {"type": "integer", "minimum": 0},
 }
+#: What answers to a key tell where keys have a limit.
+_LIMITS: Final = ("RateLimit", "RateLimit-Policy")
 _TEXT: Final[SchemaDict] = {"type": "string"}
 
 
@@ -125,12 +127,13 @@ def _security(action: Action) -> list[dict[str, list[str]]]:
 
 
 def _responses(action: Action, described: Described) -> SchemaDict:
-    replayed = {"Idempotency-Replayed": False} if described.idempotent else {}
+    limits = {} if action.scope is None else dict.fromkeys(_LIMITS, False)
+    replayed = {**limits, **({"Idempotency-Replayed": False} if described.idempotent else {})}
     told = {
         str(status): _response(answered, replayed) for status, answered in described.answers.items()
     }
     refused = problems.answers(action, described)
-    return told | {str(status): _response(answered) for status, answered in refused.items()}
+    return told | {str(status): _response(answered, limits) for status, answered in refused.items()}
 
 
 def _response(answered: Answered, more: Mapping[str, bool] | None = None) -> SchemaDict:

@@ -239,6 +239,31 @@ UNDELIVERED: Final = {
     "event": EVENT,
 }
 
+NEW_TENANT: Final = {"id": "acme", "name": "Acme"}
+TENANT: Final = {**NEW_TENANT, "createdAt": _AT}
+NEW_API_KEY: Final = {"tenantId": "acme", "name": "producer", "scopes": ["events:write"]}
+_KEY_ID: Final = "key_0194bc19d7700001a1b2c3d4"
+API_KEY: Final = {
+    "id": _KEY_ID,
+    **NEW_API_KEY,
+    "prefix": "rb_5f2c81d0",
+    "createdAt": _AT,
+    "lastUsedAt": _LATER,
+}
+WITH_KEY: Final = {
+    **{name: value for name, value in API_KEY.items() if name != "lastUsedAt"},
+    "key": "rb_5f2c81d0_bm9ib2R5cy1rZXk6LWl0LXN0YW5kcy1pbi1kb2NzLTA",
+}
+AUDIT_ENTRY: Final = {
+    "id": "aud_0194bc19d7700002",
+    "createdAt": _AT,
+    "tenantId": "acme",
+    "actor": "key_admin",
+    "action": "api_key.created",
+    "target": _KEY_ID,
+    "detail": {"name": "producer", "scopes": ["events:write"], "expiresAt": None},
+}
+
 REPLAY_DEAD_LETTERS: Final = {
     "subscriptionId": _SUBSCRIPTION_ID,
     "since": "2025-02-03T00:00:00Z",

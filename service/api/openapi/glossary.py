@@ -182,6 +182,26 @@ WORDS: Final[dict[str, str]] = {
     "resolved": "Whether a replay delivered it.",
     "DeadLettersReplayBody.resolved": "`false`, or nothing: what was delivered is not replayed in "
     "bulk.",
+    # keys, tenants, the audit log
+    "tenantId": "The tenant's id.",
+    "TenantBody.id": "An id of one's choice: 1 to 64 letters, digits, `_` or `-`.",
+    "Tenant.id": "Its id.",
+    "scopes": "What the key may do. `admin` covers every scope, and every tenant; it is for keys "
+    "of tenant `default` only.",
+    "prefix": "How the key begins, by which it can be told in logs.",
+    "key": "Shown this once: what goes into `Authorization: Bearer`.",
+    "ApiKeyBody.expiresAt": "From then on the key is no longer good; default: never.",
+    "ApiKey.expiresAt": "From then on the key is no longer good.",
+    "revokedAt": "Since when the key is no longer good.",
+    "lastUsedAt": "When the key was used last, to a minute.",
+    "previousKeyUntil": "Until then the key from before the last rotation is good too.",
+    "RotateKeyBody.overlapSeconds": "How long the present key stays good beside the new one; "
+    "default: not at all.",
+    "AuditEntry.createdAt": "When it was done.",
+    "actor": "The id of the API key that did it.",
+    "action": "What was done, such as `subscription.changed`.",
+    "target": "The id of what it was done to.",
+    "AuditEntry.detail": "More about it; never a secret.",
     # tickets
     "ticket": "Use it as `?ticket=`.",
     "reconnectUntil": "Until then the same ticket reconnects.",
@@ -194,6 +214,12 @@ PARAMETER_WORDS: Final[dict[str, str]] = {
     "subscriptions": "The subscription's id.",
     "deliveries": "The delivery's id.",
     "dead-letters": "The dead letter's id.",
+    "api-keys": "The key's id, not the key.",
+    "tenants": "The tenant's id.",
+    "tenantId": "Only of this tenant.",
+    "actor": "Only what was done with this API key: its id.",
+    "action": "Only this action.",
+    "target": "Only what was done to this: its id.",
     "problems": "The last part of a problem's `type`.",
     "limit": "How many items a page may have.",
     "cursor": "The `nextCursor` of the page before.",
@@ -215,6 +241,8 @@ PARAMETER_WORDS: Final[dict[str, str]] = {
     "ticket": "A stream ticket instead of a key.",
     "Idempotency-Key": "A key of one's own for this request: repeated within 24 hours it gets the "
     "answer given then. Bare, or in quotes.",
+    "Ringback-Tenant": "The tenant to act for; only a key with the scope `admin` may name another "
+    "one than its own.",
     "If-None-Match": "An `ETag` known already: an unchanged answer is a 304 without a body.",
     "Prefer": "`wait=30` waits so many seconds, at most 60, for something to change.",
     "Last-Event-ID": "The id of the last event seen: the stream goes on after it.",
@@ -225,6 +253,9 @@ HEADER_WORDS: Final[dict[str, str]] = {
     "Location": "The address of what was made.",
     "Retry-After": "Seconds after which to ask again.",
     "ETag": "This version of the answer.",
+    "RateLimit": "What is left of the key's limit (`r` requests), and the seconds until all of it "
+    "is there again (`t`); absent where there is no limit.",
+    "RateLimit-Policy": "The key's limit: `q` requests in `w` seconds; absent where there is none.",
     "Link": 'The next page, with `rel="next"`.',
     "Idempotency-Replayed": "`true`: this is the answer given before to the same request.",
     "Preference-Applied": "The preference that was heeded.",

@@ -11,6 +11,8 @@ from service.web.paging import Listing
 from service.web.queries import OneOf, Reader
 
 ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
+#: By which an administrator acts for another tenant.
+TENANT_HEADER: Final = "Ringback-Tenant"
 _PLACEHOLDER: Final = "{id}"
 
 #: Of each reader, what it takes.
@@ -36,6 +38,7 @@ _HEADERS: Final[Mapping[str, SchemaDict]] = {
         "type": "string",
         "pattern": r'^(?:[!#-~]{1,255}|"[ !#-\[\]-~]{1,255}")$',
     },
+    TENANT_HEADER: {"type": "string", "pattern": ID_PATTERN},
     "If-None-Match": {"type": "string"},
     "Prefer": {"type": "string"},
     "Last-Event-ID": {"type": "string"},
@@ -55,7 +58,11 @@ def of(action: Action, described: Described) -> list[SchemaDict]:
     for name, reader in described.query.items():
         schema = reader if isinstance(reader, dict) else _schema_of(reader)
         found.append(_parameter(name, "query", schema, described.words.get(name)))
-    headers = (*described.headers, *(("Idempotency-Key",) if described.idempotent else ()))
+    headers = (
+        *described.headers,
+        *(("Idempotency-Key",) if described.idempotent else ()),
+        *((TENANT_HEADER,) if action.scope is not None else ()),
+    )
     found += [_parameter(name, "header", _HEADERS[name]) for name in headers]
     return found
 

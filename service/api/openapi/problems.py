@@ -40,9 +40,16 @@ _HEADERS: Final[dict[str, dict[str, bool]]] = {
     RefusalKind.UNAVAILABLE: {"Retry-After": True},
     problems.METHOD_NOT_ALLOWED: {"Allow": True},
 }
-_WITH_KEY: Final = (RefusalKind.UNAUTHENTICATED, RefusalKind.FORBIDDEN, RefusalKind.UNAVAILABLE)
+_WITH_KEY: Final = (
+    RefusalKind.UNAUTHENTICATED,
+    RefusalKind.FORBIDDEN,
+    RefusalKind.NOT_FOUND,  # the tenant that an administrator acts for
+    RefusalKind.TOO_MANY_REQUESTS,
+    RefusalKind.UNAVAILABLE,
+)
 _WITH_BODY: Final = (
     RefusalKind.MALFORMED,
+    RefusalKind.REQUEST_TIMEOUT,
     RefusalKind.TOO_LARGE,
     RefusalKind.UNSUPPORTED_MEDIA_TYPE,
     RefusalKind.INVALID,
@@ -89,6 +96,8 @@ def _words(kind: str, described: Described) -> Iterable[str]:
         yield described.problems[kind]
     if kind == RefusalKind.CONFLICT and described.idempotent:
         yield "A request with the same `Idempotency-Key` is still running."
+    elif kind == RefusalKind.TOO_MANY_REQUESTS:
+        yield "The key is over its rate limit, or keys that are none came from this address."
     elif kind not in described.problems:
         yield f"{TABLE[kind].title}."
 

@@ -4,6 +4,7 @@ from typing import Final
 
 from service.api.openapi.describing import Table
 from service.api.openapi.tables import (
+    administration,
     deliveries,
     events,
     following,
@@ -19,5 +20,6 @@ TABLE: Final[Table] = {
     **operations.TABLE,
     **subscriptions.TABLE,
     **deliveries.TABLE,
+    **administration.TABLE,
     **public.TABLE,
 }

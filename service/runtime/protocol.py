@@ -1,0 +1,205 @@
+"""What a connection may do before the application hears of a request; its refusals are problems.
+
+uvicorn bounds neither the bytes of a request's head, nor the time it takes, nor, with an answer in
+our format, how many connections there are. How large and how slow a body may be is the
+application's matter (:mod:`service.web.bodies`).
+"""
+
+import asyncio
+import resource
+from dataclasses import dataclass
+from typing import Any, Final
+
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
+
+from service.domain.errors import Refusal, RefusalKind
+from service.web.problems import Problems
+
+#: Bytes of a request's line and headers together.
+_MAX_HEAD: Final = 65_536
+#: Seconds in which they have to come.
+_HEAD_SECONDS: Final = 20.0
+#: Seconds for which who is refused may go on talking; closing at once would take the answer from
+#: him before he reads it.
+_LINGER: Final = 1.0
+#: Connections above the limit that are told so; those above are closed without a word.
+_TOLD: Final = 200
+#: Open files that are wanted, if the system gives as many.
+_FILES: Final = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a server allows."""
+
+    told: Problems
+    connections: int
+    head_bytes: int = _MAX_HEAD
+    head_seconds: float = _HEAD_SECONDS
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    """uvicorn's protocol within bounds."""
+
+    def __init__(self, bounds: Bounds, **given: Any) -> None:  # noqa: ANN401  uvicorn's own
+        super().__init__(**given)
+        self._bounds = bounds
+        self._in_head = True
+        #: Bytes that came while the head was not complete, and bytes of what was complete of it.
+        self._received = 0
+        self._size = 0
+        self._alarm: asyncio.TimerHandle | None = None
+        self._refused = False
+        self._fault = _NOT_HTTP
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """Take a connection, unless there are too many."""
+        super().connection_made(transport)
+        over = len(self.connections) - self._bounds.connections
+        if over > _TOLD:
+            transport.close()
+        elif over > 0:
+            self._refuse(_TOO_MANY)
+        else:
+            self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._stop_alarm()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came, unless a head never ends."""
+        if self._refused:
+            return
+        if self._in_head:
+            self._received += len(data)
+            self._await_head()
+        super().data_received(data)
+        if self._in_head and self._received > self._bounds.head_bytes:
+            self._refuse(_head_too_large(self._bounds.head_bytes))
+
+    def on_message_begin(self) -> None:
+        """Begin to count the head."""
+        self._size = 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """Count the address."""
+        self._size += len(url)
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Count a header."""
+        self._size += len(name) + len(value)
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Let a head through that is not too large."""
+        self._stop_alarm()
+        self._in_head = False
+        if self._size > self._bounds.head_bytes:
+            self._fault = _head_too_large(self._bounds.head_bytes)
+            raise ValueError  # the parser stops, and says so to send_400_response
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Wait for the next head."""
+        self._in_head = True
+        self._received = 0
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  ours says more
+        """Refuse what the parser did not take."""
+        self._refuse(self._fault)
+
+    def _await_head(self) -> None:
+        if self._alarm is None:
+            self._alarm = self.loop.call_later(self._bounds.head_seconds, self._too_late)
+
+    def _too_late(self) -> None:
+        if self._received:
+            self._refuse(_TOO_LATE)
+        else:
+            self.transport.close()
+
+    def _stop_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Say why, wait a moment for that to be read, and hang up."""
+        if self._refused or self.transport.is_closing():
+            return
+        self._refused = True
+        self._stop_alarm()
+        if not _is_answering(self.cycle):
+            self.transport.write(self._answer(refusal))
+        _let_go(self.cycle)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._alarm = self.loop.call_later(_LINGER, self.transport.close)
+
+    def _answer(self, refusal: Refusal) -> bytes:
+        answer = self._bounds.told.answer(refusal, "/")
+        headers = [
+            ("content-type", answer.media_type),
+            ("content-length", str(len(answer.body))),
+            ("cache-control", "no-store"),
+            ("connection", "close"),
+            *answer.headers,
+        ]
+        lines = [f"{name}: {value}\r\n".encode("latin-1") for name, value in headers]
+        return b"".join([STATUS_LINE[answer.status], *lines, b"\r\n", answer.body])
+
+
+def most_connections() -> int:
+    """How many clients may be connected: most of the files that the system lets us open.
+
+    The others are for receivers, and for the store.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    if soft != resource.RLIM_INFINITY and wanted > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    return (_FILES if soft == resource.RLIM_INFINITY else soft) * 3 // 4
+
+
+def _is_answering(cycle: RequestResponseCycle | None) -> bool:
+    """Whether an answer is on its way, in the middle of which nothing else may stand."""
+    return cycle is not None and cycle.response_started and not cycle.response_complete
+
+
+def _let_go(cycle: RequestResponseCycle | None) -> None:
+    """Let the application know that nobody waits for what it is about to say."""
+    if cycle is not None:
+        cycle.disconnected = True
+        cycle.message_event.set()
+
+
+def _head_too_large(limit: int) -> Refusal:
+    return Refusal(
+        RefusalKind.HEAD_TOO_LARGE,
+        f"The address and the headers have more than {limit} bytes together. Send less of them.",
+        extra={"maximumBytes": limit},
+    )
+
+
+_NOT_HTTP: Final = Refusal(
+    RefusalKind.MALFORMED, "This is not HTTP/1.1 as its standard (RFC 9112) has it."
+)
+_TOO_LATE: Final = Refusal(
+    RefusalKind.REQUEST_TIMEOUT,
+    "The headers of the request did not come in time. Nothing was done: send it again.",
+)
+_TOO_MANY: Final = Refusal(
+    RefusalKind.UNAVAILABLE,
+    "Too many clients are connected. Nothing was done: come again in a moment.",
+    retry_after=1,
+)

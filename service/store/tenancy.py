@@ -1,0 +1,150 @@
+"""Tenants: made, renamed, ended, listed. An id is never given twice.
+
+To end one is one transaction, after which nobody can act for it and nothing is sent for it; what
+it leaves is purged in batches (:mod:`service.store.purging`).
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from sqlalchemy import Select, bindparam, delete, insert, select, update
+
+from service.domain.errors import Refusal, conflict, not_found
+from service.domain.ids import KeyMaker
+from service.domain.tenant import DEFAULT_TENANT, Tenant
+from service.ports import Once, Page, Principal, Replayed, Span
+from service.store import auditing, purging, versions
+from service.store.database import Database, Tx
+from service.store.once import once as do_once
+from service.store.paging import page_of
+from service.store.schema import api_keys, replays, stream_tickets, subscriptions, tenants
+from service.store.statements import Statement
+
+_COLUMNS: Final = (tenants.c.no, tenants.c.id, tenants.c.name, tenants.c.created_at)
+_IS_THERE: Final = Statement(
+    select(tenants.c.id).where(tenants.c.id == bindparam("tenant"), tenants.c.deleted_at.is_(None))
+)
+
+
+class TenantStore:
+    """See :class:`service.ports.TenantStore`."""
+
+    def __init__(self, database: Database, keys: KeyMaker) -> None:
+        self._database = database
+        self._keys = keys
+
+    async def create_tenant(
+        self, who: Principal, tenant: Tenant, once: Once | None = None
+    ) -> Tenant | Refusal | Replayed:
+        """Make a tenant whose id no other has, or ever had."""
+
+        async def body(tx: Tx) -> Tenant | Refusal:
+            known = await tx.query(select(tenants.c.deleted_at).where(tenants.c.id == tenant.id))
+            if known:
+                is_so = "exists already" if known[0]["deleted_at"] is None else "was deleted"
+                return conflict(
+                    f"Tenant {tenant.id!r} {is_so}, and no id is given twice. Choose another one.",
+                    tenantId=tenant.id,
+                )
+            values = {column.name: getattr(tenant, column.name) for column in _COLUMNS}
+            values |= {"feed_position": 0, "config_version": self._keys.next(tx.now)}
+            await tx.change(insert(tenants).values(values))
+            await self._note(tx, who, tenant.id, "created", {"name": tenant.name})
+            return tenant
+
+        async def job(tx: Tx) -> Tenant | Refusal | Replayed:
+            return await do_once(tx, who.tenant_id, once, body)
+
+        return await self._database.write(job)
+
+    async def rename_tenant(self, who: Principal, tenant_id: str, name: str) -> Tenant | Refusal:
+        """Give it another name."""
+
+        async def job(tx: Tx) -> Tenant | Refusal:
+            known = await _found(tx, who, tenant_id)
+            if known is None:
+                return not_found("tenant", tenant_id)
+            await tx.change(update(tenants).where(tenants.c.id == tenant_id).values(name=name))
+            await self._note(tx, who, tenant_id, "changed", {"name": name})
+            return Tenant(known.no, known.id, name, known.created_at)
+
+        return await self._database.write(job)
+
+    async def delete_tenant(self, who: Principal, tenant_id: str) -> Refusal | None:
+        """End it: its keys and tickets are dead, its subscriptions deleted; the rest is purged."""
+
+        async def job(tx: Tx) -> Refusal | None:
+            known = await _found(tx, who, tenant_id)
+            if known is None:
+                return not_found("tenant", tenant_id)
+            if tenant_id == DEFAULT_TENANT:
+                return conflict(f"Tenant {tenant_id!r} always exists and cannot be deleted.")
+            counts = await _end(tx, tenant_id)
+            await versions.renew(tx, self._keys, tenant_id)
+            await self._note(tx, who, tenant_id, "deleted", {"name": known.name, **counts})
+            return None
+
+        return await self._database.write(job)
+
+    async def tenant(self, who: Principal, tenant_id: str) -> Tenant | None:
+        """One tenant."""
+        async with self._database.read() as tx:
+            return await _found(tx, who, tenant_id)
+
+    async def tenants(self, who: Principal, span: Span) -> Page[Tenant]:
+        """Newest first."""
+        statement = _visible(who).order_by(tenants.c.no.desc()).limit(span.limit + 1)
+        if span.after is not None:
+            statement = statement.where(tenants.c.no < span.after[0])
+        async with self._database.read() as tx:
+            found = [Tenant(**row) for row in await tx.query(statement)]
+        return page_of(found, span.limit, lambda tenant: (tenant.no,))
+
+    async def has_tenant(self, tenant_id: str) -> bool:
+        """Whether it is there."""
+        return bool(await self._database.look(_IS_THERE, tenant=tenant_id))
+
+    async def purge(self) -> int:
+        """Delete a batch of what deleted tenants left."""
+        return await purging.purge(self._database)
+
+    async def _note(
+        self, tx: Tx, who: Principal, tenant_id: str, what: str, told: Mapping[str, object]
+    ) -> None:
+        actor = (tenant_id, who.key_id)
+        detail = json.dumps(told)
+        await auditing.note(tx, self._keys, actor, f"tenant.{what}", tenant_id, detail)
+
+
+async def is_there(tx: Tx, tenant_id: str) -> bool:
+    """Whether there is such a tenant."""
+    return bool(await tx.fetch(_IS_THERE, tenant=tenant_id))
+
+
+async def _end(tx: Tx, tenant_id: str) -> dict[str, int]:
+    """Let nothing be done by it or for it any more; how many keys and subscriptions that ended."""
+    ended = {
+        table: update(table).where(table.c.tenant_id == tenant_id)
+        for table in (api_keys, subscriptions, replays)
+    }
+    revoked = ended[api_keys].where(api_keys.c.revoked_at.is_(None))
+    keys = await tx.change(revoked.values(revoked_at=tx.now))
+    deleted = ended[subscriptions].where(subscriptions.c.deleted_at.is_(None))
+    hooks = await tx.change(deleted.values(deleted_at=tx.now))
+    running = ended[replays].where(replays.c.finished_at.is_(None))
+    await tx.change(running.values(finished_at=tx.now))
+    await tx.change(delete(stream_tickets).where(stream_tickets.c.tenant_id == tenant_id))
+    gone = {"deleted_at": tx.now, "bound_subscriptions": 0}
+    await tx.change(update(tenants).where(tenants.c.id == tenant_id).values(gone))
+    return {"keysRevoked": keys, "subscriptionsDeleted": hooks}
+
+
+async def _found(tx: Tx, who: Principal, tenant_id: str) -> Tenant | None:
+    rows = await tx.query(_visible(who).where(tenants.c.id == tenant_id))
+    return Tenant(**rows[0]) if rows else None
+
+
+def _visible(who: Principal) -> Select[Any]:
+    statement = select(*_COLUMNS).where(tenants.c.deleted_at.is_(None))
+    return statement.where(tenants.c.id == who.tenant_id) if who.named else statement

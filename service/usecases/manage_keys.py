@@ -1,0 +1,151 @@
+"""API keys as administrators handle them, and the note of when each was used last.
+
+A key's text is made here and shown once; the store gets a hash of it.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from service.domain import times
+from service.domain.api_keys import KEY_BYTES, ApiKey, Scope, hash_key, new_key, public_part
+from service.domain.errors import Fault, Refusal, invalid
+from service.domain.tenant import DEFAULT_TENANT
+from service.ports import Clock, KeyStore, NewText, Once, Principal, Replayed
+from service.usecases.making import Maker
+from service.usecases.sweep import Chore
+
+#: Milliseconds between two notes of the use of one key.
+_NOTED_EVERY: Final = 60_000
+#: Seconds for which uses are gathered before they are written.
+_GATHERED: Final = 5.0
+
+FindKey = Callable[[bytes], Awaitable[Principal | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class NewApiKey:
+    """A key as it is asked for. ``expires_at`` is ms."""
+
+    tenant_id: str
+    name: str
+    scopes: frozenset[str]
+    expires_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WithText:
+    """A key and its text, to be shown this once."""
+
+    key: ApiKey
+    text: str = field(repr=False)
+
+
+class ManageKeys:
+    """Makes, rotates and revokes keys."""
+
+    def __init__(self, store: KeyStore, maker: Maker) -> None:
+        self._store = store
+        self._maker = maker
+
+    async def create(
+        self, who: Principal, new: NewApiKey, once: Once | None
+    ) -> WithText | Refusal | Replayed:
+        """Make a key."""
+        now, no, name = self._maker.name("key")
+        faults = _faults(who, new, now)
+        if faults:
+            return invalid(*faults)
+        text = self._text()
+        key = ApiKey(
+            no=no,
+            id=name,
+            tenant_id=new.tenant_id,
+            name=new.name,
+            scopes=new.scopes,
+            created_at=now,
+            public=public_part(text),
+            expires_at=new.expires_at,
+        )
+        made = await self._store.create_key(who, key, _stored(text), _shown(once, text))
+        return WithText(made, text) if isinstance(made, ApiKey) else made
+
+    async def rotate(
+        self, who: Principal, name: str, overlap: float, once: Once | None
+    ) -> WithText | Refusal | Replayed:
+        """Give a key another text; the present one is good for ``overlap`` seconds longer."""
+        text = self._text()
+        rotated = await self._store.rotate_key(
+            who, name, _stored(text), times.seconds(overlap), _shown(once, text)
+        )
+        return WithText(rotated, text) if isinstance(rotated, ApiKey) else rotated
+
+    async def revoke(self, who: Principal, name: str) -> Refusal | None:
+        """End a key for good."""
+        return await self._store.revoke_key(who, name)
+
+    def _text(self) -> str:
+        return new_key(self._maker.dice.bytes(KEY_BYTES))
+
+
+class KeyUse:
+    """Finds keys, and notes that they are used: at most once a minute each, and never at once."""
+
+    def __init__(self, find: FindKey, store: KeyStore, clock: Clock) -> None:
+        self._find = find
+        self._store = store
+        self._clock = clock
+        #: When each key's use was noted last, and what of that is not written yet (ms).
+        self._noted: dict[str, int] = {}
+        self._waiting: dict[str, int] = {}
+
+    async def find(self, digest: bytes) -> Principal | None:
+        """Whose key this is, when it is in force."""
+        found = await self._find(digest)
+        if found is not None:
+            now = self._clock.now()
+            if now - self._noted.get(found.key_id, 0) >= _NOTED_EVERY:
+                self._noted[found.key_id] = self._waiting[found.key_id] = now
+        return found
+
+    async def write(self) -> int:
+        """Write what was noted; what cannot be written is noted anew a minute later."""
+        if not self._waiting:
+            return 0
+        used, self._waiting = self._waiting, {}
+        await self._store.note_use(used)
+        now = self._clock.now()
+        self._noted = {k: at for k, at in self._noted.items() if now - at < _NOTED_EVERY}
+        return 0
+
+    def chores(self) -> tuple[Chore, ...]:
+        """What the sweep is to do."""
+        return (Chore("key use", _GATHERED, self.write),)
+
+
+def _faults(who: Principal, new: NewApiKey, now: int) -> list[Fault]:
+    faults = []
+    if who.named and new.tenant_id != who.tenant_id:
+        said = f"is not {who.tenant_id!r}, the tenant that the header Ringback-Tenant names"
+        faults.append(Fault("/tenantId", said))
+    if Scope.ADMIN in new.scopes and new.tenant_id != DEFAULT_TENANT:
+        said = f"'admin' is for keys of tenant {DEFAULT_TENANT!r} only: it rules every tenant"
+        faults.append(Fault("/scopes", said))
+    if new.expires_at is not None and new.expires_at <= now:
+        faults.append(Fault("/expiresAt", "must be in the future"))
+    return faults
+
+
+def _stored(text: str) -> NewText:
+    return NewText(hash_key(text), public_part(text))
+
+
+def _shown(once: Once | None, text: str) -> Once | None:
+    """The answer to be kept holds the text, which the store itself never sees open."""
+    if once is None:
+        return None
+
+    def render(made: ApiKey) -> bytes | None:
+        return once.render(WithText(made, text))
+
+    return Once(once.key, once.fingerprint, render)

@@ -1,0 +1,50 @@
+"""Tenants as administrators handle them."""
+
+from typing import Final
+
+from service.domain.errors import Refusal
+from service.domain.tenant import Tenant
+from service.ports import Once, Principal, Replayed, TenantStore
+from service.usecases.making import Maker
+from service.usecases.sweep import Chore
+
+#: Seconds between two looks at what deleted tenants left.
+_PURGE_EVERY: Final = 2.0
+#: Batches at one look, so that what is left is not left for long.
+_BATCHES: Final = 20
+
+
+class ManageTenants:
+    """Makes, renames and deletes tenants."""
+
+    def __init__(self, store: TenantStore, maker: Maker) -> None:
+        self._store = store
+        self._maker = maker
+
+    async def create(
+        self, who: Principal, tenant_id: str, name: str, once: Once | None
+    ) -> Tenant | Refusal | Replayed:
+        """Make a tenant."""
+        now = self._maker.clock.now()
+        tenant = Tenant(self._maker.keys.next(now), tenant_id, name, now)
+        return await self._store.create_tenant(who, tenant, once)
+
+    async def rename(self, who: Principal, tenant_id: str, name: str) -> Tenant | Refusal:
+        """Give it another name."""
+        return await self._store.rename_tenant(who, tenant_id, name)
+
+    async def delete(self, who: Principal, tenant_id: str) -> Refusal | None:
+        """Delete it with everything it has."""
+        return await self._store.delete_tenant(who, tenant_id)
+
+    async def purge(self) -> int:
+        """Delete some of what deleted tenants left; how much that was."""
+        for _ in range(_BATCHES):
+            done = await self._store.purge()
+            if not done:
+                return 0
+        return _BATCHES
+
+    def chores(self) -> tuple[Chore, ...]:
+        """What the sweep is to do."""
+        return (Chore("purge", _PURGE_EVERY, self.purge),)

@@ -1,0 +1,220 @@
+"""Heads too large or too slow, connections too many, and what is no HTTP: problems, in time."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import Any
+
+import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+
+from service.domain.errors import RefusalKind
+from service.runtime import protocol
+from service.runtime.protocol import Bounds, GuardedProtocol, most_connections
+from service.web.problems import MEDIA_TYPE, Problems
+
+pytestmark = pytest.mark.anyio
+
+TOLD = Problems("http://ringback.test")
+OK = b"GET /a HTTP/1.1\r\nhost: x\r\n"
+
+
+@pytest.fixture(autouse=True)
+def _brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "_LINGER", 0.1)
+
+
+async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    """Says how long the body was, once all of it is there."""
+    size, more = 0, True
+    while more:
+        message = await receive()
+        size += len(message.get("body", b""))
+        more = message.get("more_body", False)
+    text = f"{scope['path']} {size}".encode()
+    headers = [(b"content-length", str(len(text)).encode()), (b"content-type", b"text/plain")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": text})
+
+
+@asynccontextmanager
+async def serving(**bounds: Any) -> AsyncIterator[int]:  # noqa: ANN401  members of many types
+    """A server within these bounds; its port."""
+    given = Bounds(TOLD, **{"connections": 100, **bounds})
+    http: Any = partial(GuardedProtocol, given)
+    config = uvicorn.Config(app, http=http, lifespan="off", log_config=None, ws="none")
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        task = asyncio.create_task(server._serve([listener]))  # noqa: SLF001  without its signals
+        while not server.started:  # noqa: ASYNC110  it has nothing to wait for
+            await asyncio.sleep(0.001)
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            server.should_exit = True
+            await task
+
+
+@asynccontextmanager
+async def connected(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+
+
+async def said(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
+    """The next answer: status, headers, body."""
+    async with asyncio.timeout(10):
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        headers = {name.lower(): value for name, _, value in (x.partition(": ") for x in head[1:])}
+        body = await reader.readexactly(int(headers["content-length"]))
+    return int(head[0].split()[1]), headers, body
+
+
+async def problem(reader: asyncio.StreamReader, status: int, kind: RefusalKind) -> dict[str, str]:
+    """The headers of a problem, after which the connection ends."""
+    told, headers, body = await said(reader)
+    document = json.loads(body)
+    assert told == status
+    assert headers["content-type"] == MEDIA_TYPE
+    assert headers["connection"] == "close"
+    assert document["type"] == f"http://ringback.test/problems/{kind}"
+    assert document["status"] == status
+    async with asyncio.timeout(10):
+        assert await reader.read() == b""
+    return headers
+
+
+async def test_requests_within_bounds_go_through_one_after_the_other() -> None:
+    async with serving(head_bytes=300) as port, connected(port) as (reader, writer):
+        for number in range(5):
+            body = b"x" * 1_000 * number
+            head = f"POST /{number} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
+            writer.write(head.encode() + body)
+            status, _, text = await said(reader)
+            assert (status, text) == (200, f"/{number} {len(body)}".encode())
+        writer.write((OK + b"\r\n") * 3)
+        assert [(await said(reader))[2] for _ in range(3)] == [b"/a 0"] * 3
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        OK + b"x-large: " + b"a" * 2_000 + b"\r\n\r\n",
+        OK + b"".join(b"x-%d: a\r\n" % number for number in range(300)) + b"\r\n",
+        b"GET /" + b"a" * 2_000 + b" HTTP/1.1\r\nhost: x\r\n\r\n",
+        OK + b"x-endless: " + b"a" * 1_000_000,
+        b"GET /" + b"a" * 100_000,
+    ],
+    ids=["a header", "many headers", "the address", "a header without end", "an endless address"],
+)
+async def test_a_head_too_large_is_told_so(head: bytes) -> None:
+    async with serving(head_bytes=1_500) as port, connected(port) as (reader, writer):
+        writer.write(head)
+        await problem(reader, 431, RefusalKind.HEAD_TOO_LARGE)
+
+
+async def test_a_later_head_too_large_is_told_so_too() -> None:
+    async with serving(head_bytes=1_500) as port, connected(port) as (reader, writer):
+        writer.write(OK + b"\r\n")
+        assert (await said(reader))[0] == 200
+        writer.write(OK + b"x-endless: " + b"a" * 100_000)
+        await problem(reader, 431, RefusalKind.HEAD_TOO_LARGE)
+
+
+async def test_a_head_too_slow_is_told_so() -> None:
+    async with serving(head_seconds=0.05) as port, connected(port) as (reader, writer):
+        writer.write(OK)
+        await problem(reader, 408, RefusalKind.REQUEST_TIMEOUT)
+
+
+async def test_a_head_that_drips_is_not_waited_for() -> None:
+    async def drip() -> None:
+        with suppress(ConnectionError):
+            while not writer.is_closing():
+                writer.write(b"a")
+                await asyncio.sleep(0.01)
+
+    async with serving(head_seconds=0.2) as port, connected(port) as (reader, writer):
+        writer.write(OK + b"x-long: ")
+        dripping = asyncio.create_task(drip())
+        await problem(reader, 408, RefusalKind.REQUEST_TIMEOUT)
+        dripping.cancel()
+        await asyncio.wait([dripping])
+
+
+async def test_who_says_nothing_at_all_is_let_go() -> None:
+    async with serving(head_seconds=0.05) as port, connected(port) as (reader, _):
+        async with asyncio.timeout(10):
+            assert await reader.read() == b""
+
+
+async def test_a_slow_body_is_not_a_slow_head() -> None:
+    async with serving(head_seconds=0.05) as port, connected(port) as (reader, writer):
+        writer.write(b"POST /a HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n1")
+        async with connected(port) as (later, slow):
+            slow.write(OK)
+            await problem(later, 408, RefusalKind.REQUEST_TIMEOUT)
+        writer.write(b"2")
+        assert (await said(reader))[2] == b"/a 2"
+
+
+async def test_connections_too_many_are_told_so() -> None:
+    async with serving(connections=2) as port:
+        async with connected(port) as (one, first), connected(port) as (two, second):
+            for reader, writer in ((one, first), (two, second)):
+                writer.write(OK + b"\r\n")
+                assert (await said(reader))[0] == 200
+            async with connected(port) as (reader, writer):
+                writer.write(OK + b"\r\n")
+                headers = await problem(reader, 503, RefusalKind.UNAVAILABLE)
+                assert headers["retry-after"] == "1"
+            first.write(OK + b"\r\n")
+            assert (await said(one))[0] == 200
+        async with asyncio.timeout(10):
+            while True:  # until the server has seen that they are gone
+                async with connected(port) as (reader, writer):
+                    writer.write(OK + b"\r\n")
+                    if (await said(reader))[0] == 200:
+                        break
+
+
+async def test_a_flood_is_closed_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "_TOLD", 0)
+    async with serving(connections=0) as port, connected(port) as (reader, _):
+        async with asyncio.timeout(10):
+            assert await reader.read() == b""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"hello\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01",
+        b"GET / HTTP/9.9\r\n\r\n",
+        OK + b"\0\r\n",
+    ],
+)
+async def test_what_is_no_http_is_a_problem(text: bytes) -> None:
+    async with serving() as port, connected(port) as (reader, writer):
+        writer.write(text)
+        await problem(reader, 400, RefusalKind.MALFORMED)
+
+
+async def test_a_body_that_breaks_off_is_a_problem() -> None:
+    async with serving() as port, connected(port) as (reader, writer):
+        head = b"POST /a HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+        writer.write(head + b"1\r\nx\r\nno size\r\n")
+        await problem(reader, 400, RefusalKind.MALFORMED)
+
+
+def test_most_files_are_for_clients() -> None:
+    most = most_connections()
+    assert 0 < most <= 49_152
+    assert most == most_connections()
