@@ -11,7 +11,7 @@ from math import ceil
 from typing import Final, NamedTuple
 
 #: Failed authentications of one address within a window after which it is shut out.
-MAX_FAILURES: Final = 30
+MAX_FAILURES: Final = 100
 #: Seconds of that window, and for which an address is shut out.
 WINDOW: Final = 60.0
 LOCKOUT: Final = 60.0
