@@ -49,18 +49,24 @@ class Lateness:
     EVERY = 0.005
 
     def __init__(self) -> None:
-        self.seconds = 0.0
+        self._seconds = 0.0
+        self._slept_at = time.monotonic()
         self._task = asyncio.create_task(self._watch())
 
     def stop(self) -> float:
         self._task.cancel()
-        return self.seconds
+        self._count()
+        return self._seconds
+
+    def _count(self) -> None:
+        now = time.monotonic()
+        self._seconds += max(now - self._slept_at - 2 * self.EVERY, 0.0)
+        self._slept_at = now
 
     async def _watch(self) -> None:
         while True:
-            before = time.monotonic()
             await asyncio.sleep(self.EVERY)
-            self.seconds += max(time.monotonic() - before - 2 * self.EVERY, 0.0)
+            self._count()
 
 
 async def timed(sender: GuardedSender, ask: Ask) -> Outcome:
