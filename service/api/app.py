@@ -25,6 +25,7 @@ from service.api.replays import BulkReplays
 from service.api.routing import Action
 from service.api.services import ApiSettings, Services
 from service.api.socket import SOCKET_PATH, NoSocket, StatusSocket
+from service.api.stats import Statistics
 from service.api.subscriptions import Subscriptions
 from service.api.tenants import Tenants
 from service.web.authentication import Doorkeeper
@@ -129,6 +130,7 @@ def actions_of(services: Services, told: Problems) -> list[Action]:
         *ApiKeys(services, once, links).actions(),
         *Tenants(services, once, links).actions(),
         *AuditTrail(services).actions(),
+        *Statistics(services).actions(),
         *Public(services, told).actions(),
     ]
 

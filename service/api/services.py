@@ -10,6 +10,7 @@ from service.usecases.manage_operations import ManageOperations
 from service.usecases.manage_subscriptions import ManageSubscriptions
 from service.usecases.manage_tenants import ManageTenants
 from service.usecases.replay import Replays
+from service.usecases.stats import Stats
 from service.usecases.tickets import Tickets
 from service.usecases.try_subscription import TrySubscription
 from service.usecases.watch import Watch
@@ -46,6 +47,7 @@ class Services:
     key_reads: KeyStore
     tenant_reads: TenantStore
     audit_log: AuditLog
+    stats: Stats
     find_key: FindKey
     vault: Vault
     clock: Clock

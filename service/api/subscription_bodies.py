@@ -20,6 +20,7 @@ _PLAIN: Final = (
     "payload",
     "timeout_seconds",
     "max_concurrency",
+    "rate_limit_per_second",
     "ordering",
 )
 _TUPLES: Final = ("event_types", "operation_types", "retry_schedule")
@@ -62,6 +63,7 @@ class SubscriptionFields(Body):
         | None
     ) = None
     max_concurrency: Annotated[int, Field(ge=1, le=1000), WHOLE] | None = None
+    rate_limit_per_second: Annotated[float, Field(ge=0.1, le=10_000)] | None = None
     metadata: Metadata = None
     ordering: Annotated[str | None, _one_of("none", "operation")] = None
     signing: Annotated[str | None, _only("hmac")] = None

@@ -27,6 +27,7 @@ class SubscriptionOut(
     timeout_seconds: float | None = None
     retry_schedule: tuple[float, ...] | None = None
     max_concurrency: int | None = None
+    rate_limit_per_second: float | None = None
     metadata: Raw | UnsetType = UNSET
     status: str
     disabled_reason: str | None = None
@@ -69,6 +70,7 @@ def shown(subscription: Subscription, secret: str | None = None) -> Subscription
         timeout_seconds=subscription.timeout_seconds,
         retry_schedule=subscription.retry_schedule,
         max_concurrency=subscription.max_concurrency,
+        rate_limit_per_second=subscription.rate_limit_per_second,
         metadata=UNSET if metadata is None else Raw(metadata),
         status=subscription.status.value,
         disabled_reason=subscription.disabled_reason,

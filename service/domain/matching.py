@@ -2,12 +2,13 @@
 
 ``*`` in a pattern matches any characters, dots included. Events of the type ``ringback.replay``
 operation reach only subscriptions that name that operation type, so that a replay never feeds
-itself.
+itself. Operational events reach those that name their type: a bare ``*`` does not.
 """
 
 from collections.abc import Iterable
 
 from service.domain.operation import REPLAY_TYPE
+from service.domain.operational import is_operational, naming
 from service.domain.subscription import Subscription, SubscriptionStatus
 
 
@@ -52,7 +53,10 @@ def wants(
         operation_type is not None and matches_any(subscription.operation_types, operation_type)
     ):
         return False
-    return matches_any(subscription.event_types, event_type)
+    patterns = subscription.event_types
+    if is_operational(event_type, operation_id):
+        return matches_any(naming(patterns), event_type)
+    return matches_any(patterns, event_type)
 
 
 class Index:
@@ -70,18 +74,19 @@ class Index:
         for each in taking:
             if each.operation_id is not None:
                 self._by_operation.setdefault(each.operation_id, []).append(each)
-        self._known: dict[tuple[str, str | None], list[Subscription]] = {}
+        self._known: dict[tuple[str, str | None, bool], list[Subscription]] = {}
 
     def match(
         self, event_type: str, operation_type: str | None, operation_id: str | None
     ) -> list[Subscription]:
         """The subscriptions an event goes to, by subscription number."""
-        found = self._known.get((event_type, operation_type))
+        known = (event_type, operation_type, operation_id is None)
+        found = self._known.get(known)
         if found is None:
             found = [s for s in self._general if wants(s, event_type, operation_type, operation_id)]
             if len(self._known) >= self._REMEMBERED:
                 self._known.clear()
-            self._known[event_type, operation_type] = found
+            self._known[known] = found
         if operation_id is None or operation_id not in self._by_operation:
             return found
         special = self._by_operation[operation_id]

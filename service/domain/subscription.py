@@ -31,6 +31,7 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     timeout_seconds: float | None = None
     retry_schedule: tuple[float, ...] | None = None
     max_concurrency: int | None = None
+    rate_limit_per_second: float | None = None
     #: ``operation``: the events of one operation go one after the other.
     ordering: Literal["none", "operation"] = "none"
     metadata: bytes | None = None
@@ -61,6 +62,12 @@ def secret_context(subscription_id: str, version: int) -> str:
 def headers_context(subscription_id: str) -> str:
     """What sealed custom headers are bound to."""
     return f"subscriptions/{subscription_id}/headers"
+
+
+def resumed(subscription: Subscription) -> Subscription:
+    """The subscription taking deliveries again: neither paused, held nor disabled."""
+    status = SubscriptionStatus.ACTIVE
+    return changed(subscription, status=status, disabled_reason=None, hold_until=0)
 
 
 def changed(subscription: Subscription, **members: object) -> Subscription:

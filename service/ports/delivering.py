@@ -21,6 +21,9 @@ class LaneQuota:
     lane: int
     quota: int
     in_flight: int = 0
+    #: Sends per second by which the quota was planned. Where the subscription has another rate by
+    #: now, one delivery at most is claimed.
+    rate: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,8 @@ class Settled:
     #: For each lane that has a retry to come, or in which the next event of an operation may go
     #: now, the earliest due time.
     retries: Mapping[int, int] = field(default_factory=dict)
+    #: Lanes whose circuit has closed: they are to begin slowly.
+    recovered: frozenset[int] = frozenset()
 
 
 class DeliverStore(Protocol):

@@ -47,6 +47,11 @@ class ManageStore(Protocol):
     ) -> Subscription | Refusal:
         """Apply ``change`` to the subscription as it is now."""
 
+    async def resume_subscription(
+        self, tenant_id: str, name: str, actor: str
+    ) -> Subscription | Refusal:
+        """Enable a subscription, end its pause and its hold, and begin anew with its receiver."""
+
     async def delete_subscription(self, tenant_id: str, name: str, actor: str) -> Refusal | None:
         """Delete a subscription and its secrets; what waits for it becomes dead letters."""
 

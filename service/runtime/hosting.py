@@ -199,6 +199,7 @@ def services(
         key_reads=opened.stores.keys,
         tenant_reads=opened.stores.tenants,
         audit_log=opened.stores.read,
+        stats=opened.stats,
         find_key=opened.administration.key_use.find,
         vault=opened.base.vault,
         clock=opened.base.clock,

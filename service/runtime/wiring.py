@@ -20,6 +20,7 @@ from service.sender import GuardedSender
 from service.settings import Settings
 from service.store import filelock
 from service.store.accepting import AcceptStore
+from service.store.announcing import Announcer
 from service.store.api_keys import KeyStore
 from service.store.database import Database
 from service.store.delivering import DeliverStore
@@ -43,6 +44,7 @@ from service.usecases.manage_operations import ManageOperations
 from service.usecases.manage_subscriptions import ManageSubscriptions
 from service.usecases.manage_tenants import ManageTenants
 from service.usecases.replay import Replays
+from service.usecases.stats import Stats
 from service.usecases.sweep import Chore, Sweep, Terms
 from service.usecases.tickets import Tickets
 from service.usecases.try_subscription import TrySubscription
@@ -53,6 +55,9 @@ from service.worker import LentLoop, WorkerHost, declare
 #: Seconds that a subscription's own ``timeoutSeconds`` may ask for at most (contract, section 4.3).
 _LONGEST_TIMEOUT: Final = 30.0
 _USER_AGENT: Final = f"Ringback/{__version__}"
+#: Seconds between looks at counts: at those that wait to be written, at those past their time.
+_COUNTS: Final = 1.0
+_OLD_COUNTS: Final = 30.0
 #: Open connections to receivers: one for each send in flight, and some that are kept warm.
 _CONNECTIONS: Final = 1024
 
@@ -89,12 +94,14 @@ class Stores:
     @classmethod
     def over(cls, base: Base) -> "Stores":
         """The views of one database."""
-        database, keys = base.database, base.keys
+        database, keys, breaker = base.database, base.keys, base.settings.breaker
         ttl = times.seconds(base.settings.operation_ttl)
+        accept = AcceptStore(database, keys, base.dice, base.settings.retry_schedule, ttl)
+        announcer = Announcer(accept, keys, base.dice)
         return cls(
-            accept=AcceptStore(database, keys, base.dice, base.settings.retry_schedule, ttl),
-            deliver=DeliverStore(database, keys),
-            sweep=SweepStore(database, keys),
+            accept=accept,
+            deliver=DeliverStore(database, keys, announcer, breaker=breaker),
+            sweep=SweepStore(database, announcer, breaker=breaker),
             replay=ReplayStore(database, keys),
             manage=ManageStore(database, keys),
             operations=OperationStore(database, keys, ttl),
@@ -144,6 +151,7 @@ class Opened:
     watch: Watch
     tickets: Tickets
     administration: Administration
+    stats: Stats
     worker: WorkerHost
     #: The admin key when it was made just now, to be shown this once.
     new_admin_key: str | None = None
@@ -222,7 +230,7 @@ def _build(base: Base) -> Opened:
     lifetimes = Lifetimes(stores.lifetimes, accept, settings.public_url, terms.retention)
     subscriptions = ManageSubscriptions(stores.manage, base.sender, base.vault, waker, maker)
     administration = Administration.over(stores, maker)
-    chores = (*lifetimes.chores(), *administration.chores())
+    chores = (*lifetimes.chores(), *administration.chores(), *_counting(stores.deliver))
     return Opened(
         base=base,
         stores=stores,
@@ -238,5 +246,13 @@ def _build(base: Base) -> Opened:
         watch=Watch(stores.read, stores.tickets, backplane),
         tickets=Tickets(stores.tickets, base.clock, base.dice),
         administration=administration,
+        stats=Stats(stores.read, stores.sweep, base.clock, deliver.allowed),
         worker=WorkerHost(broker),
+    )
+
+
+def _counting(store: DeliverStore) -> tuple[Chore, ...]:
+    return (
+        Chore("counts", _COUNTS, store.flush),
+        Chore("old counts", _OLD_COUNTS, store.forget_counts),
     )

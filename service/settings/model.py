@@ -119,9 +119,7 @@ class Settings(BaseSettings):
     )
     breaker: Annotated[
         bool, values.Form("on or off", show=lambda value: "on" if value else "off")
-    ] = Field(
-        default=True, description="`off` switches the circuit breakers off; this version has none"
-    )
+    ] = Field(default=True, description="`off` switches the circuit breakers of subscriptions off")
     rate_limit: Annotated[
         float,
         Field(ge=0, le=values.FASTEST),

@@ -165,6 +165,13 @@ class AcceptStore:
         lanes = frozenset(row[1] for row in deliveries if row[2] <= tx.now)
         return [AcceptResult(result.answer, lanes) for result in work.results]
 
+    async def announce(self, tx: Tx, new: list[NewEvent]) -> frozenset[int]:
+        """Write events that have no operation, with what tells of them; the lanes they are for."""
+        deliveries = await self._fan_out(tx, new)
+        await _insert(tx, new, deliveries)
+        self.made += len(deliveries)
+        return frozenset(row[1] for row in deliveries)
+
     async def _planner(self, tx: Tx, group: Sequence[AcceptRequest]) -> Planner:
         known: dict[TenantName, Operation] = {}
         seen: dict[TenantName, KnownEvent] = {}
@@ -273,14 +280,16 @@ def _is_new(result: list[Verdict] | Retried | Refusal) -> bool:
 
 
 async def _write(tx: Tx, planner: Planner, deliveries: list[Row]) -> None:
-    new = planner.events
-    if not new:
-        return
+    if planner.events:
+        await _insert(tx, planner.events, deliveries)
+        await moving.write(tx, [(planner.before(o), o) for o in planner.changed_operations()])
+
+
+async def _insert(tx: Tx, new: Sequence[NewEvent], deliveries: list[Row]) -> None:
     await tx.insert(events, _EVENT_COLUMNS, [_event_row(event) for event in new])
     await tx.insert(
         event_ids, ("tenant_id", "id", "event_key"), [(e.tenant_id, e.id, e.key) for e in new]
     )
-    await moving.write(tx, [(planner.before(o), o) for o in planner.changed_operations()])
     await tx.insert(delivery_queue, _QUEUE_COLUMNS, deliveries)
 
 

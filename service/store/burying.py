@@ -1,13 +1,18 @@
 """Into the dead-letter table: what every path that gives a delivery up has in common."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from service.domain import ids, operational
 from service.domain.delivery import DeadLetterState, DeliveryStatus
+from service.domain.health import DisabledReason
 from service.domain.ids import DeliveryRef, KeyMaker
+from service.domain.operational import Notice
 from service.domain.retry import DeadReason
 from service.store import versions
+from service.store.announcing import Announcer, names_of
 from service.store.database import Tx
 from service.store.schema import dead_letters, deliveries
 from service.store.statements import Row
@@ -43,15 +48,51 @@ class Corpse:
     #: (id, type, operation id, sequence, body)
     event: Row
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether it carried an operational event: nobody is told of those."""
+        return operational.is_operational(self.event[1], self.event[2])
 
-async def bury(tx: Tx, corpses: Sequence[Corpse]) -> None:
-    """Write finished deliveries and open dead letters for them."""
+
+async def bury(tx: Tx, corpses: Sequence[Corpse], announcer: Announcer) -> frozenset[int]:
+    """Write finished deliveries and open dead letters for them; the lanes of who is told of it."""
+    if not corpses:
+        return frozenset()
     status = DeliveryStatus.DEAD.value
     columns = ("event_key", "subscription_no", "status", "attempts", "finished_at")
     await tx.insert(
         deliveries, columns, [(*each.ref, status, each.attempts, tx.now) for each in corpses]
     )
     await tx.insert(dead_letters, _COLUMNS, [_row(each, tx.now) for each in corpses], _AGAIN)
+    return await _tell(tx, [each for each in corpses if not each.is_silent], announcer)
+
+
+async def _tell(tx: Tx, corpses: Sequence[Corpse], announcer: Announcer) -> frozenset[int]:
+    lanes = Counter(each.ref.subscription_no for each in corpses)
+    names = await names_of(tx, lanes)
+    notices = [_notice(each, names[each.ref.subscription_no][1]) for each in corpses]
+    for lane, count in sorted(lanes.items()):
+        crossed = await announcer.crossed(tx, lane, count)
+        notices += [operational.threshold(*names[lane], each) for each in crossed]
+    return await announcer.announce(tx, notices)
+
+
+def _notice(corpse: Corpse, subscription_id: str) -> Notice:
+    event_id, event_type, operation_id, *_ = corpse.event
+    data = {
+        "subscriptionId": subscription_id,
+        "deliveryId": ids.delivery_id(corpse.ref),
+        "deadLetterId": ids.dead_letter_id(corpse.ref),
+        "eventId": event_id,
+        "eventType": event_type,
+        "operationId": operation_id,
+        "reason": corpse.reason.value,
+        "attempts": corpse.attempts,
+        "statusCode": corpse.status_code,
+        "errorClass": corpse.error_class,
+    }
+    said = f"The delivery of event {event_id} to subscription {subscription_id} was given up."
+    return Notice(corpse.tenant_id, operational.DEAD_LETTERED, said, data)
 
 
 def _row(each: Corpse, now: int) -> Row:
@@ -71,11 +112,17 @@ def _row(each: Corpse, now: int) -> Row:
     )
 
 
-async def disable(tx: Tx, keys: KeyMaker, tenant_id: str, subscription_no: int) -> None:
-    """Disable a subscription whose receiver is gone; the sweep moves what waits for it."""
-    await tx.sql(
-        "UPDATE subscriptions SET status = 'disabled', disabled_reason = 'gone', updated_at = ?, "
-        "version = version + 1 WHERE no = ? AND deleted_at IS NULL AND status <> 'disabled'",
-        (tx.now, subscription_no),
+async def disable(
+    tx: Tx, keys: KeyMaker, tenant_id: str, subscription_no: int, reason: DisabledReason
+) -> str | None:
+    """Disable a subscription; the sweep moves what waits for it. Its id, if it was enabled."""
+    rows = await tx.sql(
+        "UPDATE subscriptions SET status = 'disabled', disabled_reason = ?, updated_at = ?, "
+        "version = version + 1 WHERE no = ? AND deleted_at IS NULL AND status <> 'disabled' "
+        "RETURNING id",
+        (reason.value, tx.now, subscription_no),
     )
+    if not rows:
+        return None
     await versions.renew(tx, keys, tenant_id)
+    return str(rows[0][0])

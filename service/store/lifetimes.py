@@ -146,6 +146,10 @@ class LifetimeStore:
                 f"DELETE FROM subscription_secrets WHERE subscription_no IN {_marks(numbers)}",
                 numbers,
             )
+            await tx.sql(
+                f"DELETE FROM subscription_health WHERE subscription_no IN {_marks(numbers)}",
+                numbers,
+            )
             await tx.sql(f"DELETE FROM subscriptions WHERE no IN {_marks(numbers)}", numbers)
             counted = [row[1] for row in rows if row[2] is not None and row[3] is None]
             for tenant in set(counted):

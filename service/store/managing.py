@@ -14,10 +14,10 @@ from sqlalchemy import ColumnElement, delete, update
 
 from service.domain.errors import Refusal, not_found
 from service.domain.ids import KeyMaker
-from service.domain.subscription import Subscription, changed
+from service.domain.subscription import Subscription, changed, resumed
 from service.domain.tenant import DEFAULT_TENANT
 from service.ports import Lane, NewSubscription, NewText, Once, Principal, Replayed
-from service.store import auditing, keeping, subscribing, versions
+from service.store import auditing, health, keeping, subscribing, versions
 from service.store.database import Database, Tx
 from service.store.once import once as do_once
 from service.store.rows import SUBSCRIPTION_COLUMNS
@@ -63,8 +63,24 @@ class ManageStore:
             if isinstance(wanted, Refusal):
                 return wanted
             after = await _write(tx, now, wanted)
+            if after.url != now.url:  # another receiver
+                await health.clear(tx, now.no)
             await self._rebind(tx, now, after)
             await self._note(tx, after, actor, action, _difference(now, after))
+            return after
+
+        return await self._with(tenant_id, name, body)
+
+    async def resume_subscription(
+        self, tenant_id: str, name: str, actor: str
+    ) -> Subscription | Refusal:
+        """Enable a subscription, end its pause and its hold, and begin anew with its receiver."""
+
+        async def body(tx: Tx, now: Subscription) -> Subscription:
+            after = await _write(tx, now, resumed(now))
+            await health.clear(tx, now.no)
+            detail = _difference(now, after)
+            await self._note(tx, after, actor, "subscription.resumed", detail)
             return after
 
         return await self._with(tenant_id, name, body)

@@ -94,9 +94,14 @@ async def _subscriptions(tx: Tx, tenant_id: str) -> int:
         (tenant_id,),
     )
     numbers = [row[0] for row in rows]
-    for table, column in (("subscription_secrets", "subscription_no"), ("subscriptions", "no")):
-        await tx.sql(f"DELETE FROM {table} WHERE {column} IN {_marks(numbers)}", numbers)
+    await _what_hangs_on(tx, numbers)
+    await tx.sql(f"DELETE FROM subscriptions WHERE no IN {_marks(numbers)}", numbers)
     return len(numbers)
+
+
+async def _what_hangs_on(tx: Tx, numbers: Sequence[int]) -> None:
+    for table in ("subscription_secrets", "subscription_health", "attempt_tallies"):
+        await tx.sql(f"DELETE FROM {table} WHERE subscription_no IN {_marks(numbers)}", numbers)
 
 
 async def _last_subscription(tx: Tx, tenant_id: str) -> int:
@@ -107,9 +112,7 @@ async def _last_subscription(tx: Tx, tenant_id: str) -> int:
         (tx.now, tenant_id),
     )
     numbers = [row[0] for row in rows]
-    await tx.sql(
-        f"DELETE FROM subscription_secrets WHERE subscription_no IN {_marks(numbers)}", numbers
-    )
+    await _what_hangs_on(tx, numbers)
     return len(numbers)
 
 

@@ -5,10 +5,17 @@ from service.store.reading_dead_letters import DeadLetterReads
 from service.store.reading_deliveries import DeliveryReads
 from service.store.reading_feed import FeedReads
 from service.store.reading_operations import OperationReads
+from service.store.reading_stats import StatsReads
 from service.store.reading_undelivered import UndeliveredReads
 
 
 class ReadStore(
-    OperationReads, FeedReads, DeliveryReads, DeadLetterReads, UndeliveredReads, AuditReads
+    OperationReads,
+    FeedReads,
+    DeliveryReads,
+    DeadLetterReads,
+    UndeliveredReads,
+    StatsReads,
+    AuditReads,
 ):
-    """See :class:`service.ports.ReadStore`."""
+    """See :class:`service.ports.ReadStore`, ``StatsStore`` and ``AuditLog`` beside it."""

@@ -28,6 +28,7 @@ from service.store.schema import (
     operations,
     subscriptions,
 )
+from service.store.schema_health import subscription_health
 
 Condition = ColumnElement[bool]
 #: Conditions on the rows of either table of deliveries.
@@ -258,14 +259,23 @@ def _columns(table: Table) -> list[ColumnElement[Any]]:
 
 
 def _next_attempt() -> ColumnElement[Any]:
-    """When it is due, and not before its subscription's hold is over."""
-    own = delivery_queue.c
+    """When it is due, and not before its subscription's hold and its circuit let it go."""
+    own, kept = delivery_queue.c, subscription_health.c
     hold = (
         select(subscriptions.c.hold_until)
         .where(subscriptions.c.no == own.subscription_no)
         .scalar_subquery()
     )
-    return case((hold > own.due_at, hold), else_=own.due_at)
+    circuit = (
+        select(kept.open_until)
+        .where(kept.subscription_no == own.subscription_no, kept.trips > 0)
+        .scalar_subquery()
+    )
+    return case(
+        (and_(hold > own.due_at, hold >= func.coalesce(circuit, 0)), hold),
+        (circuit > own.due_at, circuit),
+        else_=own.due_at,
+    )
 
 
 _STATE: Final = ("status", "due_at", "finished_at")

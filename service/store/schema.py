@@ -8,38 +8,23 @@ subscription) has exactly one row in one of the two. ``delivery_queue.due_at`` i
 a claim moves it to the lease's end, so a delivery whose worker died is simply due again.
 """
 
-from typing import Any
-
 from sqlalchemy import (
-    BigInteger,
     Column,
     Float,
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     Table,
     Text,
     and_,
     text,
 )
 
-#: SQLite makes a 64-bit key the row's own address only when its type is spelled INTEGER.
-Big = BigInteger().with_variant(Integer(), "sqlite")
+import service.store.schema_health  # noqa: F401  its tables are part of the same metadata
+from service.store import schema_base
 
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
-
-
-def _given(column: Column[Any]) -> dict[str, Any]:
-    """For an index of the rows in which ``column`` is given, in every dialect's words."""
-    return {"sqlite_where": column.is_not(None), "postgresql_where": column.is_not(None)}
-
+#: What is asked of the schema, and of all tables.
+Big, metadata, _given = schema_base.Big, schema_base.metadata, schema_base.given
 
 tenants = Table(
     "tenants",
@@ -114,6 +99,7 @@ subscriptions = Table(
     Column("version", Integer, nullable=False),
     Column("deleted_at", Big),
     Column("ordering", Text, nullable=False, server_default=text("'none'")),
+    Column("rate_limit_per_second", Float),
 )
 
 Index(

@@ -8,12 +8,13 @@ from sqlalchemy import ColumnElement, Select, and_, bindparam, case, exists, fun
 
 from service.domain import ids
 from service.domain.delivery import DeadLetterState, Trigger
-from service.domain.ids import DeliveryRef, KeyMaker
+from service.domain.ids import DeliveryRef
 from service.domain.outcome import ErrorClass
 from service.domain.retry import Dead, DeadReason, crashed
 from service.domain.times import HURRIED
 from service.ports import Backlog
 from service.store import burying, once, ordering, tickets
+from service.store.announcing import Announcer
 from service.store.burying import Corpse
 from service.store.database import Database, Tx
 from service.store.rows import schedule_of
@@ -27,11 +28,23 @@ from service.store.schema import (
     subscriptions,
     tenants,
 )
+from service.store.schema_health import subscription_health
 from service.store.statements import CHUNK, Row, Statement, flat, is_one_of
 
-#: Neither paused nor held: everything due may go, not only what somebody hurried.
+#: Neither paused nor held, nor its circuit open: all that is due may go, not only what is hurried.
 _IS_OPEN: Final = and_(
-    subscriptions.c.status == "active", subscriptions.c.hold_until <= bindparam("now")
+    subscriptions.c.status == "active",
+    subscriptions.c.hold_until <= bindparam("now"),
+    or_(
+        bindparam("breaker") == 0,
+        ~exists()
+        .where(
+            subscription_health.c.subscription_no == subscriptions.c.no,
+            subscription_health.c.trips > 0,
+            subscription_health.c.open_until > bindparam("now"),
+        )
+        .correlate(subscriptions),
+    ),
 )
 #: The lanes that have anything queued, each found by one step along the index: there may be a
 #: million subscriptions for every one of these.
@@ -169,19 +182,30 @@ _NEWEST: Final = tuple(
 )
 
 _PAIR: Final = ("event_key", "subscription_no")
+#: What is known of an attempt whose worker died.
+_UNKNOWN_COLUMNS: Final = (
+    *_PAIR,
+    "number",
+    "trigger",
+    "started_at",
+    "error_class",
+    "message",
+)
 _WORKER_DIED: Final = "The worker stopped before the outcome was known; the receiver may have it."
 
 
 class SweepStore:
-    """See :class:`service.ports.SweepStore`."""
+    """See :class:`service.ports.SweepStore`. Without a ``breaker`` no circuit is open."""
 
-    def __init__(self, database: Database, keys: KeyMaker) -> None:
+    def __init__(self, database: Database, announcer: Announcer, *, breaker: bool = True) -> None:
         self._database = database
-        self._keys = keys
+        self._announcer = announcer
+        self._breaker = breaker
 
     async def due_lanes(self) -> list[int]:
         """Lanes with something to claim now."""
-        return [row[0] for row in await self._database.look(_DUE_LANES)]
+        rows = await self._database.look(_DUE_LANES, breaker=int(self._breaker))
+        return [row[0] for row in rows]
 
     async def reclaim(self, schedule: tuple[float, ...], *, everything: bool = False) -> list[int]:
         """Make due again what was leased by workers that are gone."""
@@ -191,7 +215,7 @@ class SweepStore:
         async def job(tx: Tx) -> list[int]:
             until = ids.MAX_KEY if everything else tx.now
             rows = await tx.fetch(_EXPIRED_LEASES, until=until)
-            await _write_off(tx, rows, schedule)
+            await self._write_off(tx, rows, schedule)
             return [row[1] for row in rows]
 
         return await self._database.write(job)
@@ -211,7 +235,7 @@ class SweepStore:
         async def job(tx: Tx) -> int:
             rows = await tx.fetch(_CLOSED)
             await _remove(tx, rows)
-            await burying.bury(tx, [_corpse(row, _closed_reason(row)) for row in rows])
+            await self._bury(tx, [_corpse(row, _closed_reason(row)) for row in rows])
             return len(rows)
 
         return await self._database.write(job)
@@ -223,12 +247,31 @@ class SweepStore:
             floor = ids.key_floor(tx.now - retention)
             rows = await tx.fetch(_OLD, floor=floor)
             await _remove(tx, rows)
-            await burying.bury(tx, [_corpse(row, DeadReason.EXPIRED) for row in rows])
+            await self._bury(tx, [_corpse(row, DeadReason.EXPIRED) for row in rows])
             done = len(rows) or await _delete_events(tx, floor) or await _delete_resolved(tx, floor)
             done += await once.forget_answers(tx)
             return done + await tickets.forget_old(tx)
 
         return await self._database.write(job)
+
+    async def _bury(self, tx: Tx, corpses: Sequence[Corpse]) -> None:
+        # the lanes of who is told of it are found by the next look at what is due
+        await burying.bury(tx, corpses, self._announcer)
+
+    async def _write_off(self, tx: Tx, rows: Sequence[Row], schedule: tuple[float, ...]) -> None:
+        """Record an attempt of unknown outcome for each, and judge it as such."""
+        unknown = ErrorClass.UNKNOWN.value
+        await tx.insert(
+            attempts,
+            _UNKNOWN_COLUMNS,
+            [(*row[:3], row[4], ids.key_time(row[5]), unknown, _WORKER_DIED) for row in rows],
+            "ON CONFLICT (event_key, subscription_no, number) DO NOTHING",
+        )
+        looping = [row for row in rows if _verdict_is_dead(row, schedule)]
+        again = [row for row in rows if not _verdict_is_dead(row, schedule)]
+        await _remove(tx, looping)
+        await self._bury(tx, [_corpse(row, DeadReason.CRASH_LOOP) for row in looping])
+        await _release(tx, again)
 
 
 async def newest_key(database: Database) -> int:
@@ -236,31 +279,6 @@ async def newest_key(database: Database) -> int:
     async with database.read() as tx:
         newest = [(await tx.fetch(statement))[0][0] for statement in _NEWEST]
     return max((key for key in newest if key is not None), default=0)
-
-
-async def _write_off(tx: Tx, rows: Sequence[Row], schedule: tuple[float, ...]) -> None:
-    """Record an attempt of unknown outcome for each, and judge it as such."""
-    columns = (
-        "event_key",
-        "subscription_no",
-        "number",
-        "trigger",
-        "started_at",
-        "error_class",
-        "message",
-    )
-    unknown = ErrorClass.UNKNOWN.value
-    await tx.insert(
-        attempts,
-        columns,
-        [(*row[:3], row[4], ids.key_time(row[5]), unknown, _WORKER_DIED) for row in rows],
-        "ON CONFLICT (event_key, subscription_no, number) DO NOTHING",
-    )
-    looping = [row for row in rows if _verdict_is_dead(row, schedule)]
-    again = [row for row in rows if not _verdict_is_dead(row, schedule)]
-    await _remove(tx, looping)
-    await burying.bury(tx, [_corpse(row, DeadReason.CRASH_LOOP) for row in looping])
-    await _release(tx, again)
 
 
 def _verdict_is_dead(row: Row, schedule: tuple[float, ...]) -> bool:

@@ -10,6 +10,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Final
 
 from service.domain import attempt_log
@@ -75,12 +76,14 @@ class Deliver:
         self._composer = composer
         self._clock, self._dice = chance
         self._pace = pace
-        self._ring = Ring(pace.per_lane)
+        self._ring = Ring(pace.per_lane, pace.slots)
         self._free = pace.slots
         self._sends: set[asyncio.Task[None]] = set()
         self._fills: set[asyncio.Task[None]] = set()
         self._results: list[Settlement] = []
         self._unsent: list[Claimed] = []
+        #: Lanes to begin slowly with.
+        self._recovered: set[int] = set()
         self._timers: dict[int, tuple[int, asyncio.TimerHandle]] = {}
         self._claiming = False
         self._settler: asyncio.Task[None] | None = None
@@ -92,6 +95,10 @@ class Deliver:
     def in_flight(self) -> int:
         """Sends under way, those included that wait to be settled."""
         return self._pace.slots - self._free
+
+    def allowed(self, lane: int) -> int:
+        """How much of the lane may be in flight in this process."""
+        return self._ring.allowed(lane)
 
     async def serve(self, lanes: Iterable[int]) -> None:
         """Look at these lanes: start what is due in them, as far as slots are free."""
@@ -127,7 +134,8 @@ class Deliver:
             self._claiming = False
 
     async def _claim(self) -> None:
-        quotas = self._ring.plan(self._free)
+        quotas = self._ring.plan(self._free, self._clock.monotonic())
+        self._pause(self._ring.take_pauses())
         if not quotas:
             return
         claim = Claim({}, ())
@@ -137,9 +145,11 @@ class Deliver:
             claim = await self._store.claim(quotas, round(lease * 1000))
         finally:
             for number, lane in claim.lanes.items():
-                self._ring.limit(number, lane.subscription.max_concurrency)
+                subscription = lane.subscription
+                rate = subscription.rate_limit_per_second
+                self._ring.limit(number, subscription.max_concurrency, rate)
             taken = Counter(each.ref.subscription_no for each in claim.deliveries)
-            self._ring.claimed(quotas, taken)
+            self._ring.claimed(quotas, taken, self._clock.monotonic())
         if self._stopping:
             await self._give_back(claim.deliveries)
             return
@@ -209,11 +219,20 @@ class Deliver:
             try:
                 await self._keep(batch, unsent)
             finally:
-                done = [each.claimed for each in batch] + unsent
-                self._free += len(done)
-                for each in done:
-                    self._ring.over(each.ref.subscription_no)
+                self._give_slots_back(batch, unsent)
             self._refill()
+
+    def _give_slots_back(self, batch: list[Settlement], unsent: list[Claimed]) -> None:
+        now = self._clock.now()
+        for each in batch:
+            self._ring.judge(each.claimed, each.outcome, now)
+        for lane in self._recovered:
+            self._ring.restart(lane, now)
+        self._recovered.clear()
+        done = [each.claimed for each in batch] + unsent
+        self._free += len(done)
+        for claimed in done:
+            self._ring.over(claimed.ref.subscription_no)
 
     async def _keep(self, batch: list[Settlement], unsent: list[Claimed]) -> None:
         """Persist; a batch that fails by itself is tried result by result."""
@@ -232,7 +251,9 @@ class Deliver:
                 if unsent:
                     await self._store.release(unsent)
                 if batch:
-                    self._remember((await self._store.settle(batch)).retries)
+                    settled = await self._store.settle(batch)
+                    self._recovered |= settled.recovered
+                    self._remember(settled.retries)
             except StoreUnavailableError:
                 # the results are kept until the store takes them; a lease that ends meanwhile
                 # fences them
@@ -265,6 +286,12 @@ class Deliver:
             delay = max(0, due - now) / 1000 + 0.002
             timer = asyncio.get_running_loop().call_later(delay, self._due, lane)
             self._timers[lane] = (due, timer)
+
+    def _pause(self, pauses: Mapping[int, float]) -> None:
+        """Look again at lanes that are ahead of their rates when they may send again."""
+        now, moment = self._clock.now(), self._clock.monotonic()
+        waits = {lane: max(ceil((at - moment) * 1000), 1) for lane, at in pauses.items()}
+        self._remember({lane: now + wait for lane, wait in waits.items()})
 
     def _due(self, lane: int) -> None:
         del self._timers[lane]

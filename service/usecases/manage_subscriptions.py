@@ -152,10 +152,8 @@ class ManageSubscriptions:
         )
 
     async def resume(self, who: Principal, name: str) -> Subscription | Refusal:
-        """Send again, whatever kept it from sending: a pause, a hold, being disabled."""
-        resumed = await self._store.change_subscription(
-            who.tenant_id, name, _resumed, who.key_id, "subscription.resumed"
-        )
+        """Send again, whatever kept it from it: a pause, a hold, its circuit, being disabled."""
+        resumed = await self._store.resume_subscription(who.tenant_id, name, who.key_id)
         if isinstance(resumed, Subscription):
             self._waker.wake([resumed.no])
         return resumed
@@ -244,10 +242,6 @@ def _paused(now: Subscription) -> Subscription | Refusal:
             currentStatus=now.status.value,
         )
     return changed(now, status=SubscriptionStatus.PAUSED)
-
-
-def _resumed(now: Subscription) -> Subscription:
-    return changed(now, status=SubscriptionStatus.ACTIVE, disabled_reason=None, hold_until=0)
 
 
 def _shown(once: Once | None, secret: str) -> Once | None:

@@ -5,28 +5,38 @@
    and leaves; one that gave all joins the end again.
 3. A lane woken while it is being claimed joins again whatever it gave.
 4. A lane at its own limit waits aside until one of its sends is over.
+5. A lane ahead of its rate leaves until it may send again; whoever asked for the plan wakes it.
+6. Half of all slots is for the first few sends of each lane: what hangs takes none of those from
+   the others.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from service.ports import LaneQuota
+from service.domain.concurrency import START
+from service.domain.outcome import Outcome
+from service.ports import Claimed, LaneQuota
+from service.usecases.lane_state import LaneState, LaneStates
 
 #: Lanes in one claim: as many as one statement takes well.
 _WIDTH: Final = 200
 
 
 class Ring:
-    """What this worker knows of lanes; nothing of it is needed to survive."""
+    """What this worker knows of lanes; nothing of it is needed to survive.
 
-    def __init__(self, limit: int) -> None:
-        self._default = limit
+    ``limit`` is that of lanes that have none of their own; of all ``slots`` half may be used for
+    more than the first few sends of a lane.
+    """
+
+    def __init__(self, limit: int, slots: int) -> None:
+        self._states = LaneStates(limit)
+        self._spare = max(slots // 2, 1)
         self._ready: dict[int, None] = {}
         self._aside: set[int] = set()
         self._claiming: set[int] = set()
         self._woken_again: set[int] = set()
-        self._in_flight: dict[int, int] = {}
-        self._limits: dict[int, int] = {}
+        self._pauses: dict[int, float] = {}
 
     def __bool__(self) -> bool:
         return bool(self._ready)
@@ -39,55 +49,89 @@ class Ring:
             elif lane not in self._aside:
                 self._ready[lane] = None
 
-    def plan(self, free: int) -> list[LaneQuota]:
-        """Quotas for the next claim, ``free`` deliveries in all at most."""
+    def plan(self, free: int, now: float) -> list[LaneQuota]:
+        """Quotas for the next claim at ``now`` (monotonic), ``free`` deliveries in all at most."""
         rooms: list[tuple[int, int]] = []
+        spare = self._spare
         while self._ready and len(rooms) < min(free, _WIDTH):
             lane = next(iter(self._ready))
             del self._ready[lane]
-            held = self._in_flight.get(lane, 0)
-            # never more than it leaves to all others: a few lanes that hang take no slot from one
-            # that has nothing in flight yet
-            fair = max((free - held) // 2, 0 if held else 1)
-            room = min(self._limits.get(lane, self._default) - held, fair)
+            state = self._states[lane]
+            paced = state.paced_room(now)
+            room = min(_room(state, free, max(spare, 0)), paced)
             if room > 0:
                 rooms.append((lane, room))
-            else:
+                spare -= _beyond(state.in_flight + room) - _beyond(state.in_flight)
+            elif paced:
                 self._aside.add(lane)
+            else:
+                self._pauses[lane] = state.opens_at()
         share = max(1, free // len(rooms)) if rooms else 0
         self._claiming.update(lane for lane, _ in rooms)
-        return [
-            LaneQuota(lane, min(room, share), self._in_flight.get(lane, 0)) for lane, room in rooms
-        ]
+        return [self._quota(lane, min(room, share)) for lane, room in rooms]
 
-    def claimed(self, quotas: Sequence[LaneQuota], taken: Mapping[int, int]) -> None:
+    def take_pauses(self) -> dict[int, float]:
+        """The lanes that left to keep to their rates, and when (monotonic) each may send again."""
+        pauses, self._pauses = self._pauses, {}
+        return pauses
+
+    def claimed(self, quotas: Sequence[LaneQuota], taken: Mapping[int, int], now: float) -> None:
         """Note what each lane of a plan gave; its limit, if that is new, is noted before."""
         for each in quotas:
-            count = taken.get(each.lane, 0)
+            state, count = self._states[each.lane], taken.get(each.lane, 0)
             # as it was when they were claimed: what ended meanwhile made room only since
-            limit = self._limits.get(each.lane, self._default)
-            possible = min(each.quota, max(limit - each.in_flight, 0))
+            possible = min(each.quota, max(state.most - each.in_flight, 0))
             self._claiming.discard(each.lane)
-            if count:
-                self._in_flight[each.lane] = self._in_flight.get(each.lane, 0) + count
-            if count >= possible or each.lane in self._woken_again:
+            self._spend(state, count, now)
+            is_news = state.rate != each.rate  # then it gave one only
+            if count >= possible or is_news or each.lane in self._woken_again:
                 self._ready[each.lane] = None
             self._woken_again.discard(each.lane)
 
-    def limit(self, lane: int, sends: int | None) -> None:
-        """A lane's own limit of sends in flight; ``None`` for the default."""
-        if sends is None:
-            self._limits.pop(lane, None)
-        else:
-            self._limits[lane] = sends
+    def limit(self, lane: int, sends: int | None, rate: float | None = None) -> None:
+        """A lane's own limit of sends in flight, and per second; ``None`` for the default."""
+        self._states[lane].limit(sends, rate)
 
     def over(self, lane: int) -> None:
         """One send of the lane is over."""
-        left = self._in_flight[lane] - 1
-        if left:
-            self._in_flight[lane] = left
-        else:
-            del self._in_flight[lane]
+        state = self._states[lane]
+        self._spare += _beyond(state.in_flight) - _beyond(state.in_flight - 1)
+        state.in_flight -= 1
         if lane in self._aside:
             self._aside.discard(lane)
             self._ready[lane] = None
+
+    def judge(self, claimed: Claimed, outcome: Outcome, now: int) -> None:
+        """Let the lane of a send that is over at ``now`` (ms) have more, or less, in flight."""
+        self._states[claimed.ref.subscription_no].judge(claimed.token, outcome, now)
+
+    def restart(self, lane: int, now: int) -> None:
+        """Let a lane whose receiver has recovered at ``now`` (ms) begin slowly."""
+        self._states[lane].restart(now)
+
+    def allowed(self, lane: int) -> int:
+        """How much the lane may have in flight now."""
+        return self._states[lane].allowed
+
+    def _quota(self, lane: int, quota: int) -> LaneQuota:
+        state = self._states[lane]
+        return LaneQuota(lane, quota, state.in_flight, state.rate)
+
+    def _spend(self, state: LaneState, count: int, now: float) -> None:
+        before = _beyond(state.in_flight)
+        state.took(count, now)
+        self._spare -= _beyond(state.in_flight) - before
+
+
+def _room(state: LaneState, free: int, spare: int) -> int:
+    """How much of ``free`` slots a lane may take, ``spare`` of them beyond its first few."""
+    held = state.in_flight
+    # never more than it leaves to all others: a few lanes that hang take no slot from one that
+    # has nothing in flight yet
+    fair = max((free - held) // 2, 0 if held else 1)
+    return min(state.allowed - held, fair, max(START - held, 0) + spare)
+
+
+def _beyond(in_flight: int) -> int:
+    """How many of a lane's sends are beyond its first few."""
+    return max(in_flight - START, 0)

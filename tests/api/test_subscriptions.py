@@ -23,8 +23,8 @@ FAULTS: dict[str, tuple[str, list[str]]] = {
     "a forbidden address": ('{"url":"https://10.0.0.1/"}', ["/url"]),
     "a url with a password": ('{"url":"https://a:b@example.com/"}', ["/url"]),
     "unknown fields": (
-        '{"url":"%s","events":[],"rateLimitPerSecond":5}',
-        ["/events", "/rateLimitPerSecond"],
+        '{"url":"%s","events":[],"ratePerSecond":5}',
+        ["/events", "/ratePerSecond"],
     ),
     "snake case": ('{"url":"%s","event_types":["a"]}', ["/event_types"]),
     "no event types": ('{"url":"%s","eventTypes":[]}', ["/eventTypes"]),

@@ -292,7 +292,7 @@ async def test_after_the_last_attempt_a_dead_letter_keeps_the_event(world: World
     await world.exhaust(fault(ErrorClass.DNS))
 
     (letter,) = await world.rows(schema.dead_letters)
-    (stored,) = await world.rows(schema.events)
+    (stored,) = await world.log()
     assert ref_of(letter) == (stored["key"], lane.no)
     assert await world.status(ref_of(letter)) == "dead"
     assert letter["reason"] == DeadReason.ATTEMPTS_EXHAUSTED

@@ -2,12 +2,10 @@
 
 import pytest
 
-from service.domain.ids import KeyMaker
 from service.store import once, schema
 from service.store.database import Database, Tx
-from service.store.sweeping import SweepStore
-from tests.store.conftest import Rows
 from tests.support.clock import FakeClock
+from tests.support.world import World
 
 pytestmark = pytest.mark.anyio
 
@@ -23,12 +21,12 @@ async def keep(database: Database, tenant: str, count: int, at: int) -> None:
 
 
 async def test_answers_nobody_asks_for_again_are_forgotten_batch_by_batch(
-    database: Database, clock: FakeClock, keys: KeyMaker, rows: Rows
+    world: World, clock: FakeClock
 ) -> None:
+    database, sweep = world.database, world.sweep
     await keep(database, "default", 700, clock.at)
     await keep(database, "other", 1, clock.at)
     clock.advance(once.LIFETIME - 1)
-    sweep = SweepStore(database, keys)
     assert await sweep.forget(_RETENTION) == 0
     await keep(database, "default", 1, clock.at)
     clock.advance(1)
@@ -37,4 +35,4 @@ async def test_answers_nobody_asks_for_again_are_forgotten_batch_by_batch(
         assert batch <= 500
         forgotten += batch
     assert forgotten == 701
-    assert [row["tenant_id"] for row in await rows(schema.idempotency_keys)] == ["default"]
+    assert [row["tenant_id"] for row in await world.rows(schema.idempotency_keys)] == ["default"]

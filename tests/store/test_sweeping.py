@@ -184,7 +184,7 @@ async def test_events_past_retention_are_forgotten_with_all_that_is_theirs(world
     assert await world.sweep.forget(DAY) == 1
     assert await world.sweep.forget(DAY) == 0
 
-    assert [row["id"] for row in await world.rows(schema.events)] == ["new"]
+    assert [row["id"] for row in await world.log()] == ["new"]
     for table in (schema.event_ids, schema.deliveries, schema.attempts):
         assert len(await world.rows(table)) == 1
     # the operation goes on where it was, and the id may be used again
@@ -207,7 +207,7 @@ async def test_what_is_still_open_past_retention_is_a_dead_letter_first(world: W
         pass
 
     # the event of what is under way stays until its result; that of the other is gone
-    left = [row["key"] for row in await world.rows(schema.events)]
+    left = [row["key"] for row in await world.log()]
     assert left == [held.event_key]
     letter = await world.letter(open_)
     assert letter is not None
@@ -222,7 +222,7 @@ async def expired(world: World) -> DeliveryRef:
     world.clock.advance(DAY + 1)
     while await world.sweep.forget(DAY):
         pass
-    assert await world.rows(schema.events) == []
+    assert await world.log() == []
     assert await reason(world, ref) == DeadReason.EXPIRED
     return ref
 
@@ -295,7 +295,8 @@ async def test_open_dead_letters_keep_their_attempts_past_retention(world: World
     ref = await expired(world)
     world.clock.advance(10 * DAY)
 
-    assert await world.sweep.forget(DAY) == 0
+    while await world.sweep.forget(DAY):
+        pass
 
     assert len(await world.attempts(ref)) == 1
     assert await world.status(ref) == "dead"
@@ -353,7 +354,7 @@ async def test_the_feed_knows_how_far_back_it_is_whole(world: World) -> None:
 
     floors = {row["id"]: row["feed_floor"] for row in await world.rows(schema.tenants)}
     assert floors == {"default": 3, "other": 2}
-    left = [row["feed_position"] for row in await world.rows(schema.events)]
+    left = [row["feed_position"] for row in await world.log()]
     assert left == [1, 4]
     world.clock.advance(LEASE)
     await world.sweep.reclaim(SCHEDULE)

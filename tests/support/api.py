@@ -71,10 +71,11 @@ class Api:
 
     async def deliver(self) -> None:
         """Send everything that is due now, and settle it."""
+        deliver = self.opened.deliver
         async with asyncio.timeout(10):
-            while lanes := await self.opened.stores.sweep.due_lanes():
-                await self.opened.deliver.serve(lanes)
-                while (await self.get("/v1/deliveries?status=delivering"))["data"]:  # noqa: ASYNC110  a client can only ask
+            while (lanes := await self.opened.stores.sweep.due_lanes()) or deliver.in_flight:
+                await deliver.serve(lanes)
+                while deliver.in_flight:  # noqa: ASYNC110  a caller can only ask
                     await asyncio.sleep(0.002)
 
     async def sql(self, text: str) -> None:

@@ -17,11 +17,12 @@ import httpx
 
 ROOT: Final = Path(__file__).parents[2]
 
-#: For receivers on this machine, and retries within a test's time.
+#: For receivers on this machine, and retries within a test's time: nothing waits for a circuit.
 LOCAL: Final = {
     "RINGBACK_ALLOW_HTTP": "true",
     "RINGBACK_ALLOW_TARGETS": "127.0.0.0/8",
     "RINGBACK_RETRY_SCHEDULE": "0,1,1",
+    "RINGBACK_BREAKER": "off",
 }
 
 #: Below what systems hand out to outgoing connections: else one of these could sit on our port

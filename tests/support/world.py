@@ -34,6 +34,7 @@ from service.ports import (
 )
 from service.store import schema
 from service.store.accepting import AcceptStore
+from service.store.announcing import Announcer
 from service.store.database import Database, Tx
 from service.store.delivering import DeliverStore
 from service.store.lifetimes import LifetimeStore
@@ -57,10 +58,19 @@ MIDDLE = 0.5  # of the dice: no jitter
 class World:
     """The store, opened; :meth:`crash` opens it anew as after a crash."""
 
-    def __init__(self, path: Path, clock: FakeClock, schedule: Sequence[float] = SCHEDULE) -> None:
+    def __init__(
+        self,
+        path: Path,
+        clock: FakeClock,
+        schedule: Sequence[float] = SCHEDULE,
+        *,
+        breaker: bool = False,
+    ) -> None:
         self.path = path
         self.clock = clock
         self.schedule = tuple(schedule)
+        #: Whether circuits open: most tests let more fail than they would wait for.
+        self.breaker = breaker
         self.dice = SeededDice()
 
     async def open(self) -> None:
@@ -68,8 +78,9 @@ class World:
         await self.database.open()
         self.keys = KeyMaker(after=await newest_key(self.database))
         self.accept = AcceptStore(self.database, self.keys, self.dice, self.schedule, TTL)
-        self.deliver = DeliverStore(self.database, self.keys)
-        self.sweep = SweepStore(self.database, self.keys)
+        announcer = Announcer(self.accept, self.keys, self.dice)
+        self.deliver = DeliverStore(self.database, self.keys, announcer, breaker=self.breaker)
+        self.sweep = SweepStore(self.database, announcer, breaker=self.breaker)
         self.replay = ReplayStore(self.database, self.keys)
         self.manage = ManageStore(self.database, self.keys)
         self.operations = OperationStore(self.database, self.keys, TTL)
@@ -211,6 +222,16 @@ class World:
         """Accept events none of which is refused."""
         return [accepted(each) for each in await self.post(*events, tenant=tenant)]
 
+    async def log(self) -> list[dict[str, Any]]:
+        """The events of operations, oldest first."""
+        rows = await self.rows(schema.events)
+        return [row for row in rows if row["operation_id"] is not None]
+
+    async def told(self) -> list[dict[str, Any]]:
+        """The operational events, oldest first."""
+        rows = await self.rows(schema.events)
+        return [row for row in rows if row["operation_id"] is None]
+
     async def event_keys(self) -> dict[str, int]:
         """The key of each event by its id."""
         return {row["id"]: row["event_key"] for row in await self.rows(schema.event_ids)}
@@ -296,10 +317,10 @@ class World:
 
 @asynccontextmanager
 async def opened_world(
-    path: Path, clock: FakeClock, schedule: Sequence[float] = SCHEDULE
+    path: Path, clock: FakeClock, schedule: Sequence[float] = SCHEDULE, *, breaker: bool = False
 ) -> AsyncIterator[World]:
     """A world over the migrated file at ``path``."""
-    world = World(path, clock, schedule)
+    world = World(path, clock, schedule, breaker=breaker)
     await world.open()
     try:
         yield world

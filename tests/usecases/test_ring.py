@@ -2,15 +2,22 @@
 
 from collections import Counter
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from service.ports import LaneQuota
+from service.domain.delivery import Trigger
+from service.domain.ids import DeliveryRef, key_floor
+from service.domain.outcome import ErrorClass, Outcome
+from service.ports import Claimed, LaneQuota
+from service.usecases import lane_state
 from service.usecases.ring import Ring
+from tests.support.world import answer, fault
 
 DEFAULT = 4
 SLOTS = 6
+NOW = 0.0
 lanes = st.integers(1, 5)
 
 
@@ -19,7 +26,7 @@ class RingMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.ring = Ring(DEFAULT)
+        self.ring = Ring(DEFAULT, SLOTS)
         self.due: Counter[int] = Counter()
         self.in_flight: Counter[int] = Counter()
         #: The limit of each lane as its subscription has it now, and as the last claim found it.
@@ -47,7 +54,7 @@ class RingMachine(RuleBasedStateMachine):
     @rule()
     def begins_a_claim(self) -> None:
         free = SLOTS - self.in_flight.total()
-        self.quotas = self.ring.plan(free)
+        self.quotas = self.ring.plan(free, NOW)
         self.found, self.told = Counter(), dict(self.limits)
         assert sum(each.quota for each in self.quotas) <= free
         assert len({each.lane for each in self.quotas}) == len(self.quotas)
@@ -65,12 +72,12 @@ class RingMachine(RuleBasedStateMachine):
         """A lost one gave nothing: the sweep wakes what is due, as it does every second."""
         if lost:
             self.due += self.found
-            self.ring.claimed(self.quotas, {})
+            self.ring.claimed(self.quotas, {}, NOW)
             self.ring.wake(lane for lane in self.due if self.due[lane])
         else:
             for each in self.quotas:
                 self.ring.limit(each.lane, self.told.get(each.lane))
-            self.ring.claimed(self.quotas, self.found)
+            self.ring.claimed(self.quotas, self.found, NOW)
             self.in_flight += self.found
         self.quotas = []
 
@@ -113,10 +120,10 @@ def full_claims(ring: Ring, turns: int, free: int) -> list[list[int]]:
     """The lanes of each of several claims that take whole quotas, whose sends end at once."""
     seen = []
     for _ in range(turns):
-        quotas = ring.plan(free)
+        quotas = ring.plan(free, NOW)
         taken = {each.lane: each.quota for each in quotas}
         seen.append([each.lane for each in quotas])
-        ring.claimed(quotas, taken)
+        ring.claimed(quotas, taken, NOW)
         for lane, count in taken.items():
             for _ in range(count):
                 ring.over(lane)
@@ -124,89 +131,210 @@ def full_claims(ring: Ring, turns: int, free: int) -> list[list[int]]:
 
 
 def test_lanes_take_turns() -> None:
-    ring = Ring(DEFAULT)
+    ring = Ring(DEFAULT, SLOTS)
     ring.wake([1, 2, 3, 4, 5])
 
     assert full_claims(ring, 5, free=2) == [[1, 2], [3, 4], [5, 1], [2, 3], [4, 5]]
 
 
 def test_free_slots_are_shared_equally() -> None:
-    ring = Ring(64)
+    ring = Ring(64, 512)
     ring.wake([1, 2, 3])
 
-    assert [each.quota for each in ring.plan(100)] == [33, 33, 33]
+    assert [each.quota for each in ring.plan(9, NOW)] == [3, 3, 3]
 
 
 def test_a_lane_without_more_leaves_and_one_woken_meanwhile_stays() -> None:
-    ring = Ring(DEFAULT)
+    ring = Ring(DEFAULT, SLOTS)
     ring.wake([1, 2])
-    quotas = ring.plan(8)
+    quotas = ring.plan(8, NOW)
     ring.wake([2])
 
-    ring.claimed(quotas, {1: 1, 2: 1})
+    ring.claimed(quotas, {1: 1, 2: 1}, NOW)
 
-    assert [each.lane for each in ring.plan(6)] == [2]
+    assert [each.lane for each in ring.plan(6, NOW)] == [2]
 
 
 def test_a_lane_at_its_limit_waits_for_one_of_its_sends() -> None:
-    ring = Ring(DEFAULT)
+    ring = Ring(DEFAULT, SLOTS)
     ring.limit(1, 1)
     ring.wake([1])
-    ring.claimed(ring.plan(8), {1: 1})
-    assert ring.plan(8) == []
+    ring.claimed(ring.plan(8, NOW), {1: 1}, NOW)
+    assert ring.plan(8, NOW) == []
     assert not ring
 
     ring.wake([1])
-    assert ring.plan(8) == []
+    assert ring.plan(8, NOW) == []
     ring.over(1)
 
-    assert ring.plan(8) == [LaneQuota(1, 1)]
+    assert ring.plan(8, NOW) == [LaneQuota(1, 1)]
 
 
 def test_a_lane_aside_is_ready_as_soon_as_one_of_its_sends_is_over() -> None:
-    ring = Ring(2)
+    ring = Ring(2, 8)
     ring.wake([1])
-    ring.claimed(ring.plan(8), {1: 2})
-    assert ring.plan(8) == []
+    ring.claimed(ring.plan(8, NOW), {1: 2}, NOW)
+    assert ring.plan(8, NOW) == []
 
     ring.over(1)
 
-    assert ring.plan(8) == [LaneQuota(1, 1, in_flight=1)]
+    assert ring.plan(8, NOW) == [LaneQuota(1, 1, in_flight=1)]
 
 
 def test_a_limit_that_was_taken_back_no_longer_holds() -> None:
-    ring = Ring(DEFAULT)
+    ring = Ring(DEFAULT, SLOTS)
     ring.limit(1, 1)
     ring.limit(1, None)
     ring.wake([1])
 
-    assert ring.plan(8) == [LaneQuota(1, DEFAULT)]
+    assert ring.plan(8, NOW) == [LaneQuota(1, DEFAULT)]
 
 
 def test_one_claim_is_of_so_many_lanes_only() -> None:
-    ring = Ring(DEFAULT)
+    ring = Ring(DEFAULT, SLOTS)
     ring.wake(range(1_000))
 
-    assert len(ring.plan(5_000)) == 200
+    assert len(ring.plan(5_000, NOW)) == 200
     assert ring
 
 
 def test_lanes_that_hang_leave_slots_for_others() -> None:
     """Ten times 64 is more than there is; a lane with nothing in flight is claimed for at once."""
     slots, limit = 512, 64
-    ring, free = Ring(limit), slots
+    ring, free = Ring(limit, slots), slots
     for lane in range(10):
         ring.wake([lane])
         while ring and free:
-            quotas = ring.plan(free)
-            ring.claimed(quotas, {each.lane: each.quota for each in quotas})
+            quotas = ring.plan(free, NOW)
+            ring.claimed(quotas, {each.lane: each.quota for each in quotas}, NOW)
             free -= sum(each.quota for each in quotas)
     assert free >= 1
     ring.wake([1000])
-    assert [each.lane for each in ring.plan(free)] == [1000]
+    assert [each.lane for each in ring.plan(free, NOW)] == [1000]
 
 
-def test_a_lane_alone_gets_all_that_its_limit_allows() -> None:
-    ring = Ring(64)
+def sent(lane: int, claimed_at: int = 0) -> Claimed:
+    """A delivery of a lane, as far as the ring looks at it."""
+    return Claimed(
+        tenant_id="",
+        ref=DeliveryRef(1, lane),
+        token=key_floor(claimed_at),
+        attempt=1,
+        step=1,
+        trigger=Trigger.SCHEDULE,
+        event_id="",
+        event_type="",
+        operation_id=None,
+        sequence=None,
+        body=b"",
+    )
+
+
+def a_round(ring: Ring, free: int, outcome: Outcome, at: int = 1_000) -> list[int]:
+    """One claim of all that the lanes may have, whose sends end alike; the quotas."""
+    quotas = ring.plan(free, NOW)
+    ring.claimed(quotas, {each.lane: each.quota for each in quotas}, NOW)
+    for each in quotas:
+        for _ in range(each.quota):
+            ring.judge(sent(each.lane, at), outcome, at + 1)
+            ring.over(each.lane)
+    return [each.quota for each in quotas]
+
+
+def test_a_lane_earns_all_that_its_limit_allows() -> None:
+    ring = Ring(64, 512)
     ring.wake([1])
-    assert ring.plan(512) == [LaneQuota(1, 64, 0)]
+
+    assert [a_round(ring, 512, answer(200)) for _ in range(6)] == [[4], [8], [16], [32], [64], [64]]
+
+
+def test_a_lane_that_hangs_loses_what_it_earned_and_begins_slowly_when_it_recovers() -> None:
+    ring = Ring(64, 512)
+    ring.wake([1])
+    for _ in range(5):
+        a_round(ring, 512, answer(200))
+    at = iter(range(2 * 10**12, 3 * 10**12, 10))
+    timeout = fault(ErrorClass.TIMEOUT)
+    assert [a_round(ring, 512, timeout, next(at)) for _ in range(8)] == [
+        [each] for each in (64, 32, 16, 8, 4, 2, 1, 1)
+    ]
+
+    ring.restart(1, next(at))
+    assert [a_round(ring, 512, answer(200), next(at)) for _ in range(5)] == [
+        [each] for each in (1, 2, 4, 8, 16)
+    ]
+
+
+def test_only_a_lane_that_uses_all_it_may_is_allowed_more() -> None:
+    ring = Ring(64, 512)
+    for _ in range(100):
+        ring.wake([1])
+        ring.claimed(ring.plan(512, NOW), {1: 2}, NOW)
+        for _ in range(2):
+            ring.judge(sent(1), answer(200), 0)
+            ring.over(1)
+
+    assert ring.allowed(1) == 4
+
+
+def test_what_others_earned_leaves_half_the_slots_to_the_first_few_of_each() -> None:
+    ring, free = Ring(64, 512), 512
+    for lane in range(40):
+        ring.wake([lane])
+        for _ in range(5):
+            a_round(ring, free, answer(200))
+        ring.claimed(ring.plan(free, NOW), {}, NOW)  # it has no more, and leaves
+        assert ring.allowed(lane) == 64
+    ring.wake(range(40))
+    while ring and (quotas := ring.plan(free, NOW)):
+        ring.claimed(quotas, {each.lane: each.quota for each in quotas}, NOW)
+        free -= sum(each.quota for each in quotas)
+
+    # now all of them hang
+    assert free >= 512 // 2 - 40 * 4
+    for new in range(1_000, 1_000 + free // 8):
+        ring.wake([new])
+        (quota,) = ring.plan(free, NOW)
+        assert (quota.lane, quota.quota) == (new, 4)
+
+
+def test_a_lane_with_a_rate_is_paused_until_it_may_send_again() -> None:
+    ring = Ring(64, 512)
+    ring.limit(1, None, 2.0)
+    ring.wake([1])
+
+    quotas = ring.plan(512, 100.0)
+    assert [(each.quota, each.rate) for each in quotas] == [(1, 2.0)]
+    ring.claimed(quotas, {1: 1}, 100.0)
+    assert ring.plan(512, 100.0) == []
+    assert not ring
+    assert ring.take_pauses() == {1: 100.5}
+    assert ring.take_pauses() == {}
+    ring.wake([1])  # however often: it is looked at, and leaves again
+    assert ring.plan(512, 100.4) == []
+    ring.wake([1])
+    assert [each.quota for each in ring.plan(512, 100.5)] == [1]
+
+
+def test_a_rate_that_stays_keeps_its_place() -> None:
+    ring = Ring(64, 512)
+    for rate, room in ((2.0, 1), (2.0, 0), (4.0, 1)):
+        ring.limit(1, None, rate)
+        ring.wake([1])
+        quotas = ring.plan(512, 100.0)
+        assert len(quotas) == room
+        ring.claimed(quotas, {1: 1}, 100.0) if quotas else None
+
+
+def test_idle_lanes_are_forgotten_when_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lane_state, "_REMEMBERED", 3)
+    ring = Ring(64, 512)
+    ring.limit(1, 9)
+    ring.wake([2])
+    ring.claimed(ring.plan(512, NOW), {2: 3}, NOW)
+    for lane in range(3, 20):
+        ring.limit(lane, 9)
+
+    ring.over(2)  # what is in flight is remembered
+    ring.wake([2])
+    assert ring.plan(512, NOW)[0].in_flight == 2

@@ -263,6 +263,29 @@ AUDIT_ENTRY: Final = {
     "target": _KEY_ID,
     "detail": {"name": "producer", "scopes": ["events:write"], "expiresAt": None},
 }
+SUBSCRIPTION_STATS: Final = {
+    "subscriptionId": _SUBSCRIPTION_ID,
+    "status": "active",
+    "deliveries": {"pending": 3, "delivering": 1, "delivered": 812, "dead": 2, "cancelled": 0},
+    "deadLettersOpen": 2,
+    "capped": False,
+    "lastHour": {"attempts": 40, "succeeded": 39, "failed": 1, "successRate": 0.975},
+    "lastDay": {"attempts": 830, "succeeded": 812, "failed": 18, "successRate": 0.9783},
+    "durationMs": {"p50": 107.6, "p95": 430.5},
+    "lastSuccessAt": _LATER,
+    "circuit": {"state": "closed"},
+    "concurrencyLimit": 16,
+}
+STATS: Final = {
+    "inFlight": 12,
+    "due": 3,
+    "oldestDueAgeSeconds": 0.4,
+    "deliveredPerMinute": 1240.5,
+    "failedPerMinute": 3.0,
+    "deliveryTimeMs": {"p50": 9.5, "p95": 107.6},
+    "deadLettersOpen": 17,
+    "circuits": {"open": 1, "halfOpen": 0},
+}
 
 REPLAY_DEAD_LETTERS: Final = {
     "subscriptionId": _SUBSCRIPTION_ID,

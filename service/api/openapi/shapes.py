@@ -8,6 +8,7 @@ from service.api.openapi.describing import SchemaDict
 from service.domain.attempt_log import RequestDetail, ResponseDetail, Timings
 from service.domain.delivery import DeadLetterState, DeliveryStatus, Trigger
 from service.domain.event import ErrorObject, EventOut, Progress
+from service.domain.health import Circuit
 from service.domain.operation import Status
 from service.domain.outcome import ErrorClass
 from service.domain.request import MAX_HEADER_NAME, MAX_HEADER_VALUE, MAX_HEADERS
@@ -106,6 +107,8 @@ SHAPES: Final[dict[str, SchemaDict]] = {
     "DeadLetter.event": _EVENT,
     "Count.reason": _one_of(DeadReason),
     "Count.errorClass": _one_of(ErrorClass),
+    "SubscriptionStats.status": _one_of(SubscriptionStatus),
+    "Circuit.state": _one_of(Circuit),
     "Undelivered.event": _EVENT,
     "Undelivered.status": _one_of(DeliveryStatus, "missing"),
 }

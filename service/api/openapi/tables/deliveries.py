@@ -19,6 +19,7 @@ from service.api.openapi.describing import (
 from service.api.openapi.parameters import of_list
 from service.api.operation_shape import ReplayOut
 from service.api.replays import DeadLettersReplayBody, SubscriptionReplayBody
+from service.api.stats_shape import StatsOut
 from service.domain.errors import RefusalKind
 
 _LETTERS: Final = "/v1/dead-letters"
@@ -152,4 +153,14 @@ _REPLAYS: Final[Table] = {
     ),
 }
 
-TABLE: Final[Table] = {**_DELIVERIES, **_DEAD, **_REPLAYS}
+_STATS: Final[Table] = {
+    ("GET", "/v1/stats"): Described(
+        id="getStats",
+        tag=Tag.OPERATORS,
+        summary="See how all deliveries go",
+        text="Over all tenants. What is due and open is counted every two seconds at most.",
+        answers={200: json("The numbers.", StatsOut, examples.STATS)},
+    ),
+}
+
+TABLE: Final[Table] = {**_DELIVERIES, **_DEAD, **_REPLAYS, **_STATS}

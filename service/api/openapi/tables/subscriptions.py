@@ -7,6 +7,7 @@ from service.api.delivery_shape import TrialOut, UndeliveredOut
 from service.api.openapi import examples
 from service.api.openapi.describing import Answered, Content, Described, Table, Tag, json, page
 from service.api.openapi.parameters import of_list
+from service.api.stats_shape import SubscriptionStatsOut
 from service.api.subscription_bodies import NewSubscriptionBody, RotateBody, SubscriptionPatch
 from service.api.subscription_shape import SecretsOut, SubscriptionOut
 from service.api.subscriptions import NoBody
@@ -87,7 +88,7 @@ _RUNNING: Final[Table] = {
         id="resumeSubscription",
         tag=Tag.CONSUMERS,
         summary="Resume a subscription",
-        text="Ends a pause and a hold, and enables what was disabled.",
+        text="Ends a pause and a hold, closes its circuit, and enables what was disabled.",
         body=_NOTHING,
         body_optional=True,
         answers=_subscription("It is active."),
@@ -120,6 +121,12 @@ _RUNNING: Final[Table] = {
         text="The audit log keeps who saw them.",
         answers={200: json("In plain text.", SecretsOut, examples.SECRETS)},
         problems={RefusalKind.CONFLICT: _UNREADABLE},
+    ),
+    ("GET", f"{_ONE}/stats"): Described(
+        id="getSubscriptionStats",
+        tag=Tag.OPERATORS,
+        summary="See how a subscription's deliveries go",
+        answers={200: json("Its numbers.", SubscriptionStatsOut, examples.SUBSCRIPTION_STATS)},
     ),
     ("GET", f"{_ONE}/undelivered"): Described(
         id="listUndelivered",

@@ -1,0 +1,76 @@
+"""What is remembered of receivers, as it is kept: one row for each subscription ever sent to."""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from sqlalchemy import select
+
+from service.domain.health import Health, Slice
+from service.store.database import Tx
+from service.store.schema_health import subscription_health
+from service.store.statements import Row, Statement, among
+
+_COLUMNS: Final = tuple(column.name for column in subscription_health.columns)
+_READ: Final = Statement(
+    select(*subscription_health.columns).where(
+        among(subscription_health.c.subscription_no, "lanes")
+    )
+)
+_UNCLEAN: Final = (
+    "SELECT subscription_no FROM subscription_health WHERE streak > 0 OR trips > 0 OR told > 0"
+)
+_REPLACE: Final = "ON CONFLICT (subscription_no) DO UPDATE SET " + ", ".join(
+    f"{name} = excluded.{name}" for name in _COLUMNS[1:]
+)
+#: What is in flight comes from the index of leases, which holds nothing else: without the word it
+#: would be looked for in a lane's whole backlog.
+_IN_FLIGHT: Final = (
+    "WITH leased AS MATERIALIZED "
+    "(SELECT subscription_no FROM delivery_queue WHERE token IS NOT NULL) "
+    "SELECT DISTINCT subscription_no FROM leased WHERE subscription_no IN ({})"
+)
+
+
+async def read(tx: Tx, lanes: Iterable[int]) -> dict[int, Health]:
+    """The health of those lanes of which anything is remembered."""
+    return {row[0]: health_of(row) for row in await tx.fetch(_READ, lanes=sorted(lanes))}
+
+
+async def write(tx: Tx, healths: Mapping[int, Health]) -> None:
+    """Write the health of these lanes."""
+    rows = [_row(lane, each) for lane, each in sorted(healths.items())]
+    await tx.insert(subscription_health, _COLUMNS, rows, _REPLACE)
+
+
+async def clear(tx: Tx, lane: int) -> None:
+    """Begin anew with a lane's receiver; only when it was heard of last is still known."""
+    for was in (await read(tx, [lane])).values():
+        fresh = Health(last_success_at=was.last_success_at, last_failure_at=was.last_failure_at)
+        await write(tx, {lane: fresh})
+
+
+async def unclean(tx: Tx) -> set[int]:
+    """The lanes for which a success is more than a count."""
+    return {row[0] for row in await tx.sql(_UNCLEAN)}
+
+
+async def in_flight(tx: Tx, lanes: Iterable[int]) -> set[int]:
+    """Those of these lanes that have anything in flight, in whichever worker."""
+    numbers = sorted(lanes)
+    marks = ", ".join("?" * len(numbers))
+    return {row[0] for row in await tx.sql(_IN_FLIGHT.format(marks), numbers)}
+
+
+def health_of(row: Row) -> Health:
+    """The health of a row of ``subscription_health``."""
+    values = dict(zip(_COLUMNS[1:], row[1:], strict=True))
+    recent = tuple(Slice(*each) for each in json.loads(values.pop("recent")))
+    return Health(recent=recent, told=bool(values.pop("told")), **values)
+
+
+def _row(lane: int, health: Health) -> Row:
+    values = {name: getattr(health, name) for name in _COLUMNS[1:]}
+    values["recent"] = json.dumps(health.recent, separators=(",", ":")).encode()
+    values["told"] = int(health.told)
+    return (lane, *values.values())

@@ -1,0 +1,173 @@
+"""What results say of receivers, and what follows: circuits, recoveries, subscriptions given up.
+
+A result that changes more than a count is written with the results themselves, and so is what is
+told of it. Successes of receivers of which there is nothing else to say are summed in the worker,
+as all counts are, and written sorted, at most once a second: a crash costs that second's counts.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import reduce
+from typing import Final
+
+from service.domain import health as rules
+from service.domain import ids, operational
+from service.domain.health import Attempted, DisabledReason, Health, Sort
+from service.domain.ids import KeyMaker
+from service.domain.operational import Notice
+from service.domain.retry import Dead, DeadReason
+from service.ports import Settlement
+from service.store import burying, health, tallying
+from service.store.announcing import Announcer, names_of
+from service.store.database import Tx
+from service.store.tallying import Counts
+
+#: Milliseconds between two writes of what is only counted.
+_EVERY: Final = 1_000
+
+_NEW: Final = Health()
+
+_Work = dict[int, list[Attempted]]
+
+
+@dataclass(slots=True)
+class Draft:
+    """What results come to; it holds once their transaction is committed."""
+
+    counts: Counts
+    #: When all counts were written, if they were.
+    written_at: int | None = None
+    #: Successes that wait to be written.
+    waiting: dict[int, Attempted] = field(default_factory=dict)
+    #: Lanes that were judged, with what waited, and how they are now.
+    judged: dict[int, Health] = field(default_factory=dict)
+    #: Lanes that take deliveries again.
+    recovered: set[int] = field(default_factory=set)
+    #: Lanes in which something is due now, since somebody is told of something.
+    told: frozenset[int] = frozenset()
+
+
+class HealthBook:
+    """What this process knows of receivers; without a ``breaker`` no circuit opens."""
+
+    def __init__(self, announcer: Announcer, keys: KeyMaker, *, breaker: bool) -> None:
+        self._announcer = announcer
+        self._keys = keys
+        self._breaker = breaker
+        self._counts = Counts()
+        self._waiting: dict[int, Attempted] = {}
+        #: Lanes for which a success is more than a count; ``None`` before they were looked up.
+        self._unclean: set[int] | None = None
+        self._written_at = 0
+        #: Held from a draft until it is kept or dropped: drafts build on what is kept.
+        self.turn = asyncio.Lock()
+
+    async def draft(self, tx: Tx, kept: Sequence[Settlement] = ()) -> Draft:
+        """Judge results in the transaction that keeps them."""
+        if self._unclean is None:
+            self._unclean = await health.unclean(tx)
+        draft = Draft(tallying.counts_of(kept, tx.now))
+        batch = _by_lane(kept)
+        is_time = tx.now - self._written_at >= _EVERY
+        plain = {} if is_time else {lane: d for lane, d in batch.items() if self._is_plain(lane, d)}
+        draft.waiting = {lane: reduce(rules.together, done) for lane, done in plain.items()}
+        lanes = (batch.keys() - plain.keys()) | (self._waiting.keys() if is_time else set())
+        await self._judge(tx, draft, {lane: self._work(lane, batch) for lane in lanes})
+        await self._close(tx, draft, kept)
+        if is_time:
+            await tallying.add(tx, self._counts + draft.counts)
+            draft.written_at = tx.now
+        return draft
+
+    def keep(self, draft: Draft) -> None:
+        """Remember what came of a draft, now that it is committed."""
+        if draft.written_at is not None:
+            self._counts, self._written_at = Counts(), draft.written_at
+        else:
+            self._counts += draft.counts
+        unclean = self._unclean if self._unclean is not None else set()
+        for lane, now in draft.judged.items():
+            self._waiting.pop(lane, None)
+            (unclean.discard if now.is_clean else unclean.add)(lane)
+        for lane, done in draft.waiting.items():
+            known = self._waiting.get(lane)
+            self._waiting[lane] = done if known is None else rules.together(known, done)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits to be written."""
+        return not self._counts and not self._waiting
+
+    def _is_plain(self, lane: int, done: Iterable[Attempted]) -> bool:
+        is_clean = self._unclean is not None and lane not in self._unclean
+        return is_clean and all(each.sort is Sort.SUCCEEDED for each in done)
+
+    def _work(self, lane: int, batch: Mapping[int, list[Attempted]]) -> list[Attempted]:
+        waiting = self._waiting.get(lane)
+        return [*([] if waiting is None else [waiting]), *batch.get(lane, ())]
+
+    async def _judge(self, tx: Tx, draft: Draft, work: _Work) -> None:
+        """Apply the rules to these lanes, and tell of what changed."""
+        before = await health.read(tx, work)
+        for lane, done in work.items():
+            now = _was(before, lane)
+            for each in done:
+                now = rules.after(now, each, tx.now, breaker=self._breaker)
+            draft.judged[lane] = now
+        await health.write(tx, draft.judged)
+        judged = draft.judged.items()
+        draft.recovered = {n for n, now in judged if _was(before, n).trips and not now.trips}
+        told = {n for n, now in judged if now.told is not _was(before, n).told}
+        names = await names_of(tx, told) if told else {}
+        notices = [_turn(names[lane], draft.judged[lane]) for lane in sorted(told) if lane in names]
+        draft.told |= await self._announcer.announce(tx, notices)
+
+    async def _close(self, tx: Tx, draft: Draft, kept: Sequence[Settlement]) -> None:
+        """Disable what is gone, or was given up."""
+        for lane, (tenant, reason, silent) in sorted(_closing(draft, kept, tx.now).items()):
+            name = await burying.disable(tx, self._keys, tenant, lane, reason)
+            if name is not None and not silent:
+                notice = operational.disabled(tenant, name, reason)
+                draft.told |= await self._announcer.announce(tx, [notice])
+
+
+def _by_lane(kept: Iterable[Settlement]) -> _Work:
+    work: _Work = {}
+    for each in kept:
+        claimed_at = ids.key_time(each.claimed.token)
+        done = rules.attempted(each.outcome, claimed_at, silent=_is_silent(each))
+        if done is not None:
+            work.setdefault(each.claimed.ref.subscription_no, []).append(done)
+    return work
+
+
+def _is_silent(each: Settlement) -> bool:
+    return operational.is_operational(each.claimed.event_type, each.claimed.operation_id)
+
+
+def _was(before: Mapping[int, Health], lane: int) -> Health:
+    return before.get(lane, _NEW)
+
+
+def _turn(name: tuple[str, str], now: Health) -> Notice:
+    return operational.failing(*name, now) if now.told else operational.recovered(*name)
+
+
+def _closing(
+    draft: Draft, kept: Iterable[Settlement], now: int
+) -> dict[int, tuple[str, DisabledReason, bool]]:
+    """The lanes to disable: tenant, why, and whether nobody is to be told."""
+    found: dict[int, tuple[str, DisabledReason, bool]] = {}
+    for each in kept:
+        lane = each.claimed.ref.subscription_no
+        is_gone = isinstance(each.verdict, Dead) and each.verdict.reason is DeadReason.GONE
+        judged = draft.judged.get(lane)
+        if not is_gone and (judged is None or not rules.is_hopeless(judged, now)):
+            continue
+        reason = DisabledReason.GONE if is_gone else DisabledReason.FAILING
+        _, known, silent = found.get(lane, ("", reason, True))
+        if known is DisabledReason.GONE:
+            reason = known
+        found[lane] = (each.claimed.tenant_id, reason, silent and _is_silent(each))
+    return found

@@ -1,0 +1,135 @@
+"""Reads of how deliveries go. None of them reads more than a bounded number of rows."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Final
+
+from sqlalchemy import bindparam, case, func, select
+
+from service.domain import tallies
+from service.domain.delivery import DeliveryStatus
+from service.domain.health import Health
+from service.ports import Attempts, Percentiles, ServiceStats, SubscriptionStats
+from service.store import health
+from service.store.database import Database, Tx
+from service.store.schema import (
+    dead_letters,
+    deliveries,
+    delivery_queue,
+)
+from service.store.schema_health import subscription_health
+from service.store.statements import Row, Statement
+from service.store.tallying import TALLIES, WHOLE
+
+#: Rows of a kind that are counted: some 10 ms of reading.
+COUNTED: Final = 10_000
+_HOUR: Final = 3_600_000
+#: Milliseconds over which the service's delivery times are told.
+_MINUTES: Final = 300_000
+
+_open = (
+    select(
+        case(
+            (delivery_queue.c.token.is_(None), DeliveryStatus.PENDING.value),
+            else_=DeliveryStatus.DELIVERING.value,
+        ).label("status")
+    )
+    .where(delivery_queue.c.subscription_no == bindparam("lane"))
+    .limit(bindparam("most"))
+    .subquery()
+)
+_finished = (
+    select(deliveries.c.status)
+    .where(deliveries.c.subscription_no == bindparam("lane"))
+    .order_by(deliveries.c.event_key.desc())
+    .limit(bindparam("most"))
+    .subquery()
+)
+_letters = (
+    select(dead_letters.c.event_key)
+    .where(dead_letters.c.subscription_no == bindparam("lane"), dead_letters.c.state == "open")
+    .limit(bindparam("most"))
+    .subquery()
+)
+_BY_STATUS: Final = tuple(
+    Statement(select(rows.c.status, func.count()).group_by(rows.c.status))
+    for rows in (_open, _finished)
+)
+_OPEN_LETTERS: Final = Statement(select(func.count()).select_from(_letters))
+_IN_FLIGHT: Final = Statement(
+    select(func.count()).select_from(delivery_queue).where(delivery_queue.c.token.is_not(None))
+)
+_CIRCUITS: Final = Statement(
+    select(
+        func.count().filter(subscription_health.c.open_until > bindparam("now")),
+        func.count().filter(subscription_health.c.open_until <= bindparam("now")),
+    ).where(subscription_health.c.trips > 0)
+)
+
+
+class StatsReads:
+    """See :class:`service.ports.StatsStore`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def subscription_stats(self, subscription_no: int) -> SubscriptionStats:
+        """How one subscription's deliveries go."""
+        counts: Counter[str] = Counter({status.value: 0 for status in DeliveryStatus})
+        capped = False
+        given = {"lane": subscription_no, "most": COUNTED + 1}
+        async with self._database.read() as tx:
+            for statement in _BY_STATUS:
+                rows = await tx.fetch(statement, **given)
+                counts.update(dict(rows))
+                capped |= sum(count for _, count in rows) > COUNTED
+            letters = (await tx.fetch(_OPEN_LETTERS, **given))[0][0]
+            known = (await health.read(tx, [subscription_no])).get(subscription_no, Health())
+            day = await _since(tx, subscription_no, tallies.KEPT)
+        return SubscriptionStats(
+            deliveries=counts,
+            dead_letters_open=letters,
+            is_capped=capped or letters > COUNTED,
+            last_hour=_attempts(row for row in day if row[0] > tx.now - _HOUR),
+            last_day=_attempts(day),
+            durations=_percentiles((bucket, good + bad) for _, bucket, good, bad in day),
+            health=known,
+            at=tx.now,
+        )
+
+    async def service_stats(self) -> ServiceStats:
+        """How all deliveries go."""
+        async with self._database.read() as tx:
+            in_flight = (await tx.fetch(_IN_FLIGHT))[0][0]
+            opened, half_open = (await tx.fetch(_CIRCUITS, now=tx.now))[0]
+            recent = await _since(tx, WHOLE, _MINUTES)
+        present = tallies.slice_of(tx.now, tallies.WHOLE_SLICE)
+        new, last = (
+            _attempts(row for row in recent if row[0] == present - back)
+            for back in (0, tallies.WHOLE_SLICE)
+        )
+        return ServiceStats(
+            in_flight=in_flight,
+            delivered_per_minute=tallies.per_minute(last.succeeded, new.succeeded, tx.now),
+            failed_per_minute=tallies.per_minute(last.failed, new.failed, tx.now),
+            delivery_times=_percentiles((bucket, good) for _, bucket, good, _ in recent),
+            circuits_open=opened,
+            circuits_half_open=half_open,
+        )
+
+
+async def _since(tx: Tx, lane: int, ms: int) -> list[Row]:
+    """The counts (slice, bucket, succeeded, failed) of slices that began less than ``ms`` ago."""
+    return await tx.fetch(TALLIES, lane=lane, after=tx.now - ms)
+
+
+def _attempts(rows: Iterable[Row]) -> Attempts:
+    counted = [row[2:] for row in rows]
+    return Attempts(sum(good for good, _ in counted), sum(bad for _, bad in counted))
+
+
+def _percentiles(buckets: Iterable[tuple[int, int]]) -> Percentiles:
+    counts: Counter[int] = Counter()
+    for bucket, count in buckets:
+        counts[bucket] += count
+    return Percentiles(tallies.percentile(counts, 0.5), tallies.percentile(counts, 0.95))

@@ -1,0 +1,21 @@
+"""What every table is made of."""
+
+from typing import Any
+
+from sqlalchemy import BigInteger, Column, Integer, MetaData
+
+#: SQLite makes a 64-bit key the row's own address only when its type is spelled INTEGER.
+Big = BigInteger().with_variant(Integer(), "sqlite")
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def given(column: Column[Any]) -> dict[str, Any]:
+    """For an index of the rows in which ``column`` is given, in every dialect's words."""
+    return {"sqlite_where": column.is_not(None), "postgresql_where": column.is_not(None)}

@@ -1,0 +1,107 @@
+"""What a worker knows of each lane: what is in flight, how much may be, and how fast."""
+
+from collections import OrderedDict
+from typing import Final
+
+from service.domain import concurrency, ids, pacing
+from service.domain.concurrency import Allowance
+from service.domain.outcome import Outcome, Responded
+from service.domain.pacing import Pacing
+
+#: Lanes that are remembered; an idle one that is forgotten begins anew.
+_REMEMBERED: Final = 20_000
+_UNPACED: Final = 2**31
+
+
+class LaneState:
+    """One lane. ``default`` is the limit of lanes that have none of their own."""
+
+    __slots__ = ("_allowance", "_default", "_is_full", "_own", "_pacing", "in_flight")
+
+    def __init__(self, default: int) -> None:
+        self._default = default
+        self._own: int | None = None
+        self._allowance = Allowance()
+        #: Whether it had all in flight that it may, when it was claimed for last.
+        self._is_full = False
+        self._pacing: Pacing | None = None
+        self.in_flight = 0
+
+    @property
+    def most(self) -> int:
+        """What the subscription, or the service, allows at most."""
+        return self._default if self._own is None else self._own
+
+    @property
+    def allowed(self) -> int:
+        """How much may be in flight now."""
+        return min(self._allowance.limit, self.most)
+
+    @property
+    def rate(self) -> float | None:
+        """Sends per second, where that is limited."""
+        return None if self._pacing is None else self._pacing.rate
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it may be forgotten."""
+        return not self.in_flight and self._pacing is None
+
+    def limit(self, sends: int | None, rate: float | None) -> None:
+        """Take the subscription's own limits."""
+        self._own = sends
+        if rate is None:
+            self._pacing = None
+        elif rate != self.rate:
+            self._pacing = Pacing(rate)
+
+    def paced_room(self, now: float) -> int:
+        """How many may go by the rate."""
+        return _UNPACED if self._pacing is None else pacing.room(self._pacing, now)
+
+    def opens_at(self) -> float:
+        """When more may go by the rate."""
+        return 0.0 if self._pacing is None else pacing.opens_at(self._pacing)
+
+    def took(self, count: int, now: float) -> None:
+        """Note so many more in flight."""
+        self.in_flight += count
+        self._is_full = self.in_flight >= self.allowed
+        if self._pacing is not None and count:
+            self._pacing = pacing.sent(self._pacing, count, now)
+
+    def judge(self, token: int, outcome: Outcome, now: int) -> None:
+        """Grow or shrink by how a send went."""
+        if concurrency.is_distress(outcome):
+            claimed_at = ids.key_time(token)
+            self._allowance = concurrency.shrunk(self._allowance, claimed_at, now)
+        elif isinstance(outcome, Responded) and outcome.succeeded and self._is_full:
+            self._allowance = concurrency.grown(self._allowance, self.most)
+
+    def restart(self, now: int) -> None:
+        """Begin slowly."""
+        self._allowance = concurrency.restarted(now)
+
+
+class LaneStates:
+    """The states of lanes; those idle for longest are forgotten where there are too many."""
+
+    def __init__(self, default: int) -> None:
+        self._default = default
+        self._states: OrderedDict[int, LaneState] = OrderedDict()
+
+    def __getitem__(self, lane: int) -> LaneState:
+        state = self._states.get(lane)
+        if state is None:
+            state = self._states[lane] = LaneState(self._default)
+            self._forget_one()
+        self._states.move_to_end(lane)
+        return state
+
+    def _forget_one(self) -> None:
+        if len(self._states) > _REMEMBERED:
+            lane, state = next(iter(self._states.items()))
+            if state.is_idle:
+                del self._states[lane]
+            else:
+                self._states.move_to_end(lane)
