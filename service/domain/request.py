@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import msgspec
 
+from service.domain.certificates import TlsIdentity
 from service.domain.errors import Fault
-from service.domain.signature import sign_body, sign_standard
+from service.domain.signature import Sign, sign_body, sign_standard
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -42,6 +43,9 @@ _RESERVED_PREFIXES = ("proxy-", "webhook-", "x-webhook-", "x-operation-", "ce-")
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, 5.6.2
 _VALUE = re.compile(r"[\t -~]*")  # RFC 9110, 5.5, without obs-text
 
+#: Names the sender to receivers that agreed to take its requests (CloudEvents' abuse protection).
+ORIGIN_HEADER = "webhook-request-origin"
+
 #: What a thin payload leaves out; it is fetched from the event's ``url`` instead.
 LEFT_OUT_OF_THIN = frozenset(("data", "result", "error", "message"))
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -56,6 +60,8 @@ class OutboundRequest:
     body: bytes
     #: Seconds for the whole attempt: resolve, connect, TLS, send, headers and body.
     timeout: float
+    method: str = "POST"
+    tls: TlsIdentity | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +86,9 @@ class SigningKeys:
     #: All that sign ``webhook-signature``, newest first; two while a rotation overlaps.
     current: tuple[bytes, ...]
     #: The one for ``x-webhook-signature``: the old one until the overlap ends.
-    single: bytes
+    single: bytes | None
+    #: Private keys that sign ``webhook-signature`` too, newest first.
+    signers: tuple[Sign, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +100,9 @@ class Target:
     headers: Headers
     #: Seconds for one whole attempt.
     timeout: float
+    tls: TlsIdentity | None = None
+    #: Whose requests the receiver agreed to take (CloudEvents' abuse protection).
+    origin: str | None = None
 
 
 def build(
@@ -108,24 +119,29 @@ def build(
     All names are lower case. ``content-length`` is the sender's to add; the subscription's own
     headers come last and never replace a reserved one.
     """
-    message = envelope.event_id
+    message, body = envelope.event_id, envelope.body
+    signature = sign_standard(keys.current, message, timestamp, body, keys.signers)
     headers = [
         ("content-type", "application/json"),
         ("user-agent", user_agent),
         ("webhook-id", message),
         ("webhook-timestamp", str(timestamp)),
-        ("webhook-signature", sign_standard(keys.current, message, timestamp, envelope.body)),
-        ("x-webhook-signature", sign_body(keys.single, envelope.body)),
+        ("webhook-signature", signature),
+        *_body_signature(keys.single, body),
         ("x-webhook-event", envelope.event_type),
         *_operation_headers(envelope),
         ("x-webhook-delivery", envelope.delivery_id),
         ("x-webhook-attempt", str(envelope.attempt)),
     ]
-    if traceparent is not None:
-        headers.append(("traceparent", traceparent))
-    headers.append(("accept-encoding", "identity"))
-    headers += [(name.lower(), text) for name, text in target.headers if not is_reserved(name)]
-    return OutboundRequest(target.url, tuple(headers), envelope.body, target.timeout)
+    headers += _optional(ORIGIN_HEADER, target.origin)
+    headers += _optional("traceparent", traceparent)
+    headers += [("accept-encoding", "identity"), *own_headers(target)]
+    return OutboundRequest(target.url, tuple(headers), body, target.timeout, tls=target.tls)
+
+
+def own_headers(target: Target) -> Headers:
+    """The subscription's own headers, as they leave."""
+    return tuple((name.lower(), text) for name, text in target.headers if not is_reserved(name))
 
 
 def new_traceparent(random16: bytes, random8: bytes) -> str:
@@ -170,6 +186,14 @@ def header_faults(headers: Mapping[str, str]) -> list[Fault]:
         faults += [Fault(_pointer(name), detail) for detail in details if detail is not None]
         seen.add(name.lower())
     return faults
+
+
+def _body_signature(key: bytes | None, body: bytes) -> Headers:
+    return () if key is None else (("x-webhook-signature", sign_body(key, body)),)
+
+
+def _optional(name: str, text: str | None) -> Headers:
+    return () if text is None else ((name, text),)
 
 
 def _operation_headers(envelope: Envelope) -> Headers:

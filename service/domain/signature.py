@@ -1,19 +1,25 @@
-"""Signing and verifying deliveries with HMAC-SHA256 (contract, section 5; Standard Webhooks 1.0).
+"""Signing and verifying deliveries (contract, section 5; Standard Webhooks 1.0).
 
-Two headers carry a signature, made with the same key bytes:
+Two headers carry a signature:
 
-- ``webhook-signature``: ``v1,<base64>`` over ``{id}.{timestamp}.{body}``, one entry per secret;
-- ``x-webhook-signature``: ``sha256=<hex>`` over the body alone, as GitHub does it.
+- ``webhook-signature``, over ``{id}.{timestamp}.{body}``: ``v1,<base64>`` for each secret
+  (HMAC-SHA256), ``v1a,<base64>`` for each private key (Ed25519);
+- ``x-webhook-signature``: ``sha256=<hex>``, the HMAC-SHA256 over the body alone, as GitHub does it.
 """
 
 import base64
 import hashlib
 import hmac
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 (the prefix of a secret, not one)
+PUBLIC_KEY_PREFIX = "whpk_"
+_PRIVATE_KEY_PREFIX = "whsk_"
+
+#: Signs bytes with an Ed25519 key: 64 bytes.
+Sign = Callable[[bytes], bytes]
 
 #: Seconds that the timestamp may be off the receiver's clock, either way (Standard Webhooks).
 TOLERANCE = 300
@@ -26,6 +32,7 @@ _PLAIN_BYTES = range(8, 257)
 
 _BODY_PREFIX = "sha256="
 _STANDARD_VERSION = "v1"
+_ASYMMETRIC_VERSION = "v1a"
 _TIMESTAMP = re.compile(r"[0-9]{1,12}")
 
 
@@ -62,6 +69,8 @@ def secret_fault(secret: str) -> str | None:
     """
     if secret != secret.strip():
         return "The secret begins or ends with white space; send it without."
+    if secret.startswith((PUBLIC_KEY_PREFIX, _PRIVATE_KEY_PREFIX)):
+        return "This is an Ed25519 key; Ringback makes these itself. Leave 'secret' out."
     if secret.startswith(SECRET_PREFIX):
         return _standard_fault(secret.removeprefix(SECRET_PREFIX))
     return _plain_fault(secret)
@@ -79,10 +88,23 @@ def signed_content(message_id: str, timestamp: int, body: bytes) -> bytes:
     return b"%b.%d.%b" % (message_id.encode(), timestamp, body)
 
 
-def sign_standard(keys: Sequence[bytes], message_id: str, timestamp: int, body: bytes) -> str:
-    """The value of ``webhook-signature``: one ``v1,<base64>`` per key, in their order."""
+def public_key_text(public_key: bytes) -> str:
+    """An Ed25519 public key (32 bytes) as Standard Webhooks writes it."""
+    return PUBLIC_KEY_PREFIX + base64.b64encode(public_key).decode()
+
+
+def sign_standard(
+    keys: Sequence[bytes],
+    message_id: str,
+    timestamp: int,
+    body: bytes,
+    signers: Sequence[Sign] = (),
+) -> str:
+    """The value of ``webhook-signature``: a ``v1`` per key, then a ``v1a`` per signer."""
     content = signed_content(message_id, timestamp, body)
-    return " ".join([f"{_STANDARD_VERSION},{_standard_digest(key, content)}" for key in keys])
+    entries = [f"{_STANDARD_VERSION},{_standard_digest(key, content)}" for key in keys]
+    entries += [f"{_ASYMMETRIC_VERSION},{_text(sign(content))}" for sign in signers]
+    return " ".join(entries)
 
 
 def sign_body(key: bytes, body: bytes) -> str:
@@ -161,7 +183,11 @@ def _decoded(encoded: str) -> bytes | None:
 
 
 def _standard_digest(key: bytes, content: bytes) -> str:
-    return base64.b64encode(hmac.digest(key, content, hashlib.sha256)).decode()
+    return _text(hmac.digest(key, content, hashlib.sha256))
+
+
+def _text(signature: bytes) -> str:
+    return base64.b64encode(signature).decode()
 
 
 def _standard_entries(header: str) -> list[bytes]:

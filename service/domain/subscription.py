@@ -14,8 +14,37 @@ class SubscriptionStatus(StrEnum):
     DISABLED = "disabled"  # matches nothing
 
 
+class Signing(StrEnum):
+    """What signs ``webhook-signature``."""
+
+    HMAC = "hmac"
+    ED25519 = "ed25519"
+    BOTH = "both"
+
+    @property
+    def by_secret(self) -> bool:
+        """Whether the secret signs."""
+        return self is not Signing.ED25519
+
+    @property
+    def by_key(self) -> bool:
+        """Whether a private key signs."""
+        return self is not Signing.HMAC
+
+
+class Verification(StrEnum):
+    """How it is made sure, before anything is sent to a URL, that it wants to be sent to."""
+
+    NONE = "none"
+    CHALLENGE = "challenge"
+    CLOUDEVENTS = "cloudevents"
+
+
 class Subscription(msgspec.Struct, frozen=True, kw_only=True):
-    """One webhook subscription. Times are ms; ``headers`` is sealed: users put tokens there."""
+    """One webhook subscription. Times are ms; ``headers`` is sealed: users put tokens there.
+
+    ``tls`` is sealed too: a client certificate with its key and authorities of the owner's own.
+    """
 
     no: int
     id: str
@@ -38,6 +67,17 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     status: SubscriptionStatus = SubscriptionStatus.ACTIVE
     disabled_reason: str | None = None
     hold_until: int = 0
+    signing: Signing = Signing.HMAC
+    #: The newest Ed25519 public key, as Standard Webhooks writes it, where there ever was one.
+    public_key: str | None = None
+    verification: Verification = Verification.NONE
+    #: When the receiver agreed to be sent to.
+    verified_at: int | None = None
+    #: Deliveries per minute that the receiver agreed to, where it said.
+    allowed_per_minute: int | None = None
+    tls: bytes | None = None
+    #: What may be shown of the certificates, as JSON.
+    tls_facts: bytes | None = None
     created_at: int
     updated_at: int
     #: Grows with every change: what was derived from an older version is stale.
@@ -45,18 +85,30 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Secret(msgspec.Struct, frozen=True, kw_only=True):
-    """One signing secret of a subscription, sealed."""
+    """One signing secret of a subscription, sealed, and the private key beside it, if any."""
 
     version: int
     sealed: bytes
     created_at: int
     #: Past this it no longer signs; ``None`` for the newest.
     expires_at: int | None = None
+    sealed_key: bytes | None = None
+    public_key: str | None = None
 
 
 def secret_context(subscription_id: str, version: int) -> str:
     """What a sealed secret is bound to."""
     return f"subscription_secrets/{subscription_id}/{version}"
+
+
+def key_context(subscription_id: str, version: int) -> str:
+    """What a sealed private key is bound to."""
+    return f"subscription_secrets/{subscription_id}/{version}/key"
+
+
+def tls_context(subscription_id: str) -> str:
+    """What a sealed TLS identity is bound to."""
+    return f"subscriptions/{subscription_id}/tls"
 
 
 def headers_context(subscription_id: str) -> str:

@@ -20,6 +20,8 @@ from service.ports.adapters import (
     Clock,
     Dice,
     GroupTooWideError,
+    ReadIdentity,
+    SealedKey,
     SealError,
     Sender,
     StoreUnavailableError,
@@ -37,7 +39,7 @@ from service.ports.delivering import (
     Settlement,
     SweepStore,
 )
-from service.ports.managing import ManageStore, NewSubscription, Principal
+from service.ports.managing import ManageStore, NewKey, NewSubscription, Principal
 from service.ports.operating import (
     Described,
     LifetimeStore,
@@ -112,6 +114,7 @@ __all__ = [
     "LifetimeStore",
     "ManageStore",
     "Moved",
+    "NewKey",
     "NewSubscription",
     "NewText",
     "Note",
@@ -122,6 +125,7 @@ __all__ = [
     "Page",
     "Percentiles",
     "Principal",
+    "ReadIdentity",
     "ReadStore",
     "ReplayPlan",
     "ReplayRun",
@@ -131,6 +135,7 @@ __all__ = [
     "Retried",
     "Retry",
     "SealError",
+    "SealedKey",
     "Sender",
     "ServiceStats",
     "Settled",

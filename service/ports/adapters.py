@@ -1,10 +1,16 @@
 """Time, chance, secrets, the network and wakes."""
 
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, Protocol
 
+from service.domain.certificates import CheckedIdentity, TlsIdentity
+from service.domain.errors import Fault
 from service.domain.outcome import Outcome
 from service.domain.request import OutboundRequest
+from service.domain.signature import Sign
+
+#: Checks what a subscription's TLS connections are to go by, at a moment in ms; or all its faults.
+ReadIdentity = Callable[[TlsIdentity, int], CheckedIdentity | list[Fault]]
 
 
 class StoreUnavailableError(Exception):
@@ -39,6 +45,13 @@ class Dice(Protocol):
         """``count`` bytes nobody can guess."""
 
 
+class SealedKey(NamedTuple):
+    """A private key, sealed, and its public key as Standard Webhooks writes it."""
+
+    sealed: bytes
+    public: str
+
+
 class Vault(Protocol):
     """Seals secrets; a sealed one opens only in the context it was sealed for."""
 
@@ -47,6 +60,12 @@ class Vault(Protocol):
 
     def open(self, sealed: bytes, context: str) -> bytes:
         """Decrypt; raises when the key is unknown or the context is another."""
+
+    def new_key(self, seed: bytes, context: str) -> SealedKey:
+        """An Ed25519 key made of 32 random bytes."""
+
+    def signer(self, sealed: bytes, context: str) -> Sign:
+        """What signs with a sealed private key; raises as :meth:`open` does."""
 
 
 class Sender(Protocol):

@@ -7,7 +7,11 @@ from typing import Protocol
 from service.domain.errors import Refusal
 from service.domain.subscription import Subscription
 from service.ports.accepting import Once, Replayed
+from service.ports.adapters import SealedKey
 from service.ports.delivering import Lane
+
+#: Makes the private key that is to stand beside the secret of a version.
+NewKey = Callable[[int], SealedKey]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +20,8 @@ class NewSubscription:
 
     subscription: Subscription
     secret: bytes
+    #: Where a private key signs.
+    key: SealedKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +62,29 @@ class ManageStore(Protocol):
         """Delete a subscription and its secrets; what waits for it becomes dead letters."""
 
     async def rotate_secret(
-        self, tenant_id: str, name: str, seal: Callable[[int], bytes], overlap: int, actor: str
+        self,
+        tenant_id: str,
+        name: str,
+        seal: Callable[[int], bytes],
+        overlap: int,
+        actor: str,
+        key: NewKey | None = None,
     ) -> Subscription | Refusal:
-        """Add the secret ``seal(version)`` gives; the present one signs ``overlap`` ms longer."""
+        """Add the secret ``seal(version)`` gives; the present one signs ``overlap`` ms longer.
+
+        ``key(version)`` comes beside it where a private key signs.
+        """
+
+    async def add_key(
+        self, tenant_id: str, name: str, key: NewKey, actor: str
+    ) -> Subscription | Refusal:
+        """Put ``key(version)`` beside the newest secret, unless it has one."""
+
+    async def replayed(self, tenant_id: str, once: Once) -> Replayed | Refusal | None:
+        """What is kept under an ``Idempotency-Key``; why it is not for this request; or nothing."""
+
+    async def note(self, who: Principal, action: str, target: str, detail: str) -> None:
+        """Write into the audit log what came to nothing else. ``detail`` is JSON."""
 
     async def reveal(
         self, tenant_id: str, name: str, actor: str, *, action: str = "subscription.secret_revealed"

@@ -23,7 +23,12 @@ from service.store import health, settling, tallying
 from service.store.announcing import Announcer
 from service.store.database import Database, Tx
 from service.store.health_book import Draft, HealthBook
-from service.store.rows import SUBSCRIPTION_COLUMNS, secret_of, subscription_of
+from service.store.rows import (
+    SECRET_COLUMNS,
+    SUBSCRIPTION_COLUMNS,
+    secret_of,
+    subscription_of,
+)
 from service.store.schema import (
     dead_letters,
     events,
@@ -43,10 +48,7 @@ from service.store.statements import (
 _LANES: Final = Statement(
     select(
         *(subscriptions.c[name] for name in SUBSCRIPTION_COLUMNS),
-        subscription_secrets.c.version,
-        subscription_secrets.c.sealed,
-        subscription_secrets.c.created_at,
-        subscription_secrets.c.expires_at,
+        *(subscription_secrets.c[name] for name in SECRET_COLUMNS),
         # how long the circuit is open, where it is not closed
         case((subscription_health.c.trips > 0, subscription_health.c.open_until)),
     )

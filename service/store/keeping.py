@@ -17,7 +17,7 @@ from sqlalchemy import (
     update,
 )
 
-from service.domain.subscription import headers_context, secret_context
+from service.domain.subscription import headers_context, key_context, secret_context, tls_context
 from service.domain.tenant import DEFAULT_TENANT
 from service.ports import NewText, Principal
 from service.store.database import Database, Tx
@@ -116,7 +116,7 @@ async def sealed_samples(database: Database) -> list[tuple[bytes, str]]:
 async def reseal(database: Database, reseal_one: Reseal) -> int:
     """Pass every sealed value with its context through ``reseal_one``; how many it changed."""
     total = 0
-    for step in (_secrets, _headers, _answers):
+    for step in (_secrets, _private_keys, _headers, _identities, _answers):
         place: Row | None = ()
         while place is not None:
             place, count = await _in_one_job(database, step, reseal_one, place)
@@ -134,24 +134,49 @@ async def _in_one_job(
 
 
 async def _secrets(tx: Tx, reseal_one: Reseal, after: Row) -> tuple[Row | None, int]:
+    return await _of_secrets(tx, reseal_one, after, (subscription_secrets.c.sealed, secret_context))
+
+
+async def _private_keys(tx: Tx, reseal_one: Reseal, after: Row) -> tuple[Row | None, int]:
+    column = subscription_secrets.c.sealed_key
+    return await _of_secrets(tx, reseal_one, after, (column, key_context))
+
+
+async def _of_secrets(
+    tx: Tx, reseal_one: Reseal, after: Row, what: tuple[Column[Any], Callable[[str, int], str]]
+) -> tuple[Row | None, int]:
+    column, context = what
     table = subscription_secrets
     key = (table.c.subscription_no, table.c.version)
-    found = select(*key, table.c.sealed, subscriptions.c.id).join(
-        subscriptions, subscriptions.c.no == table.c.subscription_no
+    found = (
+        select(*key, column, subscriptions.c.id)
+        .join(subscriptions, subscriptions.c.no == table.c.subscription_no)
+        .where(column.is_not(None))
     )
     rows = await _batch(tx, found, key, after)
-    sealed = [(row, row["sealed"], secret_context(row["id"], row["version"])) for row in rows]
-    return await _apply(tx, reseal_one, table.c.sealed, key, sealed)
+    sealed = [(row, row[column.name], context(row["id"], row["version"])) for row in rows]
+    return await _apply(tx, reseal_one, column, key, sealed)
 
 
 async def _headers(tx: Tx, reseal_one: Reseal, after: Row) -> tuple[Row | None, int]:
-    key = (subscriptions.c.no,)
-    found = select(*key, subscriptions.c.id, subscriptions.c.headers).where(
-        subscriptions.c.headers.is_not(None)
+    return await _of_subscriptions(
+        tx, reseal_one, after, (subscriptions.c.headers, headers_context)
     )
+
+
+async def _identities(tx: Tx, reseal_one: Reseal, after: Row) -> tuple[Row | None, int]:
+    return await _of_subscriptions(tx, reseal_one, after, (subscriptions.c.tls, tls_context))
+
+
+async def _of_subscriptions(
+    tx: Tx, reseal_one: Reseal, after: Row, what: tuple[Column[Any], Callable[[str], str]]
+) -> tuple[Row | None, int]:
+    column, context = what
+    key = (subscriptions.c.no,)
+    found = select(*key, subscriptions.c.id, column).where(column.is_not(None))
     rows = await _batch(tx, found, key, after)
-    sealed = [(row, row["headers"], headers_context(row["id"])) for row in rows]
-    return await _apply(tx, reseal_one, subscriptions.c.headers, key, sealed)
+    sealed = [(row, row[column.name], context(row["id"])) for row in rows]
+    return await _apply(tx, reseal_one, column, key, sealed)
 
 
 async def _answers(tx: Tx, reseal_one: Reseal, after: Row) -> tuple[Row | None, int]:

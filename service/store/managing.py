@@ -16,9 +16,10 @@ from service.domain.errors import Refusal, not_found
 from service.domain.ids import KeyMaker
 from service.domain.subscription import Subscription, changed, resumed
 from service.domain.tenant import DEFAULT_TENANT
-from service.ports import Lane, NewSubscription, NewText, Once, Principal, Replayed
+from service.ports import Lane, NewKey, NewSubscription, NewText, Once, Principal, Replayed
 from service.store import auditing, health, keeping, subscribing, versions
 from service.store.database import Database, Tx
+from service.store.once import find_answer
 from service.store.once import once as do_once
 from service.store.rows import SUBSCRIPTION_COLUMNS
 from service.store.schema import subscription_secrets, subscriptions
@@ -90,7 +91,8 @@ class ManageStore:
 
         async def body(tx: Tx, now: Subscription) -> None:
             # the URL stays: lists of past deliveries show where they went
-            await _write(tx, now, changed(now, headers=None, header_names=()), deleted_at=tx.now)
+            bare = changed(now, headers=None, header_names=(), tls=None, tls_facts=None)
+            await _write(tx, now, bare, deleted_at=tx.now)
             await tx.change(delete(subscription_secrets).where(_secrets_of(now)))
             await subscribing.count(tx, tenant_id, -int(now.operation_id is not None))
             await self._note(tx, now, actor, "subscription.deleted")
@@ -98,7 +100,13 @@ class ManageStore:
         return await self._with(tenant_id, name, body)
 
     async def rotate_secret(
-        self, tenant_id: str, name: str, seal: Callable[[int], bytes], overlap: int, actor: str
+        self,
+        tenant_id: str,
+        name: str,
+        seal: Callable[[int], bytes],
+        overlap: int,
+        actor: str,
+        key: NewKey | None = None,
     ) -> Subscription | Refusal:
         """Add the secret ``seal(version)`` gives; the present one signs ``overlap`` ms longer."""
 
@@ -110,13 +118,53 @@ class ManageStore:
             )
             expired = (_secrets_of(now), subscription_secrets.c.expires_at <= tx.now)
             await tx.change(delete(subscription_secrets).where(*expired))
-            await subscribing.add_secret(tx, now, version, seal(version))
-            after = await _write(tx, now, now)
+            new = key(version) if key is not None and now.signing.by_key else None
+            await subscribing.add_secret(tx, now, version, seal(version), new)
+            after = await _write(tx, now, changed(now, public_key=new and new.public))
             detail = {"version": version, "overlapMs": overlap}
             await self._note(tx, after, actor, "subscription.secret_rotated", detail)
             return after
 
         return await self._with(tenant_id, name, body)
+
+    async def add_key(
+        self, tenant_id: str, name: str, key: NewKey, actor: str
+    ) -> Subscription | Refusal:
+        """Put ``key(version)`` beside the newest secret, unless it has one."""
+
+        async def body(tx: Tx, now: Subscription) -> Subscription:
+            newest = (await subscribing.secrets(tx, now))[0]
+            if newest.sealed_key is not None:
+                return now
+            new = key(newest.version)
+            await tx.change(
+                update(subscription_secrets)
+                .where(_secrets_of(now), subscription_secrets.c.version == newest.version)
+                .values(sealed_key=new.sealed, public_key=new.public)
+            )
+            after = await _write(tx, now, changed(now, public_key=new.public))
+            detail = {"version": newest.version}
+            await self._note(tx, after, actor, "subscription.key_added", detail)
+            return after
+
+        return await self._with(tenant_id, name, body)
+
+    async def replayed(self, tenant_id: str, once: Once) -> Replayed | Refusal | None:
+        """What is kept under an ``Idempotency-Key``; why it is not for this request; or nothing."""
+
+        async def job(tx: Tx) -> Replayed | Refusal | None:
+            return await find_answer(tx, tenant_id, once)
+
+        return await self._database.write(job)
+
+    async def note(self, who: Principal, action: str, target: str, detail: str) -> None:
+        """Write into the audit log what came to nothing else."""
+
+        async def job(tx: Tx) -> None:
+            actor = (who.tenant_id, who.key_id)
+            await auditing.note(tx, self._keys, actor, action, target, detail)
+
+        await self._database.write(job)
 
     async def reveal(
         self, tenant_id: str, name: str, actor: str, *, action: str = "subscription.secret_revealed"
@@ -232,7 +280,7 @@ def _secrets_of(subscription: Subscription) -> ColumnElement[bool]:
 
 def _difference(before: Subscription, after: Subscription) -> dict[str, Any]:
     """The members that changed: by name only, since headers, URLs and metadata may hold secrets."""
-    ignored = {"version", "updated_at"}
+    ignored = {"version", "updated_at", "tls_facts"}
     names = [
         name
         for name in SUBSCRIPTION_COLUMNS

@@ -52,15 +52,21 @@ async def once(
     """Run ``body``, or give the answer kept before, or say why that one is not for this request."""
     if wanted is None:
         return await body(tx)
-    kept = await find_answers(tx, [(tenant_id, wanted.key)])
-    if kept:
-        return judge(wanted, *kept[tenant_id, wanted.key])
+    kept = await find_answer(tx, tenant_id, wanted)
+    if kept is not None:
+        return kept
     result = await body(tx)
     if not isinstance(result, Refusal):
         answer = wanted.render(result)
         if answer is not None:
             await keep_answers(tx, [(tenant_id, wanted.key, wanted.fingerprint, answer, tx.now)])
     return result
+
+
+async def find_answer(tx: Tx, tenant_id: str, wanted: Once) -> Replayed | Refusal | None:
+    """The answer kept before; why it is not for this request; ``None`` where there is none."""
+    kept = await find_answers(tx, [(tenant_id, wanted.key)])
+    return judge(wanted, *kept[tenant_id, wanted.key]) if kept else None
 
 
 def judge(wanted: Once, fingerprint: bytes, answer: bytes) -> Replayed | Refusal:

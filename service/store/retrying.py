@@ -1,5 +1,6 @@
 """A failed operation is tried once more: in the transaction of accept, as its first event is."""
 
+from collections.abc import Callable
 from typing import Final
 
 from sqlalchemy import bindparam, select
@@ -10,12 +11,15 @@ from service.domain.operation import Operation, refuse_expired
 from service.domain.operation import changed as changed_operation
 from service.domain.second_try import first_event, refuse_retry, successor
 from service.domain.subscription import (
+    Secret,
     Subscription,
     changed,
     headers_context,
+    key_context,
     secret_context,
+    tls_context,
 )
-from service.ports import NewSubscription, Retried, Retry
+from service.ports import NewSubscription, Retried, Retry, SealedKey
 from service.store import moving, subscribing
 from service.store.database import Tx
 from service.store.rows import OPERATION_COLUMNS, operation_of
@@ -76,12 +80,30 @@ async def _inherited(
     if own is None or own.operation_id != failed.id:
         return None
     secret = (await subscribing.secrets(tx, own))[0]
-    headers = own.headers
-    if headers is not None:
-        contexts = (headers_context(own.id), headers_context(wanted.webhook_id))
-        headers = wanted.reseal(headers, *contexts)
-    contexts = (secret_context(own.id, secret.version), secret_context(wanted.webhook_id, 1))
-    made = changed(own, id=wanted.webhook_id, operation_id=new.id, headers=headers)
-    return await subscribing.make(
-        tx, NewSubscription(made, wanted.reseal(secret.sealed, *contexts))
+    heir = wanted.webhook_id
+
+    def moved(sealed: bytes | None, context: Callable[..., str]) -> bytes | None:
+        return sealed and wanted.reseal(sealed, context(own.id), context(heir))
+
+    made = changed(
+        own,
+        id=heir,
+        operation_id=new.id,
+        headers=moved(own.headers, headers_context),
+        tls=moved(own.tls, tls_context),
     )
+    return await subscribing.make(tx, _secrets_moved(made, own, secret, wanted))
+
+
+def _secrets_moved(
+    made: Subscription, own: Subscription, secret: Secret, wanted: Retry
+) -> NewSubscription:
+    """The new subscription with the secret of the other, and the private key beside it."""
+
+    def moved(sealed: bytes, context: Callable[[str, int], str]) -> bytes:
+        return wanted.reseal(sealed, context(own.id, secret.version), context(made.id, 1))
+
+    key = None
+    if secret.sealed_key is not None and secret.public_key is not None:
+        key = SealedKey(moved(secret.sealed_key, key_context), secret.public_key)
+    return NewSubscription(made, moved(secret.sealed, secret_context), key)

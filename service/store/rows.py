@@ -6,10 +6,17 @@ are JSON.
 
 import json
 from collections.abc import Iterable
+from enum import StrEnum
 from typing import Any, Final
 
 from service.domain.operation import Operation, Status
-from service.domain.subscription import Secret, Subscription, SubscriptionStatus
+from service.domain.subscription import (
+    Secret,
+    Signing,
+    Subscription,
+    SubscriptionStatus,
+    Verification,
+)
 from service.store.schema import operations, subscription_secrets, subscriptions
 from service.store.statements import Row
 
@@ -43,6 +50,8 @@ def subscription_of(row: Row) -> Subscription:
     for name in _LISTS:
         values[name] = _list(values[name])
     values["status"] = SubscriptionStatus(values["status"])
+    values["signing"] = Signing(values["signing"])
+    values["verification"] = Verification(values["verification"])
     return Subscription(**values)
 
 
@@ -79,7 +88,7 @@ def _plain(value: object) -> object:
     """What a driver takes: lists as JSON, words and truths as what they are underneath."""
     if isinstance(value, tuple):
         return json_bytes(value)
-    if isinstance(value, (Status, SubscriptionStatus)):
+    if isinstance(value, StrEnum):
         return value.value
     return int(value) if isinstance(value, bool) else value
 

@@ -100,6 +100,15 @@ subscriptions = Table(
     Column("deleted_at", Big),
     Column("ordering", Text, nullable=False, server_default=text("'none'")),
     Column("rate_limit_per_second", Float),
+    Column("signing", Text, nullable=False, server_default=text("'hmac'")),
+    Column("public_key", Text),
+    Column("verification", Text, nullable=False, server_default=text("'none'")),
+    Column("verified_at", Big),
+    # what the receiver agreed to
+    Column("allowed_per_minute", Integer),
+    # sealed: client certificate, its key, authorities; and what may be shown of them, as JSON
+    Column("tls", LargeBinary),
+    Column("tls_facts", LargeBinary),
 )
 
 Index(
@@ -126,6 +135,15 @@ subscription_secrets = Table(
     Column("sealed", LargeBinary, nullable=False),
     Column("created_at", Big, nullable=False),
     Column("expires_at", Big),
+    # an Ed25519 key pair, where there is one: the private key sealed
+    Column("sealed_key", LargeBinary),
+    Column("public_key", Text),
+)
+
+Index(
+    "ix_subscription_secrets_public",
+    subscription_secrets.c.subscription_no,
+    **_given(subscription_secrets.c.public_key),
 )
 
 operations = Table(

@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, insert, select, update
 
 from service.domain.matching import Index
 from service.domain.subscription import Secret, Subscription, changed
-from service.ports import NewSubscription
+from service.ports import NewSubscription, SealedKey
 from service.store.database import Tx
 from service.store.rows import (
     SECRET_COLUMNS,
@@ -65,18 +65,21 @@ async def secrets(tx: Tx, subscription: Subscription) -> list[Secret]:
 async def make(tx: Tx, new: NewSubscription) -> Subscription:
     """Number a subscription and write it down with its secret."""
     made = changed(new.subscription, version=1, created_at=tx.now, updated_at=tx.now)
-    values = values_of(made)
+    values = values_of(made) | {"public_key": None if new.key is None else new.key.public}
     del values["no"]
     rows = await tx.query(insert(subscriptions).values(values).returning(subscriptions.c.no))
-    made = changed(made, no=rows[0]["no"])
-    await add_secret(tx, made, 1, new.secret)
+    made = changed(made, no=rows[0]["no"], public_key=values["public_key"])
+    await add_secret(tx, made, 1, new.secret, new.key)
     await count(tx, made.tenant_id, int(made.operation_id is not None))
     return made
 
 
-async def add_secret(tx: Tx, subscription: Subscription, version: int, sealed: bytes) -> None:
-    """Add a secret that signs from now on."""
-    row = (subscription.no, version, sealed, tx.now, None)
+async def add_secret(
+    tx: Tx, subscription: Subscription, version: int, sealed: bytes, key: SealedKey | None
+) -> None:
+    """Add a secret that signs from now on, and a private key beside it."""
+    pair = (None, None) if key is None else key
+    row = (subscription.no, version, sealed, tx.now, None, *pair)
     columns = ("subscription_no", *SECRET_COLUMNS)
     await tx.insert(subscription_secrets, columns, [row])
 

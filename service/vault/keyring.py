@@ -14,7 +14,9 @@ from collections.abc import Mapping
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from service.ports import SealError
+from service.domain.signature import Sign, public_key_text
+from service.ports import SealedKey, SealError
+from service.vault import ed25519
 
 _VERSION = b"v1"
 _KEY_BYTES = 32
@@ -65,6 +67,14 @@ class KeyRing:
                 f"The value does not open with the encryption key {kid!r}: it was damaged or "
                 "belongs to another row, or the key of that name is no longer the same."
             ) from None
+
+    def new_key(self, seed: bytes, context: str) -> SealedKey:
+        """An Ed25519 key made of 32 random bytes, sealed, and its public key."""
+        return SealedKey(self.seal(seed, context), public_key_text(ed25519.public_key(seed)))
+
+    def signer(self, sealed: bytes, context: str) -> Sign:
+        """What signs with a sealed private key; :class:`SealError` as for :meth:`open`."""
+        return ed25519.signer(self.open(sealed, context))
 
     def is_current(self, sealed: bytes) -> bool:
         """Whether a value was sealed with the first key; if not, :meth:`reseal` it."""
