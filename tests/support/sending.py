@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 
 from service.domain.outcome import Outcome
 from service.domain.request import OutboundRequest
-from service.ports import Claim, Claimed, LaneQuota, SealError, Settled, Settlement
+from service.domain.signature import Sign, public_key_text
+from service.ports import Claim, Claimed, LaneQuota, SealedKey, SealError, Settled, Settlement
 from service.store.delivering import DeliverStore
+from service.vault import ed25519
 from tests.support.world import answer
 
 #: Seconds that a test waits for what must come.
@@ -30,6 +32,12 @@ class OpenVault:
         if any(name in context for name in self.lost):
             raise SealError("its key is not in the ring")
         return SECRET.encode()
+
+    def new_key(self, seed: bytes, _context: str) -> SealedKey:
+        return SealedKey(seed, public_key_text(ed25519.public_key(seed)))
+
+    def signer(self, sealed: bytes, _context: str) -> Sign:
+        return ed25519.signer(sealed)
 
 
 @dataclass
