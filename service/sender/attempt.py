@@ -4,6 +4,7 @@ Times are seconds of ``perf_counter``: the clock of uvloop stands still within a
 """
 
 from contextvars import ContextVar
+from ssl import SSLObject
 
 from aiohttp import ClientResponse
 
@@ -23,6 +24,9 @@ class Attempt:
     ready: float | None = None
     first_byte: float | None = None
     reused: bool = False
+    #: TLS 1.3 of a new connection: this side is through with it before the receiver has judged
+    #: our certificate.
+    agreement: SSLObject | None = None
     #: Demand a connection that carried nothing before.
     fresh: bool = False
     refused: bool = False
@@ -47,6 +51,14 @@ class Attempt:
     def start_afresh(self) -> None:
         """Forget the connection that was lost; the next one must be new."""
         self.ready, self.reused, self.fresh = None, False, True
+
+    @property
+    def unconfirmed(self) -> bool:
+        """Whether the receiver gave no sign, such as a session ticket, that it agrees on TLS."""
+        if self.agreement is None or self.head:
+            return False
+        session = self.agreement.session
+        return session is None or not session.has_ticket
 
     @property
     def phase(self) -> str:

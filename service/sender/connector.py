@@ -19,6 +19,7 @@ from aiohttp.streams import StreamReader
 
 from service.domain.targets import TargetPolicy, check_address
 from service.sender.attempt import Attempt, current
+from service.sender.identities import IdentityContext
 from service.sender.resolver import GuardedResolver, TargetRefusedError
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 #: Status lines and headers of one answer, interim ones included.
 MAX_HEAD_BYTES = 64 * 1024
 
+#: The version whose client certificates are judged after the handshake, seen from here.
+_LATE = "TLSv1.3"
 _SWITCHING_PROTOCOLS = 101
 _FIRST_FINAL_STATUS = 200
 _DNS_CACHE_SECONDS = 10
@@ -51,6 +54,8 @@ class Exchange(ResponseHandler):
 
     def begin(self, attempt: Attempt) -> None:
         """Listen for the answer to ``attempt``."""
+        if not self.used and attempt.secure:
+            attempt.agreement = self._agreement()
         attempt.reused, self.used = self.used, True
         attempt.ready = perf_counter()
         self._attempt = attempt
@@ -62,6 +67,17 @@ class Exchange(ResponseHandler):
     def idle(self) -> bool:
         """Whether no answer is awaited or being read."""
         return self._attempt is None and (self._payload is None or self._payload.is_eof())
+
+    @property
+    def retired(self) -> bool:
+        """Whether it was made for an identity that is used no more."""
+        context = None if self.transport is None else self.transport.get_extra_info("sslcontext")
+        return isinstance(context, IdentityContext) and context.retired
+
+    @property
+    def should_close(self) -> bool:
+        """Whether it is not to go back into the pool."""
+        return super().should_close or self.retired
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Count as open."""
@@ -94,6 +110,10 @@ class Exchange(ResponseHandler):
         if code >= _FIRST_FINAL_STATUS or code == _SWITCHING_PROTOCOLS:
             self._attempt = None
         super().feed_data(data, size)
+
+    def _agreement(self) -> ssl.SSLObject | None:
+        tls = None if self.transport is None else self.transport.get_extra_info("ssl_object")
+        return tls if isinstance(tls, ssl.SSLObject) and tls.version() == _LATE else None
 
     def _hang_up(self) -> None:
         self.set_exception(HeadTooLargeError())
@@ -149,6 +169,11 @@ class GuardedConnector(TCPConnector):
         exchange.begin(attempt)
         self._close_surplus()
         return connection
+
+    def close_retired(self) -> None:
+        """Close what is idle and was made for identities that are used no more."""
+        for exchange in [each for each in self._opened if each.retired and each.idle]:
+            exchange.close()
 
     def _make_exchange(self) -> ResponseHandler:
         return Exchange(self._loop, self._opened)

@@ -2,8 +2,10 @@
 
 import os
 import ssl
+from typing import Final
 
 from aiohttp import (
+    ClientConnectionError,
     ClientConnectorDNSError,
     ClientConnectorError,
     ClientOSError,
@@ -15,9 +17,15 @@ from service.domain.outcome import ErrorClass
 from service.domain.targets import NOT_ALLOWED
 from service.sender.attempt import Attempt
 from service.sender.connector import MAX_HEAD_BYTES, HeadTooLargeError
+from service.sender.identities import reason_of
 from service.sender.resolver import LookupTimeoutError, TargetRefusedError
 
 Fault = tuple[ErrorClass, str]
+
+_UNCONFIRMED: Final = (
+    "The connection was lost before the receiver had agreed on TLS: it may want a client "
+    "certificate, or another one."
+)
 
 
 def explain(error: Exception, attempt: Attempt, timeout: float) -> Fault:
@@ -32,7 +40,7 @@ def explain(error: Exception, attempt: Attempt, timeout: float) -> Fault:
         return ErrorClass.BLOCKED, NOT_ALLOWED
     if isinstance(error, TimeoutError):
         return ErrorClass.TIMEOUT, f"No answer within {timeout:g} s: stopped while {attempt.phase}."
-    return _no_answer(error)
+    return _tls_fault(error, attempt) or _no_answer(error)
 
 
 def _not_connected(error: ClientConnectorError, attempt: Attempt) -> Fault:
@@ -52,6 +60,19 @@ def _not_connected(error: ClientConnectorError, attempt: Attempt) -> Fault:
     return ErrorClass.CONNECT, f"No connection to {attempt.host}:{attempt.port}: {_reason(cause)}."
 
 
+def _tls_fault(error: Exception, attempt: Attempt) -> Fault | None:
+    """What went wrong with TLS when the connection seemed to be there, if that is what it was."""
+    if isinstance(error, ssl.SSLError):  # not on the wire: here, beforehand
+        said = f"The subscription's certificates could not be used: {reason_of(error)}."
+        return ErrorClass.TLS, said
+    cause = error.__cause__
+    if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError):
+        return ErrorClass.TLS, f"The receiver broke TLS off: {reason_of(cause)}."
+    if attempt.unconfirmed and isinstance(error, ClientConnectionError):
+        return ErrorClass.TLS, _UNCONFIRMED
+    return None
+
+
 def _no_answer(error: Exception) -> Fault:
     if isinstance(error, HeadTooLargeError):
         return ErrorClass.PROTOCOL, f"The headers were more than {MAX_HEAD_BYTES} bytes."
@@ -66,6 +87,6 @@ def _no_answer(error: Exception) -> Fault:
 
 def _reason(error: OSError) -> str:
     if isinstance(error, ssl.SSLError) and error.reason:
-        return error.reason.replace("_", " ").lower()
+        return reason_of(error)
     # Not the exception's own text: it names addresses, which are not the tenant's to know.
     return os.strerror(error.errno).lower() if error.errno else "connection lost"

@@ -12,6 +12,7 @@ from service.domain.request import OutboundRequest
 from service.domain.targets import TargetPolicy
 from service.sender.connector import GuardedConnector
 from service.sender.deadline import Deadlines
+from service.sender.identities import Identities
 from service.sender.resolver import GuardedResolver, Lookup
 
 #: What frames a message or belongs to one connection is the sender's to say, never the request's.
@@ -38,8 +39,10 @@ class Line:
     ) -> None:
         self.deadlines = Deadlines()
         self._resolver = GuardedResolver(policy, lookup)
+        connector = GuardedConnector(policy, self._resolver, connections, tls)
+        self._identities = Identities(connector.close_retired)
         self._session = ClientSession(
-            connector=GuardedConnector(policy, self._resolver, connections, tls),
+            connector=connector,
             cookie_jar=DummyCookieJar(),
             trust_env=False,
             auto_decompress=False,
@@ -59,7 +62,11 @@ class Line:
             headers.setdefault(name, value)
         body = request.body
         data = body if len(body) <= _WHOLE_BODY_BYTES else io.BytesIO(body)
-        return await self._session.post(url, data=data, headers=headers, allow_redirects=False)
+        # connections are pooled by their context: no identity meets another's
+        tls = True if request.tls is None else await self._identities.context_of(request.tls)
+        return await self._session.post(
+            url, data=data, headers=headers, allow_redirects=False, ssl=tls
+        )
 
     async def close(self) -> None:
         """Close every connection and let the resolver's threads go."""
