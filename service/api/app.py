@@ -17,6 +17,7 @@ from service.api.deliveries import Deliveries
 from service.api.events import Events
 from service.api.feed import Feed
 from service.api.following import Following
+from service.api.key_sets import KeySets
 from service.api.links import Links
 from service.api.openapi import Reference
 from service.api.operations import Operations
@@ -131,6 +132,7 @@ def actions_of(services: Services, told: Problems) -> list[Action]:
         *Tenants(services, once, links).actions(),
         *AuditTrail(services).actions(),
         *Statistics(services).actions(),
+        *KeySets(services).actions(),
         *Public(services, told).actions(),
     ]
 

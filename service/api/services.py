@@ -3,7 +3,16 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from service.ports import AuditLog, Clock, Dice, KeyStore, ReadStore, TenantStore, Vault
+from service.ports import (
+    AuditLog,
+    Clock,
+    Dice,
+    KeyStore,
+    PublicKeyStore,
+    ReadStore,
+    TenantStore,
+    Vault,
+)
 from service.usecases.accept import Accept
 from service.usecases.manage_keys import FindKey, ManageKeys
 from service.usecases.manage_operations import ManageOperations
@@ -46,6 +55,7 @@ class Services:
     reads: ReadStore
     key_reads: KeyStore
     tenant_reads: TenantStore
+    public_keys: PublicKeyStore
     audit_log: AuditLog
     stats: Stats
     find_key: FindKey

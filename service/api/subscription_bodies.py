@@ -6,6 +6,7 @@ from pydantic import Field, PlainValidator, StringConstraints, WithJsonSchema
 
 from service.api.fields import WHOLE, EventPatterns, Metadata, NoteText, TypePatterns
 from service.api.reading import Body
+from service.domain.subscription import Signing
 from service.usecases.manage_subscriptions import SubscriptionInput
 
 _MONTH: Final = 31 * 86_400
@@ -23,6 +24,12 @@ _PLAIN: Final = (
     "rate_limit_per_second",
     "ordering",
 )
+#: Certificates, by what an identity calls them.
+_TLS: Final = {
+    "client_certificate": "certificate",
+    "client_key": "key",
+    "ca_certificate": "authorities",
+}
 _TUPLES: Final = ("event_types", "operation_types", "retry_schedule")
 
 
@@ -40,7 +47,7 @@ def _only(*known: str) -> PlainValidator:
 def _one_of(*known: str) -> PlainValidator:
     def check(value: object) -> str | None:
         if value is not None and value not in known:
-            raise ValueError(f"must be {' or '.join(map(repr, known))}")
+            raise ValueError(f"must be {' or '.join(repr(str(each)) for each in known)}")
         return None if value is None else str(value)
 
     return PlainValidator(check, Annotated[Any, WithJsonSchema({"enum": [*known, None]})])
@@ -66,7 +73,10 @@ class SubscriptionFields(Body):
     rate_limit_per_second: Annotated[float, Field(ge=0.1, le=10_000)] | None = None
     metadata: Metadata = None
     ordering: Annotated[str | None, _one_of("none", "operation")] = None
-    signing: Annotated[str | None, _only("hmac")] = None
+    signing: Annotated[str | None, _one_of(*Signing)] = None
+    client_certificate: str | None = None
+    client_key: str | None = None
+    ca_certificate: str | None = None
     verification: Annotated[str | None, _only("none")] = None
 
     def given(self, secret: str | None = None) -> SubscriptionInput:
@@ -79,8 +89,11 @@ class SubscriptionFields(Body):
                 members[name] = None if value is None else tuple(value)
         if "metadata" in names:
             members["metadata"] = None if self.metadata is None else bytes(self.metadata)
+        if "signing" in names:
+            members["signing"] = None if self.signing is None else Signing(self.signing)
         headers = (self.headers or {}) if "headers" in names else None
-        return SubscriptionInput(members, headers, secret)
+        tls = {text: getattr(self, name) for name, text in _TLS.items() if name in names}
+        return SubscriptionInput(members, headers, secret, tls)
 
 
 def url_text(value: object) -> str:

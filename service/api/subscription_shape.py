@@ -5,6 +5,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from service.domain import times
 from service.domain.attempt_log import MASK
+from service.domain.certificates import CertificateFacts, read_facts
 from service.domain.subscription import Subscription
 from service.usecases.manage_subscriptions import OpenSecret
 
@@ -24,6 +25,9 @@ class SubscriptionOut(
     payload: str
     ordering: str
     signing: str
+    public_key: str | None = None
+    client_certificate: CertificateFacts | None = None
+    ca_certificate: tuple[CertificateFacts, ...] = ()
     timeout_seconds: float | None = None
     retry_schedule: tuple[float, ...] | None = None
     max_concurrency: int | None = None
@@ -37,11 +41,12 @@ class SubscriptionOut(
 
 
 class SecretOut(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """A secret that signs, and until when."""
+    """A secret, the public key of the private key beside it, and until when they sign."""
 
     secret: str
     created_at: str
     expires_at: str | None = None
+    public_key: str | None = None
 
 
 class SecretsOut(msgspec.Struct, frozen=True):
@@ -56,6 +61,7 @@ def shown(subscription: Subscription, secret: str | None = None) -> Subscription
     """The subscription; with its secret where that is shown this once."""
     names = subscription.header_names
     metadata = subscription.metadata
+    tls = read_facts(subscription.tls_facts)
     return SubscriptionOut(
         id=subscription.id,
         url=subscription.url,
@@ -66,7 +72,10 @@ def shown(subscription: Subscription, secret: str | None = None) -> Subscription
         headers=dict.fromkeys(names, MASK) if names else None,
         payload=subscription.payload,
         ordering=subscription.ordering,
-        signing="hmac",
+        signing=subscription.signing.value,
+        public_key=subscription.public_key if subscription.signing.by_key else None,
+        client_certificate=tls.client_certificate,
+        ca_certificate=tls.ca_certificate,
         timeout_seconds=subscription.timeout_seconds,
         retry_schedule=subscription.retry_schedule,
         max_concurrency=subscription.max_concurrency,
@@ -89,6 +98,7 @@ def secrets_shown(name: str, opened: list[OpenSecret]) -> SecretsOut:
             expires_at=(
                 None if each.secret.expires_at is None else times.render(each.secret.expires_at)
             ),
+            public_key=each.secret.public_key,
         )
         for each in opened
     ]

@@ -5,6 +5,11 @@ from typing import Final
 
 import msgspec
 
+#: Where the texts stand in what the owner of a subscription sends.
+CERTIFICATE: Final = "/clientCertificate"
+KEY: Final = "/clientKey"
+AUTHORITIES: Final = "/caCertificate"
+
 #: Characters of PEM, and certificates in it.
 MAX_CERTIFICATE_TEXT: Final = 64 * 1024
 MAX_KEY_TEXT: Final = 8 * 1024
@@ -35,7 +40,7 @@ class TlsFacts(msgspec.Struct, rename="camel", omit_defaults=True, frozen=True):
     """What is shown of an identity: the client certificate, and the authorities trusted."""
 
     client_certificate: CertificateFacts | None = None
-    ca_certificates: tuple[CertificateFacts, ...] = ()
+    ca_certificate: tuple[CertificateFacts, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,7 @@ class CheckedIdentity:
 
 
 _decoder: Final = msgspec.json.Decoder(TlsIdentity)
+_facts_decoder: Final = msgspec.json.Decoder(TlsFacts)
 
 
 def packed(identity: TlsIdentity) -> bytes:
@@ -59,6 +65,11 @@ def unpacked(plain: bytes) -> TlsIdentity:
     return _decoder.decode(plain)
 
 
-def shown(facts: TlsFacts) -> bytes:
+def written(facts: TlsFacts) -> bytes:
     """The facts as JSON."""
     return msgspec.json.encode(facts)
+
+
+def read_facts(text: bytes | None) -> TlsFacts:
+    """The facts that :func:`written` was given; without any, there is nothing to be shown."""
+    return TlsFacts() if text is None else _facts_decoder.decode(text)

@@ -18,6 +18,9 @@ SECRET_PREFIX = "whsec_"  # noqa: S105 (the prefix of a secret, not one)
 PUBLIC_KEY_PREFIX = "whpk_"
 _PRIVATE_KEY_PREFIX = "whsk_"
 
+#: Bytes of chance that an Ed25519 key is made of.
+SEED_BYTES = 32
+
 #: Signs bytes with an Ed25519 key: 64 bytes.
 Sign = Callable[[bytes], bytes]
 

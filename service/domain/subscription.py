@@ -68,7 +68,7 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     disabled_reason: str | None = None
     hold_until: int = 0
     signing: Signing = Signing.HMAC
-    #: The newest Ed25519 public key, as Standard Webhooks writes it, where there ever was one.
+    #: The Ed25519 public key beside the newest secret, as Standard Webhooks writes it.
     public_key: str | None = None
     verification: Verification = Verification.NONE
     #: When the receiver agreed to be sent to.

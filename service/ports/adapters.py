@@ -1,6 +1,6 @@
 """Time, chance, secrets, the network and wakes."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
 from service.domain.certificates import CheckedIdentity, TlsIdentity
@@ -8,9 +8,6 @@ from service.domain.errors import Fault
 from service.domain.outcome import Outcome
 from service.domain.request import OutboundRequest
 from service.domain.signature import Sign
-
-#: Checks what a subscription's TLS connections are to go by, at a moment in ms; or all its faults.
-ReadIdentity = Callable[[TlsIdentity, int], CheckedIdentity | list[Fault]]
 
 
 class StoreUnavailableError(Exception):
@@ -67,6 +64,9 @@ class Vault(Protocol):
     def signer(self, sealed: bytes, context: str) -> Sign:
         """What signs with a sealed private key; raises as :meth:`open` does."""
 
+    def read_identity(self, given: TlsIdentity, now: int) -> CheckedIdentity | list[Fault]:
+        """What TLS connections are to go by, checked at the moment ``now`` (ms); or all faults."""
+
 
 class Sender(Protocol):
     """Sends one request to a vetted address; the network never raises past it."""
@@ -76,6 +76,9 @@ class Sender(Protocol):
 
     def check_url(self, url: str) -> str | None:
         """Why this URL may not be called, in words; ``None`` when it may. Resolves no names."""
+
+    def check_identity(self, identity: TlsIdentity) -> str | None:
+        """Why TLS takes no such certificates, in words; ``None`` when it does."""
 
 
 class Waker(Protocol):

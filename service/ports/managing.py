@@ -50,8 +50,13 @@ class ManageStore(Protocol):
         change: Callable[[Subscription], Subscription | Refusal],
         actor: str,
         action: str,
+        key: NewKey | None = None,
     ) -> Subscription | Refusal:
-        """Apply ``change`` to the subscription as it is now."""
+        """Apply ``change`` to the subscription as it is now.
+
+        ``key(version)`` comes beside the newest secret where a private key is to sign and none is
+        there.
+        """
 
     async def resume_subscription(
         self, tenant_id: str, name: str, actor: str
@@ -74,11 +79,6 @@ class ManageStore(Protocol):
 
         ``key(version)`` comes beside it where a private key signs.
         """
-
-    async def add_key(
-        self, tenant_id: str, name: str, key: NewKey, actor: str
-    ) -> Subscription | Refusal:
-        """Put ``key(version)`` beside the newest secret, unless it has one."""
 
     async def replayed(self, tenant_id: str, once: Once) -> Replayed | Refusal | None:
         """What is kept under an ``Idempotency-Key``; why it is not for this request; or nothing."""

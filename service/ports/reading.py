@@ -229,3 +229,13 @@ class ReadStore(Protocol):
         self, tenant_id: str, subscription: Subscription, since: int, span: Span
     ) -> Page[UndeliveredView]:
         """Pairs of this subscription without a successful delivery, oldest event first."""
+
+
+class PublicKeyStore(Protocol):
+    """Public keys, which anybody may see."""
+
+    async def public_keys(self, subscription: str | None, after: str, limit: int) -> list[str]:
+        """Keys that sign behind the key ``after``, of one subscription or of all, each once.
+
+        They are written, and ordered, as Standard Webhooks writes them.
+        """

@@ -198,6 +198,7 @@ def services(
         reads=opened.stores.read,
         key_reads=opened.stores.keys,
         tenant_reads=opened.stores.tenants,
+        public_keys=opened.stores.read,
         audit_log=opened.stores.read,
         stats=opened.stats,
         find_key=opened.administration.key_use.find,

@@ -8,6 +8,7 @@ from time import perf_counter
 from aiohttp import ClientConnectionError, ClientResponse
 from yarl import URL
 
+from service.domain.certificates import TlsIdentity
 from service.domain.outcome import (
     MAX_RESPONSE_BYTES,
     ErrorClass,
@@ -21,6 +22,7 @@ from service.domain.targets import TargetPolicy, parse_target
 from service.sender.attempt import Attempt, current
 from service.sender.faults import Fault, explain
 from service.sender.head import read_head, text
+from service.sender.identities import fault_of
 from service.sender.line import Line
 from service.sender.names import to_ascii
 from service.sender.resolver import Lookup, system_lookup
@@ -71,6 +73,10 @@ class GuardedSender:
         """Judge a URL's text, without a name server: ``None``, or the fault in plain words."""
         target = parse_target(url, self._policy, to_ascii)
         return target if isinstance(target, str) else None
+
+    def check_identity(self, identity: TlsIdentity) -> str | None:
+        """Try certificates on: ``None``, or in words why TLS does not take them."""
+        return fault_of(identity)
 
     async def send(self, request: OutboundRequest) -> Outcome:
         """POST the request and wait for the answer, at most ``request.timeout`` seconds in all.

@@ -56,6 +56,7 @@ class ManageStore:
         change: Callable[[Subscription], Subscription | Refusal],
         actor: str,
         action: str,
+        key: NewKey | None = None,
     ) -> Subscription | Refusal:
         """Apply ``change`` to the subscription as it is; ``action`` names it in the audit log."""
 
@@ -63,6 +64,8 @@ class ManageStore:
             wanted = change(now)
             if isinstance(wanted, Refusal):
                 return wanted
+            if key is not None and wanted.signing.by_key:
+                wanted = changed(wanted, public_key=await subscribing.with_key(tx, now, key))
             after = await _write(tx, now, wanted)
             if after.url != now.url:  # another receiver
                 await health.clear(tx, now.no)
@@ -123,28 +126,6 @@ class ManageStore:
             after = await _write(tx, now, changed(now, public_key=new and new.public))
             detail = {"version": version, "overlapMs": overlap}
             await self._note(tx, after, actor, "subscription.secret_rotated", detail)
-            return after
-
-        return await self._with(tenant_id, name, body)
-
-    async def add_key(
-        self, tenant_id: str, name: str, key: NewKey, actor: str
-    ) -> Subscription | Refusal:
-        """Put ``key(version)`` beside the newest secret, unless it has one."""
-
-        async def body(tx: Tx, now: Subscription) -> Subscription:
-            newest = (await subscribing.secrets(tx, now))[0]
-            if newest.sealed_key is not None:
-                return now
-            new = key(newest.version)
-            await tx.change(
-                update(subscription_secrets)
-                .where(_secrets_of(now), subscription_secrets.c.version == newest.version)
-                .values(sealed_key=new.sealed, public_key=new.public)
-            )
-            after = await _write(tx, now, changed(now, public_key=new.public))
-            detail = {"version": newest.version}
-            await self._note(tx, after, actor, "subscription.key_added", detail)
             return after
 
         return await self._with(tenant_id, name, body)

@@ -4,6 +4,7 @@ from service.store.reading_audit import AuditReads
 from service.store.reading_dead_letters import DeadLetterReads
 from service.store.reading_deliveries import DeliveryReads
 from service.store.reading_feed import FeedReads
+from service.store.reading_keys import PublicKeyReads
 from service.store.reading_operations import OperationReads
 from service.store.reading_stats import StatsReads
 from service.store.reading_undelivered import UndeliveredReads
@@ -17,5 +18,6 @@ class ReadStore(
     UndeliveredReads,
     StatsReads,
     AuditReads,
+    PublicKeyReads,
 ):
-    """See :class:`service.ports.ReadStore`, ``StatsStore`` and ``AuditLog`` beside it."""
+    """See :class:`service.ports.ReadStore`; ``StatsStore``, ``AuditLog``, ``PublicKeyStore``."""

@@ -141,8 +141,8 @@ subscription_secrets = Table(
 )
 
 Index(
-    "ix_subscription_secrets_public",
-    subscription_secrets.c.subscription_no,
+    "ix_subscription_secrets_public_key",
+    subscription_secrets.c.public_key,
     **_given(subscription_secrets.c.public_key),
 )
 

@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, insert, select, update
 
 from service.domain.matching import Index
 from service.domain.subscription import Secret, Subscription, changed
-from service.ports import NewSubscription, SealedKey
+from service.ports import NewKey, NewSubscription, SealedKey
 from service.store.database import Tx
 from service.store.rows import (
     SECRET_COLUMNS,
@@ -82,6 +82,23 @@ async def add_secret(
     row = (subscription.no, version, sealed, tx.now, None, *pair)
     columns = ("subscription_no", *SECRET_COLUMNS)
     await tx.insert(subscription_secrets, columns, [row])
+
+
+async def with_key(tx: Tx, subscription: Subscription, key: NewKey) -> str | None:
+    """The public key beside the newest secret; ``key(version)`` where there was none."""
+    newest = (await secrets(tx, subscription))[0]
+    if newest.sealed_key is not None:
+        return newest.public_key
+    new = key(newest.version)
+    await tx.change(
+        update(subscription_secrets)
+        .where(
+            subscription_secrets.c.subscription_no == subscription.no,
+            subscription_secrets.c.version == newest.version,
+        )
+        .values(sealed_key=new.sealed, public_key=new.public)
+    )
+    return new.public
 
 
 async def count(tx: Tx, tenant_id: str, change: int) -> None:

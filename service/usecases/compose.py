@@ -2,17 +2,25 @@
 
 import json
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from service.domain import request as requests
+from service.domain.certificates import TlsIdentity, unpacked
 from service.domain.ids import delivery_id
 from service.domain.request import Envelope, OutboundRequest, SigningKeys, Target
-from service.domain.signature import key_bytes
-from service.domain.subscription import headers_context, secret_context
+from service.domain.signature import Sign, key_bytes
+from service.domain.subscription import (
+    Subscription,
+    headers_context,
+    key_context,
+    secret_context,
+    tls_context,
+)
 from service.ports import Claimed, Clock, Dice, Lane, Vault
 
-#: Subscriptions whose opened keys are remembered: opening costs two decryptions.
+#: Subscriptions whose opened keys are remembered: opening costs a decryption for each.
 _REMEMBERED: Final = 4096
 
 _Stamp = tuple[int, int, tuple[int, ...]]
@@ -77,13 +85,22 @@ class Composer:
         return known
 
     def _keys(self, lane: Lane) -> SigningKeys:
+        signing = lane.subscription.signing
+        current = tuple(self._secrets(lane)) if signing.by_secret else ()
+        signers = tuple(self._signers(lane)) if signing.by_key else ()
+        return SigningKeys(current, current[-1] if current else None, signers)
+
+    def _secrets(self, lane: Lane) -> Iterator[bytes]:
         name = lane.subscription.id
-        texts = [
-            self._vault.open(secret.sealed, secret_context(name, secret.version)).decode()
-            for secret in lane.secrets
-        ]
-        current = tuple(key_bytes(text) for text in texts)
-        return SigningKeys(current, single=current[-1])
+        for secret in lane.secrets:
+            opened = self._vault.open(secret.sealed, secret_context(name, secret.version))
+            yield key_bytes(opened.decode())
+
+    def _signers(self, lane: Lane) -> Iterator[Sign]:
+        name = lane.subscription.id
+        for secret in lane.secrets:
+            if secret.sealed_key is not None:
+                yield self._vault.signer(secret.sealed_key, key_context(name, secret.version))
 
     def _target(self, lane: Lane) -> Target:
         subscription = lane.subscription
@@ -92,4 +109,9 @@ class Composer:
             opened = self._vault.open(subscription.headers, headers_context(subscription.id))
             headers = tuple((name, value) for name, value in json.loads(opened))
         timeout = subscription.timeout_seconds or self._wire.timeout
-        return Target(subscription.url, headers, timeout)
+        return Target(subscription.url, headers, timeout, self._identity(subscription))
+
+    def _identity(self, subscription: Subscription) -> TlsIdentity | None:
+        if subscription.tls is None:
+            return None
+        return unpacked(self._vault.open(subscription.tls, tls_context(subscription.id)))

@@ -12,25 +12,30 @@ from service.domain import times
 from service.domain.attempt_log import MASK
 from service.domain.errors import Fault, Refusal, conflict, invalid
 from service.domain.request import header_faults
-from service.domain.signature import new_secret, secret_fault
+from service.domain.signature import SEED_BYTES, new_secret, secret_fault
 from service.domain.subscription import (
     Secret,
+    Signing,
     Subscription,
     SubscriptionStatus,
     changed,
     headers_context,
+    key_context,
     secret_context,
 )
 from service.ports import (
     ManageStore,
+    NewKey,
     NewSubscription,
     Once,
     Principal,
     Replayed,
+    SealedKey,
     Sender,
     Vault,
     Waker,
 )
+from service.usecases.certificates import Certificates, Given, plain_fault
 from service.usecases.making import Maker
 
 T = TypeVar("T")
@@ -43,6 +48,7 @@ _DEFAULTS: Final[Mapping[str, Any]] = {
     "operation_types": (),
     "payload": "full",
     "ordering": "none",
+    "signing": Signing.HMAC,
 }
 
 
@@ -55,6 +61,8 @@ class SubscriptionInput:
     #: Header values by name; ``None`` when nothing is said of them.
     headers: Mapping[str, str] | None = None
     secret: str | None = None
+    #: Certificates, as far as something is said of them.
+    tls: Given = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +102,7 @@ class ManageSubscriptions:
         self._vault = vault
         self._waker = waker
         self._maker = maker
+        self._certificates = Certificates(vault, sender, maker.clock)
 
     async def create(
         self, who: Principal, given: SubscriptionInput, once: Once | None
@@ -108,9 +117,6 @@ class ManageSubscriptions:
 
     def prepare(self, tenant_id: str, given: SubscriptionInput) -> Prepared | list[Fault]:
         """A subscription as it is to be made, with the secret given or with a new one."""
-        faults = self._faults(given, known={})
-        if faults:
-            return faults
         now, _, name = self._maker.name("sub")
         bare = Subscription(
             no=0,
@@ -121,9 +127,12 @@ class ManageSubscriptions:
             updated_at=now,
         )
         subscription = self._applied(bare, given, {})
+        if not isinstance(subscription, Subscription):
+            return subscription
         secret = self._new_secret() if given.secret is None else given.secret
         sealed = self._vault.seal(secret.encode(), secret_context(name, 1))
-        new = NewSubscription(subscription, sealed)
+        key = self._new_key(name)(1) if subscription.signing.by_key else None
+        new = NewSubscription(subscription, sealed, key)
         return Prepared(new, secret, secret_is_new=given.secret is None)
 
     def reseal(self, sealed: bytes, context: str, other: str) -> bytes:
@@ -138,11 +147,12 @@ class ManageSubscriptions:
         def apply(now: Subscription) -> Subscription | Refusal:
             masked = MASK in (given.headers or {}).values()
             known = self._headers_of(now) if masked else {}
-            faults = self._faults(given, known)
-            return invalid(*faults) if faults else self._applied(now, given, known)
+            after = self._applied(now, given, known)
+            return after if isinstance(after, Subscription) else invalid(*after)
 
+        key, action = self._new_key(name), "subscription.changed"
         return await self._store.change_subscription(
-            who.tenant_id, name, apply, who.key_id, "subscription.changed"
+            who.tenant_id, name, apply, who.key_id, action, key
         )
 
     async def pause(self, who: Principal, name: str) -> Subscription | Refusal:
@@ -170,7 +180,7 @@ class ManageSubscriptions:
             return self._vault.seal(secret.encode(), secret_context(name, version))
 
         rotated = await self._store.rotate_secret(
-            who.tenant_id, name, seal, times.seconds(overlap), who.key_id
+            who.tenant_id, name, seal, times.seconds(overlap), who.key_id, self._new_key(name)
         )
         return rotated if isinstance(rotated, Refusal) else WithSecret(rotated, secret)
 
@@ -186,6 +196,16 @@ class ManageSubscriptions:
 
     def _new_secret(self) -> str:
         return new_secret(self._maker.dice.bytes(_SECRET_BYTES))
+
+    def _new_key(self, name: str) -> NewKey:
+        """Makes private keys of a subscription, where they are needed."""
+
+        def make(version: int) -> SealedKey:
+            return self._vault.new_key(
+                self._maker.dice.bytes(SEED_BYTES), key_context(name, version)
+            )
+
+        return make
 
     def _faults(self, given: SubscriptionInput, known: Mapping[str, str]) -> list[Fault]:
         """What the shapes alone do not show."""
@@ -204,11 +224,18 @@ class ManageSubscriptions:
 
     def _applied(
         self, now: Subscription, given: SubscriptionInput, known: Mapping[str, str]
-    ) -> Subscription:
+    ) -> Subscription | list[Fault]:
+        """The subscription with what is given; or everything that is wrong with that."""
+        faults = self._faults(given, known)
+        tls = self._certificates.changed(now, given.tls)
+        if faults or isinstance(tls, list):
+            return faults + (tls if isinstance(tls, list) else [])
         members = {k: _DEFAULTS.get(k) if v is None else v for k, v in given.members.items()}
         if given.headers is not None:
             members |= self._sealed(now.id, given.headers, known)
-        return changed(now, **members)
+        after = changed(now, **members, **tls)
+        fault = plain_fault(after)
+        return after if fault is None else [fault]
 
     def _sealed(
         self, name: str, headers: Mapping[str, str], known: Mapping[str, str]

@@ -14,9 +14,11 @@ from collections.abc import Mapping
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from service.domain.certificates import CheckedIdentity, TlsIdentity
+from service.domain.errors import Fault
 from service.domain.signature import Sign, public_key_text
 from service.ports import SealedKey, SealError
-from service.vault import ed25519
+from service.vault import certificates, ed25519
 
 _VERSION = b"v1"
 _KEY_BYTES = 32
@@ -75,6 +77,10 @@ class KeyRing:
     def signer(self, sealed: bytes, context: str) -> Sign:
         """What signs with a sealed private key; :class:`SealError` as for :meth:`open`."""
         return ed25519.signer(self.open(sealed, context))
+
+    def read_identity(self, given: TlsIdentity, now: int) -> CheckedIdentity | list[Fault]:
+        """What TLS connections are to go by, checked at the moment ``now`` (ms); or all faults."""
+        return certificates.read(given, now)
 
     def is_current(self, sealed: bytes) -> bool:
         """Whether a value was sealed with the first key; if not, :meth:`reseal` it."""

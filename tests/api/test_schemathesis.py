@@ -56,6 +56,7 @@ CHECKED: Final = {
 #: schema says.
 UNSAID: Final = {
     *("after", "cursor", "headers", "subscriptionId", "until"),
+    *("clientCertificate", "clientKey", "caCertificate"),
     *("expiresAt", "scopes", "tenantId"),
 }
 

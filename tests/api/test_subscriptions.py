@@ -77,10 +77,8 @@ FAULTS: dict[str, tuple[str, list[str]]] = {
     ),
     "metadata that is no object": ('{"url":"%s","metadata":[1]}', ["/metadata"]),
     "another ordering": ('{"url":"%s","ordering":"tenant"}', ["/ordering"]),
-    "later versions": (
-        '{"url":"%s","signing":"ed25519","verification":"challenge"}',
-        ["/signing", "/verification"],
-    ),
+    "another signing": ('{"url":"%s","signing":"rsa"}', ["/signing"]),
+    "later versions": ('{"url":"%s","verification":"challenge"}', ["/verification"]),
     "everything at once": (
         '{"secret":"x","eventTypes":["ä"],"maxConcurrency":"1","more":1}',
         ["/eventTypes/0", "/maxConcurrency", "/more", "/url"],
@@ -104,7 +102,7 @@ async def test_what_is_not_json_is_refused(api: Api, body: bytes) -> None:
 
 
 async def test_a_field_of_a_later_version_is_said_to_be_one(api: Api) -> None:
-    answer = await api.call("POST", PATH, {"url": URL, "signing": "ed25519"})
+    answer = await api.call("POST", PATH, {"url": URL, "verification": "challenge"})
     assert "not available in this version" in problem(answer, 422, "invalid")["errors"][0]["detail"]
 
 

@@ -5,12 +5,14 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from service.domain.certificates import CheckedIdentity, TlsIdentity
+from service.domain.errors import Fault
 from service.domain.outcome import Outcome
 from service.domain.request import OutboundRequest
 from service.domain.signature import Sign, public_key_text
 from service.ports import Claim, Claimed, LaneQuota, SealedKey, SealError, Settled, Settlement
 from service.store.delivering import DeliverStore
-from service.vault import ed25519
+from service.vault import certificates, ed25519
 from tests.support.world import answer
 
 #: Seconds that a test waits for what must come.
@@ -38,6 +40,9 @@ class OpenVault:
 
     def signer(self, sealed: bytes, _context: str) -> Sign:
         return ed25519.signer(sealed)
+
+    def read_identity(self, given: TlsIdentity, now: int) -> CheckedIdentity | list[Fault]:
+        return certificates.read(given, now)
 
 
 @dataclass
@@ -87,6 +92,9 @@ class ScriptedSender:
             self.in_flight[sent.url] -= 1
 
     def check_url(self, _url: str) -> str | None:
+        return None
+
+    def check_identity(self, _identity: TlsIdentity) -> str | None:
         return None
 
     async def wait_for(self, count: int, url: str | None = None) -> list[Sent]:

@@ -149,6 +149,19 @@ SUBSCRIPTION: Final = {
     "createdAt": _AT,
     "updatedAt": _AT,
 }
+_PUBLIC_KEY: Final = "whpk_11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
+KEY_SET: Final = {
+    "keys": [
+        {
+            "kty": "OKP",
+            "crv": "Ed25519",
+            "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
+            "kid": "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k",
+            "use": "sig",
+            "alg": "EdDSA",
+        }
+    ]
+}
 WITH_SECRET: Final = {**SUBSCRIPTION, "secret": SECRET}
 SECRETS: Final = {
     "id": _SUBSCRIPTION_ID,

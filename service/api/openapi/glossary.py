@@ -145,12 +145,37 @@ WORDS: Final[dict[str, str]] = {
     "payload": "`full`, or `thin`: without `data`, `result`, `error` and `message`, with the "
     "event's `url`.",
     "ordering": "`operation`: the events of one operation go one after the other. Default `none`.",
-    "signing": "How requests are signed.",
+    "signing": "What signs `webhook-signature`: `hmac`, the secret (`v1`); `ed25519`, a private "
+    "key made here (`v1a`), and then there is no `x-webhook-signature`; `both`. Default `hmac`. To "
+    "change a running receiver over, go by way of `both`.",
+    "publicKey": "The newest public key, by which receivers verify `v1a` signatures: `whpk_` and "
+    "32 bytes in base64.",
+    "Secret.publicKey": "The public key of the private key beside this secret, where there is one.",
+    "clientCertificate": "The certificate shown to the receiver's TLS, in PEM, then those that "
+    "lead to its authority. It goes with `clientKey`, and only with an `https://` URL. `null` "
+    "removes both.",
+    "clientKey": "The private key of `clientCertificate`, in PEM and not encrypted: RSA of 2048 to "
+    "4096 bits, EC or Ed25519. It is stored encrypted and never shown again.",
+    "caCertificate": "Authorities, in PEM, of which the receiver's certificate must be: instead of "
+    "the system's, for this subscription only.",
+    "Subscription.clientCertificate": "What there is to know of the client certificate.",
+    "Subscription.caCertificate": "What there is to know of the authorities trusted.",
+    "subject": "Whose certificate it is (RFC 4514).",
+    "notAfter": "When it expires. What then leaves still shows it; most receivers refuse it.",
+    "fingerprint": "`sha256:` and the hex SHA-256 of the certificate.",
     "verification": "How the receiver's address is verified.",
     "retrySchedule": "Seconds before each attempt, attempt 1 first, instead of the service's.",
     "maxConcurrency": "How many of its deliveries may be under way at once.",
     "rateLimitPerSecond": "How many attempts may begin in a second, from 0.1 to 10,000; nothing "
     "means no limit.",
+    # public keys
+    "keys": "The keys (RFC 7517).",
+    "kty": "The kind of key (RFC 8037).",
+    "crv": "The curve.",
+    "x": "The public key: 32 bytes in base64url. `publicKey` has the same bytes in base64.",
+    "kid": "The key's thumbprint (RFC 7638).",
+    "use": "What it is for: signatures.",
+    "alg": "How it signs.",
     # deliveries
     "attempts": "How many attempts there were.",
     "Delivery.attempts": "All attempts of a single delivery; in lists, their number.",

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from service.api.openapi.describing import SchemaDict
 from service.domain.attempt_log import RequestDetail, ResponseDetail, Timings
+from service.domain.certificates import MAX_CERTIFICATE_TEXT, MAX_KEY_TEXT
 from service.domain.delivery import DeadLetterState, DeliveryStatus, Trigger
 from service.domain.event import ErrorObject, EventOut, Progress
 from service.domain.health import Circuit
@@ -13,7 +14,7 @@ from service.domain.operation import Status
 from service.domain.outcome import ErrorClass
 from service.domain.request import MAX_HEADER_NAME, MAX_HEADER_VALUE, MAX_HEADERS
 from service.domain.retry import DeadReason
-from service.domain.subscription import SubscriptionStatus
+from service.domain.subscription import Signing, SubscriptionStatus
 from service.domain.targets import MAX_URL_LENGTH
 
 
@@ -74,9 +75,25 @@ _PADDED: Final = "(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
 _SECRET: Final[SchemaDict] = {
     "anyOf": [
         {"type": "string", "pattern": rf"^whsec_(?:{_GROUP}{{8,20}}{_PADDED}|{_GROUP}{{21}})$"},
-        {"type": "string", "pattern": r"^(?!whsec_)[!-~][ -~]{6,254}[!-~]$"},
+        {"type": "string", "pattern": r"^(?!whsec_|whsk_|whpk_)[!-~][ -~]{6,254}[!-~]$"},
         _NULL,
     ]
+}
+
+#: A public key: 32 bytes in base64.
+_PUBLIC_KEY: Final[SchemaDict] = {
+    "type": "string",
+    "pattern": r"^whpk_[A-Za-z0-9+/]{43}=$",
+}
+_KEY_TEXT: Final[SchemaDict] = {"type": "string", "pattern": "^[A-Za-z0-9_-]{43}$"}
+_CERTIFICATES: Final[SchemaDict] = {
+    "type": ["string", "null"],
+    "maxLength": MAX_CERTIFICATE_TEXT,
+}
+_OF_TLS: Final = {
+    "clientCertificate": _CERTIFICATES,
+    "clientKey": {"type": ["string", "null"], "maxLength": MAX_KEY_TEXT},
+    "caCertificate": _CERTIFICATES,
 }
 
 #: By component and member, in place of what the class says.
@@ -91,13 +108,17 @@ SHAPES: Final[dict[str, SchemaDict]] = {
     "OperationCreated.statusUrl": _URI,
     "OperationCreated.estimatedCompletion": _MOMENT,
     **_members(("Operation", "Replay"), _OPERATION),
-    **_members(("NewSubscriptionBody", "SubscriptionPatch"), {"headers": _HEADERS}),
+    **_members(("NewSubscriptionBody", "SubscriptionPatch"), {"headers": _HEADERS, **_OF_TLS}),
     **_members(("NewSubscriptionBody", "WebhookBody"), {"url": _TARGET, "secret": _SECRET}),
     "SubscriptionPatch.url": _TARGET,
     "SubscriptionPatch.secret": {"not": {}},
     "Subscription.status": _one_of(SubscriptionStatus),
     "Subscription.payload": {"enum": ["full", "thin"]},
     "Subscription.metadata": {"type": "object"},
+    "Subscription.signing": _one_of(Signing),
+    **_members(("Subscription", "Secret"), {"publicKey": _PUBLIC_KEY}),
+    "CertificateFacts.notAfter": _MOMENT,
+    **_members(("Jwk",), {"x": _KEY_TEXT, "kid": _KEY_TEXT}),
     "Delivery.status": _one_of(DeliveryStatus),
     **_members(("Attempt", "Trial"), _ATTEMPT),
     "Trial.event": _EVENT,

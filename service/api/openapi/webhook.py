@@ -22,7 +22,8 @@ from service.domain.signature import key_bytes
 _BODY: Final = msgspec.json.encode(examples.EVENT)
 _EVENT_URL: Final = f"{examples.BASE}/v1/events/{examples.EVENT['id']}"
 _TIMESTAMP: Final = 1_738_324_841  # when the event of the example happened
-_OF_OPERATIONS: Final = ("x-operation-id", "x-operation-sequence")
+#: Those that do not come with every request.
+_OPTIONAL: Final = ("x-operation-id", "x-operation-sequence", "x-webhook-signature")
 #: Framing, not told as parameters: OpenAPI leaves it to the media type.
 _FRAMING: Final = ("content-type", "accept-encoding")
 
@@ -32,9 +33,11 @@ _HEADER_WORDS: Final = {
     "webhook-timestamp": "Unix seconds of this attempt. Refuse what is older than some minutes.",
     "webhook-signature": "Standard Webhooks 1.0: `v1,` and the base64 of the HMAC-SHA256 over "
     "`{webhook-id}.{webhook-timestamp}.{body}`. The key is what follows `whsec_`, base64-decoded. "
-    "While a rotation overlaps there are two, separated by a space: one that fits is enough.",
+    "Or `v1a,` and the base64 of the Ed25519 signature over the same, which `publicKey` verifies. "
+    "There may be several, separated by spaces, as while a rotation overlaps or with `signing` "
+    "`both`: one that fits is enough.",
     "x-webhook-signature": "`sha256=` and the hex HMAC-SHA256 over the body, under the same key; "
-    "the old one while a rotation overlaps.",
+    "the old one while a rotation overlaps. Absent with `signing` `ed25519`.",
     "x-webhook-event": "The event's type.",
     "x-operation-id": "The operation's id; absent for events without an operation.",
     "x-operation-sequence": "The event's place in its operation's log: 1, 2, 3, … without gaps.",
@@ -104,7 +107,7 @@ def _parameter(name: str, example: str) -> SchemaDict:
     return {
         "name": name,
         "in": "header",
-        "required": name not in _OF_OPERATIONS,
+        "required": name not in _OPTIONAL,
         "description": _HEADER_WORDS[name],
         "schema": {"type": "string"},
         "example": example,

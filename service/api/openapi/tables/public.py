@@ -2,8 +2,12 @@
 
 from typing import Final
 
+from service.api import key_sets
+from service.api.openapi import examples
 from service.api.openapi.describing import Answered, Content, Described, Table, Tag, json
 from service.domain.errors import RefusalKind
+from service.domain.key_set import KeySet
+from service.web import queries
 
 _OK: Final = {
     "type": "object",
@@ -22,9 +26,40 @@ _MEANING: Final = {
     },
 }
 _TEXT: Final = {"type": "string"}
+_KEY: Final = {"type": "string", "pattern": f"^{key_sets.CURSOR}$"}
 _UNCHANGED: Final = Answered("Unchanged since the version in `If-None-Match`.", (), {"ETag": True})
 
 TABLE: Final[Table] = {
+    ("GET", "/.well-known/jwks.json"): Described(
+        id="getPublicKeys",
+        tag=Tag.SERVICE,
+        summary="Get the public keys that sign",
+        text="A JSON Web Key Set. `v1a` entries of `webhook-signature` verify with one of a "
+        "subscription's keys; while a rotation overlaps it has two. Name the subscription, or keep "
+        "to its `publicKey`: without a name these are the keys of all subscriptions of all "
+        "tenants, 500 at a time, and any of them may have signed for a URL of its own choice.",
+        query={"subscriptionId": queries.text, "cursor": _KEY},
+        headers=("If-None-Match",),
+        words={
+            "subscriptionId": "Only the keys of this subscription; none where there is none.",
+            "cursor": "What the `Link` to the next keys holds.",
+        },
+        answers={
+            200: json(
+                "The keys, in no order that means anything.",
+                KeySet,
+                examples.KEY_SET,
+                ETag=True,
+                Link=False,
+            ),
+            304: Answered(
+                "Unchanged since the version in `If-None-Match`.",
+                (),
+                {"ETag": True, "Link": False},
+            ),
+        },
+        problems={RefusalKind.UNAVAILABLE: "The store could not be asked."},
+    ),
     ("GET", "/livez"): Described(
         id="isAlive",
         tag=Tag.SERVICE,

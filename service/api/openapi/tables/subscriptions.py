@@ -30,7 +30,9 @@ _MAKING: Final[Table] = {
         id="createSubscription",
         tag=Tag.CONSUMERS,
         summary="Register a callback URL",
-        text="The secret in the answer is shown this once; receivers verify signatures with it.",
+        text="The secret in the answer is shown this once; receivers verify signatures with it. "
+        "With `signing` `ed25519` they verify them with `publicKey` instead, and the secret waits "
+        "until it is to sign.",
         body=(Content(NewSubscriptionBody, examples.NEW_SUBSCRIPTION),),
         idempotent=True,
         answers={
@@ -109,7 +111,8 @@ _RUNNING: Final[Table] = {
         tag=Tag.CONSUMERS,
         summary="Rotate the secret",
         text="Until the overlap ends both secrets sign `webhook-signature`; the single-valued "
-        "`x-webhook-signature` keeps to the old one until then.",
+        "`x-webhook-signature` keeps to the old one until then. Where a private key signs there is "
+        "a new one too, and both sign until then.",
         body=(Content(RotateBody, {"overlapSeconds": 3600}),),
         body_optional=True,
         answers={200: json("The new secret, once.", SubscriptionOut, examples.WITH_SECRET)},
@@ -118,7 +121,8 @@ _RUNNING: Final[Table] = {
         id="revealSecret",
         tag=Tag.CONSUMERS,
         summary="Reveal the secrets that sign",
-        text="The audit log keeps who saw them.",
+        text="With the public keys beside them; private keys never leave. The audit log keeps who "
+        "saw them.",
         answers={200: json("In plain text.", SecretsOut, examples.SECRETS)},
         problems={RefusalKind.CONFLICT: _UNREADABLE},
     ),

@@ -31,9 +31,9 @@ def upgrade() -> None:
             op.add_column(table, column)
     public = text("public_key IS NOT NULL")
     op.create_index(
-        "ix_subscription_secrets_public",
+        "ix_subscription_secrets_public_key",
         "subscription_secrets",
-        ["subscription_no"],
+        ["public_key"],
         sqlite_where=public,
         postgresql_where=public,
     )
