@@ -42,7 +42,9 @@ class Certificates:
         """Members of ``now`` as they are to be; or all faults of what is given."""
         if not given:
             return {}
-        old = CheckedIdentity(self._opened(now), read_facts(now.tls_facts))
+        # what is replaced need not open: its encryption key may be lost
+        before = _NONE if _leaves_nothing(given) else self._opened(now)
+        old = CheckedIdentity(before, read_facts(now.tls_facts))
         new = self._checked(_wanted(old.identity, given))
         if isinstance(new, list):
             return new
@@ -69,8 +71,11 @@ class Certificates:
         checked = self._vault.read_identity(wanted, self._clock.now())
         if isinstance(checked, list):
             return checked
-        client = replace(checked.identity, authorities=None)
-        halves = {CERTIFICATE: client, AUTHORITIES: TlsIdentity(authorities=wanted.authorities)}
+        identity = checked.identity
+        halves = {
+            CERTIFICATE: replace(identity, authorities=None),
+            AUTHORITIES: TlsIdentity(authorities=identity.authorities),
+        }
         said = {where: self._sender.check_identity(half) for where, half in halves.items()}
         faults = [
             Fault(where, f"TLS does not take it: {why}.") for where, why in said.items() if why
@@ -88,6 +93,12 @@ def plain_fault(subscription: Subscription) -> Fault | None:
         "must begin with https://: this subscription has certificates, and only TLS uses them. To "
         "do without, send null as 'clientCertificate' and 'caCertificate'.",
     )
+
+
+def _leaves_nothing(given: Given) -> bool:
+    """Whether nothing that is there is needed any more."""
+    is_whole = "key" in given or given.get("certificate", "") is None
+    return is_whole and {"certificate", "authorities"} <= given.keys()
 
 
 def _wanted(before: TlsIdentity, given: Given) -> TlsIdentity:

@@ -31,15 +31,6 @@ from service.domain.errors import Fault
 _RSA_BITS: Final = range(2048, 4097)
 _CURVES: Final = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 
-#: What the library raises about certificates that it cannot make out.
-_UNREADABLE: Final = (
-    ValueError,
-    UnsupportedAlgorithm,
-    x509.DuplicateExtension,
-    x509.InvalidVersion,
-    x509.UnsupportedGeneralNameType,
-)
-
 _PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 
 
@@ -115,7 +106,7 @@ def _certificates(
         found = x509.load_pem_x509_certificates(text.encode())
         for each in found:
             _look_at(each)
-    except _UNREADABLE:
+    except Exception:  # noqa: BLE001  of hostile input the library raises TypeError as well
         raise _UnfitError(
             pointer,
             "There is no certificate in PEM that can be read; send what stands from "
@@ -129,7 +120,7 @@ def _certificates(
 
 
 def _look_at(certificate: x509.Certificate) -> None:
-    """Decode what is decoded late; ``ValueError`` when that is not possible."""
+    """Decode what is decoded late; raises when that is not possible."""
     certificate.public_key()
     _facts(certificate)
     _is_for_clients(certificate)
