@@ -41,8 +41,13 @@ class Authority:
     key: CertificateIssuerPrivateKeyTypes
 
     @classmethod
-    def make(cls, name: str = "Test Root", parent: Self | None = None) -> Self:
-        key = ec.generate_private_key(ec.SECP256R1())
+    def make(
+        cls,
+        name: str = "Test Root",
+        parent: Self | None = None,
+        key: CertificateIssuerPrivateKeyTypes | None = None,
+    ) -> Self:
+        key = key or ec.generate_private_key(ec.SECP256R1())
         made = _builder(name, key.public_key(), parent.certificate.subject if parent else None)
         made = made.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         return cls(made.sign(parent.key if parent else key, hashes.SHA256()), key)

@@ -1,0 +1,348 @@
+"""TLS of single subscriptions: own certificates, own authorities, and connections of their own."""
+
+import asyncio
+import datetime as dt
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from service.domain.certificates import TlsIdentity
+from service.domain.outcome import ErrorClass, Failed, Outcome, Responded
+from service.domain.request import OutboundRequest
+from service.sender import GuardedSender, identities
+from tests.sender.conftest import LOOPBACK
+from tests.support.authority import Authority, Pair, serving
+from tests.support.receiver import Act, Received, Receiver, Reply
+
+ROOT = Authority.make("Root")
+SERVER = ROOT.server()
+MINUTE = dt.timedelta(minutes=1)
+VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
+
+
+def identity(pair: Pair | None = None, authorities: str | None = ROOT.pem) -> TlsIdentity:
+    if pair is None:
+        return TlsIdentity(authorities=authorities)
+    return TlsIdentity(pair.certificate, pair.key, authorities)
+
+
+def request(url: str, tls: TlsIdentity | None) -> OutboundRequest:
+    return OutboundRequest(url, (("webhook-id", "evt_1"),), b"{}", 5.0, tls=tls)
+
+
+def failed(outcome: Outcome) -> tuple[ErrorClass, str]:
+    assert isinstance(outcome, Failed), outcome
+    return outcome.error, outcome.message
+
+
+@contextmanager
+def strict_server(context: ssl.SSLContext) -> Iterator[str]:
+    """A server in a thread that tells in an alert why it refuses, as most do and asyncio's not."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            tls = context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+            with suppress(ssl.SSLError):
+                tls.do_handshake()
+            # a socket closed with something unread in it would take the alert back
+            with socket.socket(fileno=tls.detach()) as plain, suppress(ConnectionError):
+                plain.shutdown(socket.SHUT_WR)
+                while plain.recv(4096):
+                    pass
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"https://127.0.0.1:{server.getsockname()[1]}/"
+        thread.join(10)
+
+
+async def test_a_receiver_that_wants_to_know_who_calls(
+    tmp_path: Path, sender: GuardedSender
+) -> None:
+    tls = ROOT.requiring(SERVER, tmp_path)
+    async with Receiver(tls=tls) as receiver:
+        outcome = await sender.send(request(receiver.url(), identity(ROOT.client())))
+
+    assert isinstance(outcome, Responded)
+    assert outcome.status == 200
+
+
+async def test_an_intermediate_comes_with_the_certificate(
+    tmp_path: Path, sender: GuardedSender
+) -> None:
+    middle = Authority.make("Middle", ROOT)
+    leaf = middle.client()
+    chain = Pair(leaf.certificate + middle.pem, leaf.key)
+    async with Receiver(tls=ROOT.requiring(SERVER, tmp_path)) as receiver:
+        outcomes = [
+            await sender.send(request(receiver.url(), identity(each))) for each in (chain, leaf)
+        ]
+
+    assert isinstance(outcomes[0], Responded)
+    assert failed(outcomes[1])[0] is ErrorClass.TLS
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(
+    ("pair", "says"),
+    [
+        (None, ("certificate required", "handshake failure")),
+        (Authority.make("Other").client(), ("unknown ca",)),
+        (ROOT.client(end=-MINUTE), ("certificate expired",)),
+    ],
+    ids=["none", "of another authority", "expired"],
+)
+async def test_a_refused_certificate_is_a_failure_of_tls(
+    tmp_path: Path,
+    sender: GuardedSender,
+    *,
+    pair: Pair | None,
+    says: tuple[str, ...],
+    version: ssl.TLSVersion,
+) -> None:
+    context = ROOT.requiring(SERVER, tmp_path)
+    context.maximum_version = version
+    with strict_server(context) as url:
+        error, message = failed(await sender.send(request(url, identity(pair))))
+    assert error is ErrorClass.TLS
+    # an alert that comes before the request was written is lost on the way up
+    late = ("had agreed on TLS",) if version is ssl.TLSVersion.TLSv1_3 else ()
+    assert any(words in message for words in (*says, *late)), message
+
+    async with Receiver(tls=context) as receiver:
+        assert failed(await sender.send(request(receiver.url(), identity(pair))))[0] is error
+        assert receiver.requests == []
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_what_goes_wrong_behind_tls_is_none_of_its_faults(
+    tmp_path: Path, sender: GuardedSender, version: ssl.TLSVersion
+) -> None:
+    async def hang_up(writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    context = ROOT.requiring(SERVER, tmp_path)
+    context.maximum_version = version
+    async with Receiver(lambda _: hang_up, tls=context) as receiver:
+        outcome = await sender.send(request(receiver.url(), identity(ROOT.client())))
+
+    assert failed(outcome)[0] is ErrorClass.PROTOCOL
+    assert len(receiver.requests) == 1
+
+
+async def test_own_authorities_stand_in_for_the_systems(tmp_path: Path) -> None:
+    other = Authority.make("Other")
+    system = ssl.create_default_context(cadata=other.pem)
+    sender = GuardedSender(LOOPBACK, tls=system)
+    receivers = (Receiver(tls=serving(each.server(), tmp_path)) for each in (ROOT, other))
+    first, second = receivers
+    async with first, second:
+        urls = [first.url(), second.url()]
+        own = [await sender.send(request(url, identity())) for url in urls]
+        systems = [await sender.send(request(url, None)) for url in urls]
+        client = await sender.send(request(urls[0], identity(ROOT.client(), None)))
+        await sender.close()
+
+    assert [isinstance(each, Responded) for each in own] == [True, False]
+    assert [isinstance(each, Responded) for each in systems] == [False, True]
+    for refused in (own[1], systems[0], client):
+        assert failed(refused)[0] is ErrorClass.TLS
+
+
+async def test_an_authority_may_be_an_intermediate_or_the_receiver_itself(
+    tmp_path: Path, sender: GuardedSender
+) -> None:
+    middle = Authority.make("Middle", ROOT)
+    server = middle.server()
+    stranger = Authority.make("Root")  # of the same name, by another key
+    async with Receiver(tls=serving(server, tmp_path)) as receiver:
+        outcomes = [
+            await sender.send(request(receiver.url(), identity(authorities=each)))
+            for each in (middle.pem, server.certificate, stranger.pem)
+        ]
+
+    assert [isinstance(each, Responded) for each in outcomes] == [True, True, False]
+
+
+async def test_an_own_authority_does_not_vouch_for_another_name(
+    tmp_path: Path,
+) -> None:
+    sender = GuardedSender(LOOPBACK, lookup=lambda _: ["127.0.0.1"])
+    async with Receiver(tls=serving(SERVER, tmp_path)) as receiver:
+        good = await sender.send(request(receiver.url(host="hooks.example"), identity()))
+        bad = await sender.send(request(receiver.url(host="other.example"), identity()))
+        await sender.close()
+
+    assert isinstance(good, Responded)
+    assert "not valid for" in failed(bad)[1]
+
+
+# --- connections
+
+
+async def test_no_connection_is_shared(tmp_path: Path, sender: GuardedSender) -> None:
+    names = ("acme", "zeta")
+    clients = {name: identity(ROOT.client(name)) for name in names}
+    async with Receiver(tls=ROOT.requiring(SERVER, tmp_path)) as receiver:
+        for turn in range(3):
+            for each in names:
+                url = receiver.url(f"/{each}/{turn}")
+                assert isinstance(await sender.send(request(url, clients[each])), Responded)
+
+    by_name = {
+        each: {r.connection for r in receiver.requests if r.path.startswith(f"/{each}")}
+        for each in names
+    }
+    assert [len(found) for found in by_name.values()] == [1, 1]
+    assert by_name["acme"].isdisjoint(by_name["zeta"])
+
+
+async def test_what_has_no_identity_gets_no_connection_of_one_that_has(
+    tmp_path: Path,
+) -> None:
+    system = ssl.create_default_context(cadata=ROOT.pem)
+    sender = GuardedSender(LOOPBACK, tls=system)
+    context = ROOT.requiring(SERVER, tmp_path)
+    context.verify_mode = ssl.CERT_OPTIONAL
+    async with Receiver(tls=context) as receiver:
+        for tls in (identity(ROOT.client()), None, identity(ROOT.client())):
+            assert isinstance(await sender.send(request(receiver.url(), tls)), Responded)
+        await sender.close()
+
+    assert len({each.connection for each in receiver.requests}) == 3
+
+
+async def test_an_equal_identity_is_the_same(tmp_path: Path, sender: GuardedSender) -> None:
+    pair = ROOT.client()
+    async with Receiver(tls=ROOT.requiring(SERVER, tmp_path)) as receiver:
+        for _ in range(2):
+            await sender.send(request(receiver.url(), identity(pair)))
+
+    assert [each.connection for each in receiver.requests] == [1, 1]
+
+
+async def test_at_the_same_time_a_context_is_made_once(
+    tmp_path: Path, sender: GuardedSender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[TlsIdentity] = []
+    load = identities.load
+
+    def counted(wanted: TlsIdentity) -> identities.IdentityContext:
+        made.append(wanted)
+        return load(wanted)
+
+    monkeypatch.setattr(identities, "load", counted)
+    tls = identity(ROOT.client())
+    async with Receiver(tls=ROOT.requiring(SERVER, tmp_path)) as receiver:
+        sends = [sender.send(request(receiver.url(), tls)) for _ in range(20)]
+        assert all(isinstance(each, Responded) for each in await asyncio.gather(*sends))
+
+    assert made == [tls]
+
+
+async def test_contexts_are_bounded_and_what_hangs_on_them_is_closed(
+    tmp_path: Path, sender: GuardedSender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(identities, "_MOST", {True: 2, False: 2})
+    clients = [identity(ROOT.client(f"c{n}")) for n in range(4)]
+    made: list[identities.IdentityContext] = []
+    watch_contexts(monkeypatch, made)
+    async with Receiver(tls=ROOT.requiring(SERVER, tmp_path)) as receiver:
+        for each in clients:
+            await sender.send(request(receiver.url(), each))
+        await sender.send(request(receiver.url(), clients[3]))
+        await sender.send(request(receiver.url(), clients[0]))
+
+        assert [each.retired for each in made] == [True, True, True, False, False]
+        connections = [each.connection for each in receiver.requests]
+        assert connections[3] == connections[4]
+        assert connections[5] not in connections[:5]
+
+
+async def test_a_send_under_way_outlives_its_context(
+    tmp_path: Path, sender: GuardedSender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(identities, "_MOST", {True: 1, False: 1})
+    slow, other = identity(ROOT.client("slow")), identity(ROOT.client("other"))
+    gate = asyncio.Event()
+
+    async def late(writer: asyncio.StreamWriter) -> None:
+        await gate.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        await writer.drain()
+        await asyncio.sleep(5)  # it is the sender who hangs up
+
+    def script(received: Received) -> Reply | Act:
+        return late if received.path == "/slow" else Reply()
+
+    async with Receiver(script, tls=ROOT.requiring(SERVER, tmp_path)) as receiver:
+        send = asyncio.create_task(sender.send(request(receiver.url("/slow"), slow)))
+        await receiver.wait_for(1)
+        assert isinstance(await sender.send(request(receiver.url("/"), other)), Responded)
+        gate.set()
+        assert isinstance(await send, Responded)
+        assert isinstance(await sender.send(request(receiver.url("/"), slow)), Responded)
+
+    assert [each.connection for each in receiver.requests] == [1, 2, 3]
+
+
+def watch_contexts(monkeypatch: pytest.MonkeyPatch, made: list[identities.IdentityContext]) -> None:
+    load = identities.load
+
+    def kept(wanted: TlsIdentity) -> identities.IdentityContext:
+        made.append(load(wanted))
+        return made[-1]
+
+    monkeypatch.setattr(identities, "load", kept)
+
+
+# --- what TLS takes
+
+
+async def test_what_tls_takes_is_tried_beforehand(sender: GuardedSender) -> None:
+    assert sender.check_identity(identity(ROOT.client())) is None
+    assert sender.check_identity(identity()) is None
+
+
+async def test_a_weak_certificate_in_the_chain_is_told(sender: GuardedSender) -> None:
+    short = rsa.generate_private_key(65537, 1024)  # noqa: S505  too short, on purpose
+    weak = Authority.make("Weak", ROOT, key=short)
+    leaf = weak.client()
+    pair = Pair(leaf.certificate + weak.pem, leaf.key)
+
+    assert sender.check_identity(identity(pair)) == "ca key too small"
+
+
+async def test_certificates_that_tls_does_not_take_fail_the_attempt_only(
+    tmp_path: Path, sender: GuardedSender
+) -> None:
+    good = ROOT.client()
+    broken = TlsIdentity(good.certificate, ROOT.client().key, ROOT.pem)
+    async with Receiver(tls=ROOT.requiring(SERVER, tmp_path)) as receiver:
+        for _ in range(2):
+            assert failed(await sender.send(request(receiver.url(), broken))) == (
+                ErrorClass.TLS,
+                "The subscription's certificates could not be used: key values mismatch.",
+            )
+        assert isinstance(await sender.send(request(receiver.url(), identity(good))), Responded)
+
+
+def test_private_keys_are_in_no_file_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    pair = ROOT.client()
+    identities.load(identity(pair))
+    assert list(tmp_path.iterdir()) == []
+
+    monkeypatch.delattr("os.memfd_create")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert identities.load(identity(pair)).cert_store_stats()["x509"] == 1
+    assert list(tmp_path.iterdir()) == []
