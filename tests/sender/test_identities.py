@@ -10,7 +10,6 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from service.domain.certificates import TlsIdentity
 from service.domain.outcome import ErrorClass, Failed, Outcome, Responded
@@ -312,8 +311,7 @@ async def test_what_tls_takes_is_tried_beforehand(sender: GuardedSender) -> None
 
 
 async def test_a_weak_certificate_in_the_chain_is_told(sender: GuardedSender) -> None:
-    short = rsa.generate_private_key(65537, 1024)  # noqa: S505  too short, on purpose
-    weak = Authority.make("Weak", ROOT, key=short)
+    weak = Authority.weak(ROOT)
     leaf = weak.client()
     pair = Pair(leaf.certificate + weak.pem, leaf.key)
 

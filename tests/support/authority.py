@@ -9,7 +9,7 @@ from typing import Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import (
     CertificateIssuerPrivateKeyTypes,
     CertificatePublicKeyTypes,
@@ -25,6 +25,12 @@ class Pair:
 
     certificate: str
     key: str
+
+    def private(self) -> ec.EllipticCurvePrivateKey:
+        """The private key itself."""
+        key = serialization.load_pem_private_key(self.key.encode(), None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        return key
 
     def file(self, folder: Path) -> Path:
         """Both in one file."""
@@ -51,6 +57,11 @@ class Authority:
         made = _builder(name, key.public_key(), parent.certificate.subject if parent else None)
         made = made.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         return cls(made.sign(parent.key if parent else key, hashes.SHA256()), key)
+
+    @classmethod
+    def weak(cls, parent: Self) -> Self:
+        """One whose key is shorter than TLS takes."""
+        return cls.make("Weak", parent, rsa.generate_private_key(65537, 1024))  # noqa: S505  on purpose
 
     @property
     def pem(self) -> str:
