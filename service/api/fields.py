@@ -1,6 +1,7 @@
 """Kinds of fields that several request bodies have."""
 
-from typing import Annotated, Final
+from enum import StrEnum
+from typing import Annotated, Any, Final
 
 from msgspec import Raw
 from pydantic import (
@@ -13,6 +14,7 @@ from pydantic import (
 )
 
 from service.domain import times
+from service.domain.subscription import Verification
 
 _MAX_METADATA: Final = 16 * 1024
 #: Times a second: one in a little more than a day, or as many as this service could ever send.
@@ -40,6 +42,18 @@ def _moment(text: str) -> str:
     return text
 
 
+def choice(known: type[StrEnum]) -> PlainValidator:
+    """One of the words of an enumeration; ``null`` means the default."""
+    words = list(map(str, known))
+
+    def check(value: object) -> StrEnum | None:
+        if value is not None and value not in words:
+            raise ValueError(f"must be {' or '.join(map(repr, words))}")
+        return None if value is None else known(value)
+
+    return PlainValidator(check, Annotated[Any, WithJsonSchema({"enum": [*words, None]})])
+
+
 #: An object of the owner's own, whose bytes are kept.
 Metadata = Annotated[
     Raw | None, PlainValidator(_metadata), WithJsonSchema({"type": ["object", "null"]})
@@ -55,6 +69,7 @@ NoteText = Annotated[str, StringConstraints(max_length=1024, pattern=r"^[^\x00-\
 MomentText = Annotated[
     str, AfterValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})
 ]
+VerificationChoice = Annotated[Verification | None, choice(Verification)]
 #: Takes a number that is whole in the sense of JSON, where 5.0 is 5.
 WHOLE: Final = BeforeValidator(_whole)
 #: Deliveries per second.

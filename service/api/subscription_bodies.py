@@ -4,7 +4,14 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field, PlainValidator, StringConstraints, WithJsonSchema
 
-from service.api.fields import WHOLE, EventPatterns, Metadata, NoteText, TypePatterns
+from service.api.fields import (
+    WHOLE,
+    EventPatterns,
+    Metadata,
+    NoteText,
+    TypePatterns,
+    VerificationChoice,
+)
 from service.api.reading import Body
 from service.domain.subscription import Signing
 from service.usecases.manage_subscriptions import SubscriptionInput
@@ -23,6 +30,7 @@ _PLAIN: Final = (
     "max_concurrency",
     "rate_limit_per_second",
     "ordering",
+    "verification",
 )
 #: Certificates, by what an identity calls them.
 _TLS: Final = {
@@ -77,7 +85,7 @@ class SubscriptionFields(Body):
     client_certificate: str | None = None
     client_key: str | None = None
     ca_certificate: str | None = None
-    verification: Annotated[str | None, _only("none")] = None
+    verification: VerificationChoice = None
 
     def given(self, secret: str | None = None) -> SubscriptionInput:
         """The members that were given, in the domain's terms."""

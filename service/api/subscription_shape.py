@@ -28,6 +28,9 @@ class SubscriptionOut(
     public_key: str | None = None
     client_certificate: CertificateFacts | None = None
     ca_certificate: tuple[CertificateFacts, ...] = ()
+    verification: str
+    verified_at: str | None = None
+    allowed_rate_per_minute: int | None = None
     timeout_seconds: float | None = None
     retry_schedule: tuple[float, ...] | None = None
     max_concurrency: int | None = None
@@ -60,7 +63,7 @@ class SecretsOut(msgspec.Struct, frozen=True):
 def shown(subscription: Subscription, secret: str | None = None) -> SubscriptionOut:
     """The subscription; with its secret where that is shown this once."""
     names = subscription.header_names
-    metadata = subscription.metadata
+    metadata, verified_at = subscription.metadata, subscription.verified_at
     tls = read_facts(subscription.tls_facts)
     return SubscriptionOut(
         id=subscription.id,
@@ -76,6 +79,9 @@ def shown(subscription: Subscription, secret: str | None = None) -> Subscription
         public_key=subscription.public_key if subscription.signing.by_key else None,
         client_certificate=tls.client_certificate,
         ca_certificate=tls.ca_certificate,
+        verification=subscription.verification.value,
+        verified_at=None if verified_at is None else times.render(verified_at),
+        allowed_rate_per_minute=subscription.allowed_per_minute,
         timeout_seconds=subscription.timeout_seconds,
         retry_schedule=subscription.retry_schedule,
         max_concurrency=subscription.max_concurrency,

@@ -1,10 +1,11 @@
-"""Tenants: made, listed, renamed, deleted with all they have."""
+"""Tenants: made, listed, changed, deleted with all they have."""
 
 from typing import Final
 
 import msgspec
+from pydantic import Field
 
-from service.api.fields import Name, TenantId
+from service.api.fields import Name, TenantId, VerificationChoice
 from service.api.links import Links
 from service.api.reading import Body, body_of
 from service.api.routing import Action
@@ -13,8 +14,10 @@ from service.api.subscriptions import PATCH_TYPES
 from service.domain import times
 from service.domain.api_keys import Scope
 from service.domain.errors import Refusal, not_found
+from service.domain.subscription import Verification
 from service.domain.tenant import Tenant
 from service.ports import Once, Replayed
+from service.usecases.manage_tenants import TenantInput
 from service.web import answers
 from service.web.answers import Answer
 from service.web.calls import Call
@@ -32,12 +35,25 @@ class TenantBody(Body):
 
     id: TenantId
     name: Name
+    verification: VerificationChoice = None
+
+    def given(self) -> TenantInput:
+        """The tenant in the domain's terms."""
+        return TenantInput(self.id, self.name, self.verification or Verification.NONE)
 
 
 class TenantPatch(Body):
-    """What can be changed of a tenant."""
+    """What can be changed of a tenant; what is not given stays as it is."""
 
-    name: Name
+    #: No name is empty: this is none.
+    name: Name = Field(default_factory=str)
+    verification: VerificationChoice = None
+
+    def given(self) -> dict[str, object]:
+        """The members that were given, in the domain's terms."""
+        verification = self.verification or Verification.NONE
+        members = {"name": self.name, "verification": verification}
+        return {name: members[name] for name in members if name in self.model_fields_set}
 
 
 class TenantOut(msgspec.Struct, frozen=True, rename="camel"):
@@ -45,6 +61,7 @@ class TenantOut(msgspec.Struct, frozen=True, rename="camel"):
 
     id: str
     name: str
+    verification: str
     created_at: str
 
 
@@ -64,7 +81,7 @@ class Tenants:
             Action("POST", _PATH, needed, self.create),
             Action("GET", _PATH, needed, self.list),
             Action("GET", _ONE, needed, self.get),
-            Action("PATCH", _ONE, needed, self.rename),
+            Action("PATCH", _ONE, needed, self.change),
             Action("DELETE", _ONE, needed, self.delete),
         ]
 
@@ -76,7 +93,7 @@ class Tenants:
         body = given[0]
 
         async def act(once: Once | None) -> Tenant | Refusal | Replayed:
-            return await self._manage.create(call.principal, body.id, body.name, once)
+            return await self._manage.create(call.principal, body.given(), once)
 
         return await self._idempotency.run(call, given[1], act, self._created, self._created)
 
@@ -93,12 +110,12 @@ class Tenants:
         found = await self._reads.tenant(call.principal, call.name())
         return not_found("tenant", call.name()) if found is None else answers.of(_shown(found))
 
-    async def rename(self, call: Call) -> Answer | Refusal:
-        """Give it another name."""
+    async def change(self, call: Call) -> Answer | Refusal:
+        """Change what is given, leave the rest."""
         given = await body_of(call, TenantPatch, PATCH_TYPES)
         if isinstance(given, Refusal):
             return given
-        changed = await self._manage.rename(call.principal, call.name(), given[0].name)
+        changed = await self._manage.change(call.principal, call.name(), given[0].given())
         return changed if isinstance(changed, Refusal) else answers.of(_shown(changed))
 
     async def delete(self, call: Call) -> Answer | Refusal:
@@ -111,4 +128,5 @@ class Tenants:
 
 
 def _shown(tenant: Tenant) -> TenantOut:
-    return TenantOut(tenant.id, tenant.name, times.render(tenant.created_at))
+    made = times.render(tenant.created_at)
+    return TenantOut(tenant.id, tenant.name, tenant.verification.value, made)

@@ -73,11 +73,12 @@ def error_of(outcome: Outcome) -> tuple[int | None, str | None, str | None]:
         return None, outcome.error.value, _clean(outcome.message)
     if outcome.succeeded:
         return outcome.status, None, None
-    said = f"The receiver answered {outcome.status}{_phrase(outcome.status)}, which is not a 2xx."
+    said = f"The receiver answered {outcome.status}{phrase(outcome.status)}, which is not a 2xx."
     return outcome.status, ErrorClass.HTTP_STATUS.value, said
 
 
-def _phrase(status: int) -> str:
+def phrase(status: int) -> str:
+    """The name of a status, to be put behind its number; nothing where it has none."""
     # Ours, not the receiver's: a reason phrase off the wire may hold anything.
     try:
         return f" ({HTTPStatus(status).phrase})"

@@ -1,4 +1,4 @@
-"""A subscription's ``rateLimitPerSecond``: when may the next one go?
+"""A subscription's rate, its own or what its receiver agreed to: when may the next one go?
 
 The generic cell rate algorithm: of a stream that keeps exactly to its rate only one moment is
 remembered, that of the next send. What a timer cannot tell apart may go together: up to

@@ -53,7 +53,7 @@ _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 @dataclass(frozen=True, slots=True)
 class OutboundRequest:
-    """One signed POST, ready to leave: the body is exactly the bytes that were signed."""
+    """One request, ready to leave: the body of a POST is exactly the bytes that were signed."""
 
     url: str
     headers: Headers

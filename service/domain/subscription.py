@@ -83,6 +83,13 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     #: Grows with every change: what was derived from an older version is stale.
     version: int = 1
 
+    @property
+    def rate(self) -> float | None:
+        """Sends per second by its own limit and by what its receiver agreed to, where limited."""
+        allowed = self.allowed_per_minute
+        limits = (self.rate_limit_per_second, None if allowed is None else allowed / 60)
+        return min((each for each in limits if each is not None), default=None)
+
 
 class Secret(msgspec.Struct, frozen=True, kw_only=True):
     """One signing secret of a subscription, sealed, and the private key beside it, if any."""

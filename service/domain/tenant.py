@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
+from service.domain.subscription import Verification
+
 #: The tenant that always exists; its keys may hold the scope ``admin``.
 DEFAULT_TENANT: Final = "default"
 
@@ -16,3 +18,5 @@ class Tenant:
     id: str
     name: str
     created_at: int
+    #: That of new subscriptions which say nothing of it.
+    verification: Verification = Verification.NONE

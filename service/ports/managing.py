@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from service.domain.errors import Refusal
-from service.domain.subscription import Subscription
+from service.domain.subscription import Subscription, Verification
 from service.ports.accepting import Once, Replayed
 from service.ports.adapters import SealedKey
 from service.ports.delivering import Lane
@@ -79,6 +79,12 @@ class ManageStore(Protocol):
 
         ``key(version)`` comes beside it where a private key signs.
         """
+
+    async def lane(self, tenant_id: str, name: str) -> Lane | Refusal:
+        """The subscription with the secrets that sign now, newest first; shown to nobody."""
+
+    async def default_verification(self, tenant_id: str) -> Verification:
+        """That of the tenant's new subscriptions which say nothing of it."""
 
     async def replayed(self, tenant_id: str, once: Once) -> Replayed | Refusal | None:
         """What is kept under an ``Idempotency-Key``; why it is not for this request; or nothing."""

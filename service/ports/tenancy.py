@@ -57,8 +57,10 @@ class TenantStore(Protocol):
     ) -> Tenant | Refusal | Replayed:
         """Make a tenant whose id no other has, or ever had."""
 
-    async def rename_tenant(self, who: Principal, tenant_id: str, name: str) -> Tenant | Refusal:
-        """Give it another name."""
+    async def change_tenant(
+        self, who: Principal, tenant_id: str, members: Mapping[str, object]
+    ) -> Tenant | Refusal:
+        """Give members of it other values."""
 
     async def delete_tenant(self, who: Principal, tenant_id: str) -> Refusal | None:
         """End it: its keys and tickets are dead, its subscriptions deleted; the rest is purged."""

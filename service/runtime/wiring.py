@@ -48,6 +48,7 @@ from service.usecases.stats import Stats
 from service.usecases.sweep import Chore, Sweep, Terms
 from service.usecases.tickets import Tickets
 from service.usecases.try_subscription import TrySubscription
+from service.usecases.verifying import Verifier
 from service.usecases.watch import Watch
 from service.vault.keyring import KeyRing
 from service.worker import LentLoop, WorkerHost, declare
@@ -228,7 +229,8 @@ def _build(base: Base) -> Opened:
     declare(broker, deliver.serve, actor=ACTOR, queue=QUEUE)
     terms = Terms(settings.retry_schedule, times.seconds(settings.retention))
     lifetimes = Lifetimes(stores.lifetimes, accept, settings.public_url, terms.retention)
-    subscriptions = ManageSubscriptions(stores.manage, base.sender, base.vault, waker, maker)
+    verifier = Verifier(stores.manage, base.sender, composer, maker)
+    subscriptions = ManageSubscriptions(stores.manage, verifier, base.vault, waker, maker)
     administration = Administration.over(stores, maker)
     chores = (*lifetimes.chores(), *administration.chores(), *_counting(stores.deliver))
     return Opened(

@@ -79,7 +79,7 @@ class GuardedSender:
         return fault_of(identity)
 
     async def send(self, request: OutboundRequest) -> Outcome:
-        """POST the request and wait for the answer, at most ``request.timeout`` seconds in all.
+        """Send the request and wait for the answer, at most ``request.timeout`` seconds in all.
 
         A complete final status line makes it :class:`Responded`, even if the rest was cut by size
         or time; otherwise it is :class:`Failed`. Only cancellation gets out of here.
@@ -110,7 +110,7 @@ class GuardedSender:
         self, line: Line, request: OutboundRequest, url: URL, attempt: Attempt
     ) -> None:
         try:
-            response = await line.post(request, url, self._defaults)
+            response = await line.send(request, url, self._defaults)
         except ClientConnectionError:
             # The receiver closed an idle connection just as we wrote to it. That says nothing
             # about the receiver and would cost the delivery an attempt and its endpoint's health
@@ -119,7 +119,7 @@ class GuardedSender:
             if not _lost_a_race(attempt):
                 raise
             attempt.start_afresh()
-            response = await line.post(request, url, self._defaults)
+            response = await line.send(request, url, self._defaults)
         attempt.response = response
         try:
             await _read_body(response, attempt)

@@ -51,7 +51,7 @@ class Line:
             request_class=_PlainRequest,
         )
 
-    async def post(
+    async def send(
         self, request: OutboundRequest, url: URL, defaults: tuple[tuple[str, str], ...]
     ) -> ClientResponse:
         """Send the request as it is, ``defaults`` for headers it lacks; the answer's head."""
@@ -61,11 +61,12 @@ class Line:
         for name, value in defaults:
             headers.setdefault(name, value)
         body = request.body
-        data = body if len(body) <= _WHOLE_BODY_BYTES else io.BytesIO(body)
+        # nothing has no media type, which the library would add to no bytes
+        data = (body or None) if len(body) <= _WHOLE_BODY_BYTES else io.BytesIO(body)
         # connections are pooled by their context: no identity meets another's
         tls = True if request.tls is None else await self._identities.context_of(request.tls)
-        return await self._session.post(
-            url, data=data, headers=headers, allow_redirects=False, ssl=tls
+        return await self._session.request(
+            request.method, url, data=data, headers=headers, allow_redirects=False, ssl=tls
         )
 
     async def close(self) -> None:

@@ -236,7 +236,7 @@ def _room(quota: LaneQuota, state: _State, now: int) -> int:
         room = min(room, max(subscription.max_concurrency - quota.in_flight, 0))
     if state.open_until is not None and state.open_until <= now:
         room = min(room, 1)  # a probe
-    if subscription.rate_limit_per_second != quota.rate:
+    if subscription.rate != quota.rate:
         room = min(room, 1)  # the worker learns of the rate by this claim
     return room
 

@@ -10,11 +10,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
-from sqlalchemy import ColumnElement, delete, update
+from sqlalchemy import ColumnElement, bindparam, delete, select, update
 
 from service.domain.errors import Refusal, not_found
 from service.domain.ids import KeyMaker
-from service.domain.subscription import Subscription, changed, resumed
+from service.domain.subscription import Subscription, Verification, changed, resumed
 from service.domain.tenant import DEFAULT_TENANT
 from service.ports import Lane, NewKey, NewSubscription, NewText, Once, Principal, Replayed
 from service.store import auditing, health, keeping, subscribing, versions
@@ -22,12 +22,16 @@ from service.store.database import Database, Tx
 from service.store.once import find_answer
 from service.store.once import once as do_once
 from service.store.rows import SUBSCRIPTION_COLUMNS
-from service.store.schema import subscription_secrets, subscriptions
+from service.store.schema import subscription_secrets, subscriptions, tenants
+from service.store.statements import Statement
 
 T = TypeVar("T")
 
 #: What no change touches.
 _FIXED: Final = frozenset({"no", "id", "tenant_id", "created_at"})
+_DEFAULT: Final = Statement(
+    select(tenants.c.verification).where(tenants.c.id == bindparam("tenant"))
+)
 
 
 class ManageStore:
@@ -130,6 +134,15 @@ class ManageStore:
 
         return await self._with(tenant_id, name, body)
 
+    async def lane(self, tenant_id: str, name: str) -> Lane | Refusal:
+        """The subscription with the secrets that sign now, newest first; shown to nobody."""
+        return await self._with(tenant_id, name, _lane)
+
+    async def default_verification(self, tenant_id: str) -> Verification:
+        """That of the tenant's new subscriptions which say nothing of it."""
+        found = await self._database.look(_DEFAULT, tenant=tenant_id)
+        return Verification(found[0][0]) if found else Verification.NONE
+
     async def replayed(self, tenant_id: str, once: Once) -> Replayed | Refusal | None:
         """What is kept under an ``Idempotency-Key``; why it is not for this request; or nothing."""
 
@@ -153,14 +166,9 @@ class ManageStore:
         """The subscription with the secrets that sign now, newest first; noted as ``action``."""
 
         async def body(tx: Tx, now: Subscription) -> Lane:
-            signing = [
-                each
-                for each in await subscribing.secrets(tx, now)
-                if each.expires_at is None or each.expires_at > tx.now
-            ]
             who = (tenant_id, actor)
             await auditing.note(tx, self._keys, who, action, now.id)
-            return Lane(now, tuple(signing))
+            return await _lane(tx, now)
 
         return await self._with(tenant_id, name, body)
 
@@ -253,6 +261,14 @@ async def _write(
         .values(**subscribing.values_of(after), deleted_at=deleted_at)
     )
     return after
+
+
+async def _lane(tx: Tx, now: Subscription) -> Lane:
+    """The subscription with the secrets that sign now, newest first."""
+    secrets = await subscribing.secrets(tx, now)
+    return Lane(
+        now, tuple(each for each in secrets if each.expires_at is None or each.expires_at > tx.now)
+    )
 
 
 def _secrets_of(subscription: Subscription) -> ColumnElement[bool]:

@@ -44,6 +44,8 @@ tenants = Table(
     # an id is never given twice: what is left of a deleted tenant is its row
     Column("deleted_at", Big),
     Column("purged_at", Big),
+    # that of new subscriptions which say nothing of it
+    Column("verification", Text, nullable=False, server_default=text("'none'")),
 )
 
 api_keys = Table(

@@ -1,4 +1,4 @@
-"""Tenants: made, renamed, ended, listed. An id is never given twice.
+"""Tenants: made, changed, ended, listed. An id is never given twice.
 
 To end one is one transaction, after which nobody can act for it and nothing is sent for it; what
 it leaves is purged in batches (:mod:`service.store.purging`).
@@ -6,12 +6,14 @@ it leaves is purged in batches (:mod:`service.store.purging`).
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from sqlalchemy import Select, bindparam, delete, insert, select, update
 
 from service.domain.errors import Refusal, conflict, not_found
 from service.domain.ids import KeyMaker
+from service.domain.subscription import Verification
 from service.domain.tenant import DEFAULT_TENANT, Tenant
 from service.ports import Once, Page, Principal, Replayed, Span
 from service.store import auditing, purging, versions
@@ -21,7 +23,13 @@ from service.store.paging import page_of
 from service.store.schema import api_keys, replays, stream_tickets, subscriptions, tenants
 from service.store.statements import Statement
 
-_COLUMNS: Final = (tenants.c.no, tenants.c.id, tenants.c.name, tenants.c.created_at)
+_COLUMNS: Final = (
+    tenants.c.no,
+    tenants.c.id,
+    tenants.c.name,
+    tenants.c.created_at,
+    tenants.c.verification,
+)
 _IS_THERE: Final = Statement(
     select(tenants.c.id).where(tenants.c.id == bindparam("tenant"), tenants.c.deleted_at.is_(None))
 )
@@ -47,10 +55,11 @@ class TenantStore:
                     f"Tenant {tenant.id!r} {is_so}, and no id is given twice. Choose another one.",
                     tenantId=tenant.id,
                 )
-            values = {column.name: getattr(tenant, column.name) for column in _COLUMNS}
-            values |= {"feed_position": 0, "config_version": self._keys.next(tx.now)}
-            await tx.change(insert(tenants).values(values))
-            await self._note(tx, who, tenant.id, "created", {"name": tenant.name})
+            new = {"feed_position": 0, "config_version": self._keys.next(tx.now)}
+            await tx.change(insert(tenants).values(**_values(tenant), **new))
+            is_default = tenant.verification is Verification.NONE
+            told = {} if is_default else {"verification": tenant.verification}
+            await self._note(tx, who, tenant.id, "created", {"name": tenant.name, **told})
             return tenant
 
         async def job(tx: Tx) -> Tenant | Refusal | Replayed:
@@ -58,16 +67,20 @@ class TenantStore:
 
         return await self._database.write(job)
 
-    async def rename_tenant(self, who: Principal, tenant_id: str, name: str) -> Tenant | Refusal:
-        """Give it another name."""
+    async def change_tenant(
+        self, who: Principal, tenant_id: str, members: Mapping[str, object]
+    ) -> Tenant | Refusal:
+        """Give members of it other values."""
 
         async def job(tx: Tx) -> Tenant | Refusal:
             known = await _found(tx, who, tenant_id)
             if known is None:
                 return not_found("tenant", tenant_id)
-            await tx.change(update(tenants).where(tenants.c.id == tenant_id).values(name=name))
-            await self._note(tx, who, tenant_id, "changed", {"name": name})
-            return Tenant(known.no, known.id, name, known.created_at)
+            after = replace(known, **members)  # type: ignore[arg-type]  # members of many types
+            row = tenants.c.id == tenant_id
+            await tx.change(update(tenants).where(row).values(**_values(after)))
+            await self._note(tx, who, tenant_id, "changed", members)
+            return after
 
         return await self._database.write(job)
 
@@ -98,7 +111,7 @@ class TenantStore:
         if span.after is not None:
             statement = statement.where(tenants.c.no < span.after[0])
         async with self._database.read() as tx:
-            found = [Tenant(**row) for row in await tx.query(statement)]
+            found = [_tenant(row) for row in await tx.query(statement)]
         return page_of(found, span.limit, lambda tenant: (tenant.no,))
 
     async def has_tenant(self, tenant_id: str) -> bool:
@@ -142,7 +155,16 @@ async def _end(tx: Tx, tenant_id: str) -> dict[str, int]:
 
 async def _found(tx: Tx, who: Principal, tenant_id: str) -> Tenant | None:
     rows = await tx.query(_visible(who).where(tenants.c.id == tenant_id))
-    return Tenant(**rows[0]) if rows else None
+    return _tenant(rows[0]) if rows else None
+
+
+def _tenant(row: Mapping[str, Any]) -> Tenant:
+    return Tenant(**{**row, "verification": Verification(row["verification"])})
+
+
+def _values(tenant: Tenant) -> dict[str, Any]:
+    values = {column.name: getattr(tenant, column.name) for column in _COLUMNS}
+    return values | {"verification": tenant.verification.value}
 
 
 def _visible(who: Principal) -> Select[Any]:

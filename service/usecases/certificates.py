@@ -1,6 +1,6 @@
 """Certificates of a subscription: checked as they come, sealed, and shown as facts only."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -17,10 +17,13 @@ from service.domain.certificates import (
 )
 from service.domain.errors import Fault
 from service.domain.subscription import Subscription, tls_context
-from service.ports import Clock, Sender, Vault
+from service.ports import Clock, Vault
 
 #: Texts of a :class:`TlsIdentity` by name, as far as something is said of them.
 Given = Mapping[str, str | None]
+
+#: Why TLS does not take an identity, in words; ``None`` when it does.
+CheckIdentity = Callable[[TlsIdentity], str | None]
 
 _CLIENT: Final = frozenset({"certificate", "key"})
 _NONE: Final = TlsIdentity()
@@ -33,9 +36,9 @@ class Certificates:
     authority can be changed though the client certificate has expired.
     """
 
-    def __init__(self, vault: Vault, sender: Sender, clock: Clock) -> None:
+    def __init__(self, vault: Vault, check: CheckIdentity, clock: Clock) -> None:
         self._vault = vault
-        self._sender = sender
+        self._check = check
         self._clock = clock
 
     def changed(self, now: Subscription, given: Given) -> dict[str, bytes | None] | list[Fault]:
@@ -76,7 +79,7 @@ class Certificates:
             CERTIFICATE: replace(identity, authorities=None),
             AUTHORITIES: TlsIdentity(authorities=identity.authorities),
         }
-        said = {where: self._sender.check_identity(half) for where, half in halves.items()}
+        said = {where: self._check(half) for where, half in halves.items()}
         faults = [
             Fault(where, f"TLS does not take it: {why}.") for where, why in said.items() if why
         ]

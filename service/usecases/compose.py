@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from service.domain import request as requests
+from service.domain import verification
 from service.domain.certificates import TlsIdentity, unpacked
 from service.domain.ids import delivery_id
 from service.domain.request import Envelope, OutboundRequest, SigningKeys, Target
 from service.domain.signature import Sign, key_bytes
 from service.domain.subscription import (
     Subscription,
+    Verification,
     headers_context,
     key_context,
     secret_context,
@@ -35,6 +37,11 @@ class Wire:
     #: Seconds for one attempt, where the subscription says nothing.
     timeout: float
 
+    @property
+    def origin(self) -> str:
+        """The sender's DNS name, by which receivers agree to its requests."""
+        return verification.origin_of(self.public_url)
+
 
 class Composer:
     """Builds requests; remembers opened keys by subscription, version and secrets that sign."""
@@ -46,9 +53,28 @@ class Composer:
         self._wire = wire
         self._opened: OrderedDict[_Stamp, tuple[SigningKeys, Target]] = OrderedDict()
 
+    @property
+    def origin(self) -> str:
+        """See :attr:`Wire.origin`."""
+        return self._wire.origin
+
     def compose(self, lane: Lane, claimed: Claimed) -> OutboundRequest:
         """The request of one attempt, stamped with this moment."""
-        keys, target = self._open(lane)
+        return self._built(self._open(lane), lane, claimed)
+
+    def compose_unstored(self, lane: Lane, claimed: Claimed) -> OutboundRequest:
+        """The same for a subscription as it may come to be, of which nothing is remembered."""
+        return self._built((self._keys(lane), self._target(lane)), lane, claimed)
+
+    def compose_permission(self, lane: Lane) -> OutboundRequest:
+        """Ask whether the subscription's receiver takes what is sent to it."""
+        wanted = verification.wanted_rate(lane.subscription)
+        return verification.permission_request(self._target(lane), self._wire.user_agent, wanted)
+
+    def _built(
+        self, opened: tuple[SigningKeys, Target], lane: Lane, claimed: Claimed
+    ) -> OutboundRequest:
+        keys, target = opened
         random = self._dice.bytes(24)
         return requests.build(
             Envelope(
@@ -109,7 +135,9 @@ class Composer:
             opened = self._vault.open(subscription.headers, headers_context(subscription.id))
             headers = tuple((name, value) for name, value in json.loads(opened))
         timeout = subscription.timeout_seconds or self._wire.timeout
-        return Target(subscription.url, headers, timeout, self._identity(subscription))
+        agreed = subscription.verification is Verification.CLOUDEVENTS
+        origin = self._wire.origin if agreed else None
+        return Target(subscription.url, headers, timeout, self._identity(subscription), origin)
 
     def _identity(self, subscription: Subscription) -> TlsIdentity | None:
         if subscription.tls is None:

@@ -146,8 +146,7 @@ class Deliver:
         finally:
             for number, lane in claim.lanes.items():
                 subscription = lane.subscription
-                rate = subscription.rate_limit_per_second
-                self._ring.limit(number, subscription.max_concurrency, rate)
+                self._ring.limit(number, subscription.max_concurrency, subscription.rate)
             taken = Counter(each.ref.subscription_no for each in claim.deliveries)
             self._ring.claimed(quotas, taken, self._clock.monotonic())
         if self._stopping:

@@ -5,7 +5,7 @@ Secrets and the values of headers are sealed before they reach the store.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
 from service.domain import times
@@ -18,6 +18,7 @@ from service.domain.subscription import (
     Signing,
     Subscription,
     SubscriptionStatus,
+    Verification,
     changed,
     headers_context,
     key_context,
@@ -31,12 +32,12 @@ from service.ports import (
     Principal,
     Replayed,
     SealedKey,
-    Sender,
     Vault,
     Waker,
 )
 from service.usecases.certificates import Certificates, Given, plain_fault
 from service.usecases.making import Maker
+from service.usecases.verifying import Change, Verifier
 
 T = TypeVar("T")
 
@@ -49,7 +50,10 @@ _DEFAULTS: Final[Mapping[str, Any]] = {
     "payload": "full",
     "ordering": "none",
     "signing": Signing.HMAC,
+    "verification": Verification.NONE,
 }
+#: Members by which the receiver may come to be asked whether it agrees.
+_ASKED_ABOUT: Final = frozenset({"url", "verification"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,24 +99,29 @@ class ManageSubscriptions:
     """Everything that changes a subscription."""
 
     def __init__(
-        self, store: ManageStore, sender: Sender, vault: Vault, waker: Waker, maker: Maker
+        self, store: ManageStore, verifier: Verifier, vault: Vault, waker: Waker, maker: Maker
     ) -> None:
         self._store = store
-        self._sender = sender
+        self._verifier = verifier
         self._vault = vault
         self._waker = waker
         self._maker = maker
-        self._certificates = Certificates(vault, sender, maker.clock)
+        self._certificates = Certificates(vault, verifier.check_identity, maker.clock)
 
     async def create(
         self, who: Principal, given: SubscriptionInput, once: Once | None
     ) -> WithSecret | Refusal | Replayed:
-        """Make a subscription with the secret given, or with a new one."""
+        """Make a subscription with the secret given, or with a new one; its receiver agreed."""
+        members = {"verification": None, **given.members}
+        given = replace(given, members=await self._verifier.named(who.tenant_id, members))
         prepared = self.prepare(who.tenant_id, given)
         if not isinstance(prepared, Prepared):
             return invalid(*prepared)
+        new = await self._verifier.agreed(who, prepared.new, once)
+        if not isinstance(new, NewSubscription):
+            return new
         secret = prepared.secret
-        made = await self._store.create_subscription(prepared.new, who.key_id, _shown(once, secret))
+        made = await self._store.create_subscription(new, who.key_id, _shown(once, secret))
         return WithSecret(made, secret) if isinstance(made, Subscription) else made
 
     def prepare(self, tenant_id: str, given: SubscriptionInput) -> Prepared | list[Fault]:
@@ -143,6 +152,8 @@ class ManageSubscriptions:
         self, who: Principal, name: str, given: SubscriptionInput
     ) -> Subscription | Refusal:
         """Change the members that were given; ``None`` resets one to its default."""
+        members = await self._verifier.named(who.tenant_id, given.members)
+        given = replace(given, members=members)
 
         def apply(now: Subscription) -> Subscription | Refusal:
             masked = MASK in (given.headers or {}).values()
@@ -150,9 +161,15 @@ class ManageSubscriptions:
             after = self._applied(now, given, known)
             return after if isinstance(after, Subscription) else invalid(*after)
 
+        change: Change | Refusal = apply
+        if _ASKED_ABOUT & members.keys():
+            named = "verification" in members
+            change = await self._verifier.checked(who, name, apply, named=named)
+        if isinstance(change, Refusal):
+            return change
         key, action = self._new_key(name), "subscription.changed"
         return await self._store.change_subscription(
-            who.tenant_id, name, apply, who.key_id, action, key
+            who.tenant_id, name, change, who.key_id, action, key
         )
 
     async def pause(self, who: Principal, name: str) -> Subscription | Refusal:
@@ -211,7 +228,7 @@ class ManageSubscriptions:
         """What the shapes alone do not show."""
         faults = []
         url = given.members.get("url")
-        url_fault = None if url is None else self._sender.check_url(url)
+        url_fault = None if url is None else self._verifier.check_url(url)
         if url_fault is not None:
             faults.append(Fault("/url", url_fault))
         text_fault = None if given.secret is None else secret_fault(given.secret)

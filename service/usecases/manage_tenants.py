@@ -1,8 +1,11 @@
 """Tenants as administrators handle them."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from service.domain.errors import Refusal
+from service.domain.subscription import Verification
 from service.domain.tenant import Tenant
 from service.ports import Once, Principal, Replayed, TenantStore
 from service.usecases.making import Maker
@@ -14,24 +17,36 @@ _PURGE_EVERY: Final = 2.0
 _BATCHES: Final = 20
 
 
+@dataclass(frozen=True, slots=True)
+class TenantInput:
+    """A tenant as it is asked for."""
+
+    id: str
+    name: str
+    verification: Verification = Verification.NONE
+
+
 class ManageTenants:
-    """Makes, renames and deletes tenants."""
+    """Makes, changes and deletes tenants."""
 
     def __init__(self, store: TenantStore, maker: Maker) -> None:
         self._store = store
         self._maker = maker
 
     async def create(
-        self, who: Principal, tenant_id: str, name: str, once: Once | None
+        self, who: Principal, given: TenantInput, once: Once | None
     ) -> Tenant | Refusal | Replayed:
         """Make a tenant."""
         now = self._maker.clock.now()
-        tenant = Tenant(self._maker.keys.next(now), tenant_id, name, now)
+        key = self._maker.keys.next(now)
+        tenant = Tenant(key, given.id, given.name, now, given.verification)
         return await self._store.create_tenant(who, tenant, once)
 
-    async def rename(self, who: Principal, tenant_id: str, name: str) -> Tenant | Refusal:
-        """Give it another name."""
-        return await self._store.rename_tenant(who, tenant_id, name)
+    async def change(
+        self, who: Principal, tenant_id: str, members: Mapping[str, object]
+    ) -> Tenant | Refusal:
+        """Give members of it other values."""
+        return await self._store.change_tenant(who, tenant_id, members)
 
     async def delete(self, who: Principal, tenant_id: str) -> Refusal | None:
         """Delete it with everything it has."""

@@ -1,15 +1,15 @@
 """Test a subscription: one signed event made for it alone, sent once; nothing waits or retries."""
 
-import json
 from dataclasses import dataclass
 from typing import Final
 
-from service.domain import attempt_log, times
+from service.domain import attempt_log
 from service.domain.delivery import Trigger
 from service.domain.errors import Refusal
 from service.domain.ids import DeliveryRef
-from service.ports import AttemptView, Claimed, Lane, ManageStore, Principal, Sender
+from service.ports import AttemptView, ManageStore, Principal, Sender
 from service.usecases.compose import Composer
+from service.usecases.lone_event import lone_event
 from service.usecases.making import Maker
 
 TEST_TYPE: Final = "webhook.test"
@@ -44,7 +44,7 @@ class TrySubscription:
         )
         if isinstance(lane, Refusal):
             return lane
-        claimed = self._test_event(lane)
+        claimed = lone_event(self._maker, lane.subscription, TEST_TYPE, {"data": _DATA})
         started_at = self._maker.clock.now()
         request = self._composer.compose(lane, claimed)
         outcome = await self._sender.send(request)
@@ -62,25 +62,3 @@ class TrySubscription:
             detail=attempt_log.detail(request, outcome, masked),
         )
         return Trial(claimed.ref, claimed.body, attempt)
-
-    def _test_event(self, lane: Lane) -> Claimed:
-        now, key, event_id = self._maker.name("evt")
-        event = {
-            "id": event_id,
-            "type": TEST_TYPE,
-            "timestamp": times.render(now),
-            "data": _DATA,
-        }
-        return Claimed(
-            ref=DeliveryRef(key, lane.subscription.no),
-            tenant_id=lane.subscription.tenant_id,
-            token=0,
-            attempt=1,
-            step=1,
-            trigger=Trigger.MANUAL,
-            event_id=event_id,
-            event_type=TEST_TYPE,
-            operation_id=None,
-            sequence=None,
-            body=json.dumps(event, separators=(",", ":")).encode(),
-        )

@@ -20,6 +20,7 @@ _ADDED: dict[str, tuple[Column[Any], ...]] = {
         Column("tls", LargeBinary),
         Column("tls_facts", LargeBinary),
     ),
+    "tenants": (Column("verification", Text, nullable=False, server_default=text("'none'")),),
     "subscription_secrets": (Column("sealed_key", LargeBinary), Column("public_key", Text)),
 }
 
