@@ -1,6 +1,5 @@
 """Kinds of fields that several request bodies have."""
 
-from enum import StrEnum
 from typing import Annotated, Any, Final
 
 from msgspec import Raw
@@ -42,14 +41,16 @@ def _moment(text: str) -> str:
     return text
 
 
-def choice(known: type[StrEnum]) -> PlainValidator:
-    """One of the words of an enumeration; ``null`` means the default."""
-    words = list(map(str, known))
+def choice(*known: str) -> PlainValidator:
+    """One of these words, or members of an enumeration; ``null`` means the default."""
+    words = {str(each): each for each in known}
 
-    def check(value: object) -> StrEnum | None:
-        if value is not None and value not in words:
+    def check(value: object) -> str | None:
+        if value is None:
+            return None
+        if not isinstance(value, str) or value not in words:
             raise ValueError(f"must be {' or '.join(map(repr, words))}")
-        return None if value is None else known(value)
+        return words[value]
 
     return PlainValidator(check, Annotated[Any, WithJsonSchema({"enum": [*words, None]})])
 
@@ -69,7 +70,7 @@ NoteText = Annotated[str, StringConstraints(max_length=1024, pattern=r"^[^\x00-\
 MomentText = Annotated[
     str, AfterValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})
 ]
-VerificationChoice = Annotated[Verification | None, choice(Verification)]
+VerificationChoice = Annotated[Verification | None, choice(*Verification)]
 #: Takes a number that is whole in the sense of JSON, where 5.0 is 5.
 WHOLE: Final = BeforeValidator(_whole)
 #: Deliveries per second.

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Final
 
-from pydantic import Field, PlainValidator, StringConstraints, WithJsonSchema
+from pydantic import Field, PlainValidator, StringConstraints
 
 from service.api.fields import (
     WHOLE,
@@ -11,6 +11,7 @@ from service.api.fields import (
     NoteText,
     TypePatterns,
     VerificationChoice,
+    choice,
 )
 from service.api.reading import Body
 from service.domain.subscription import Signing
@@ -41,26 +42,6 @@ _TLS: Final = {
 _TUPLES: Final = ("event_types", "operation_types", "retry_schedule")
 
 
-def _only(*known: str) -> PlainValidator:
-    """The one value there is so far; the others will mean something later, and so are refused."""
-
-    def check(value: object) -> str | None:
-        if value is not None and value not in known:
-            raise ValueError(f"is not available in this version; send {' or '.join(known)!r}")
-        return None if value is None else str(value)
-
-    return PlainValidator(check, Annotated[Any, WithJsonSchema({"enum": [*known, None]})])
-
-
-def _one_of(*known: str) -> PlainValidator:
-    def check(value: object) -> str | None:
-        if value is not None and value not in known:
-            raise ValueError(f"must be {' or '.join(repr(str(each)) for each in known)}")
-        return None if value is None else str(value)
-
-    return PlainValidator(check, Annotated[Any, WithJsonSchema({"enum": [*known, None]})])
-
-
 class SubscriptionFields(Body):
     """The members that can be given at first and changed later; ``null`` means the default."""
 
@@ -69,7 +50,7 @@ class SubscriptionFields(Body):
     operation_id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None
     description: NoteText | None = None
     headers: dict[str, str] | None = None
-    payload: Annotated[str | None, _one_of("full", "thin")] = None
+    payload: Annotated[str | None, choice("full", "thin")] = None
     timeout_seconds: Annotated[float, Field(gt=0, le=30)] | None = None
     retry_schedule: (
         Annotated[
@@ -80,8 +61,8 @@ class SubscriptionFields(Body):
     max_concurrency: Annotated[int, Field(ge=1, le=1000), WHOLE] | None = None
     rate_limit_per_second: Annotated[float, Field(ge=0.1, le=10_000)] | None = None
     metadata: Metadata = None
-    ordering: Annotated[str | None, _one_of("none", "operation")] = None
-    signing: Annotated[str | None, _one_of(*Signing)] = None
+    ordering: Annotated[str | None, choice("none", "operation")] = None
+    signing: Annotated[str | None, choice(*Signing)] = None
     client_certificate: str | None = None
     client_key: str | None = None
     ca_certificate: str | None = None

@@ -53,8 +53,9 @@ CHECKED: Final = {
     "unsupported_method",
 }
 #: Where valid requests may have faults: rules between two values, or about what is there, which no
-#: schema says.
+#: schema says. At the URL nobody agrees.
 UNSAID: Final = {
+    "url",
     *("after", "cursor", "headers", "subscriptionId", "until"),
     *("clientCertificate", "clientKey", "caCertificate"),
     *("expiresAt", "scopes", "tenantId"),

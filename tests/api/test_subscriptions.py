@@ -78,7 +78,12 @@ FAULTS: dict[str, tuple[str, list[str]]] = {
     "metadata that is no object": ('{"url":"%s","metadata":[1]}', ["/metadata"]),
     "another ordering": ('{"url":"%s","ordering":"tenant"}', ["/ordering"]),
     "another signing": ('{"url":"%s","signing":"rsa"}', ["/signing"]),
-    "later versions": ('{"url":"%s","verification":"challenge"}', ["/verification"]),
+    "another verification": ('{"url":"%s","verification":"Challenge"}', ["/verification"]),
+    "a verification that is a list": ('{"url":"%s","verification":[]}', ["/verification"]),
+    "what a receiver says": (
+        '{"url":"%s","verifiedAt":"2025-01-31T12:00:00Z","allowedRatePerMinute":1}',
+        ["/allowedRatePerMinute", "/verifiedAt"],
+    ),
     "everything at once": (
         '{"secret":"x","eventTypes":["ä"],"maxConcurrency":"1","more":1}',
         ["/eventTypes/0", "/maxConcurrency", "/more", "/url"],
@@ -120,6 +125,7 @@ async def test_a_bare_subscription(api: Api) -> None:
         "payload": "full",
         "ordering": "none",
         "signing": "hmac",
+        "verification": "none",
         "status": "active",
         "createdAt": made["createdAt"],
         "updatedAt": made["updatedAt"],

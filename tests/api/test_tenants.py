@@ -1,4 +1,4 @@
-"""Tenants: made, renamed, deleted with all they have, and never made again."""
+"""Tenants: made, changed, deleted with all they have, and never made again."""
 
 import asyncio
 from typing import Any
@@ -42,7 +42,7 @@ async def test_a_tenant_is_made_shown_and_renamed(api: Api) -> None:
     assert again.headers["idempotency-replayed"] == "true"
     assert answer.headers["location"] == f"{BASE}/v1/tenants/acme"
     made = answer.json()
-    assert made == {**ACME, "createdAt": made["createdAt"]}
+    assert made == {**ACME, "verification": "none", "createdAt": made["createdAt"]}
     assert await api.get("/v1/tenants/acme") == made
     renamed = await api.call("PATCH", "/v1/tenants/acme", {"name": "Acme Ltd"})
     assert renamed.json() == {**made, "name": "Acme Ltd"}
@@ -65,6 +65,7 @@ async def test_a_tenant_is_made_shown_and_renamed(api: Api) -> None:
         ({"id": "a/b", "name": ""}, ["/id", "/name"]),
         ({"id": "a", "name": "x" * 257}, ["/name"]),
         ({"id": "a", "name": "x", "admin": True}, ["/admin"]),
+        ({"id": "a", "name": "x", "verification": "email"}, ["/verification"]),
     ],
 )
 async def test_tenants_that_are_not_made(api: Api, body: object, faults: list[str]) -> None:
@@ -88,7 +89,11 @@ async def test_what_cannot_be_done(api: Api) -> None:
         problem(await api.call(method, "/v1/tenants/nobody", body), 404, "not-found")
     assert pointers(
         problem(await api.call("PATCH", "/v1/tenants/default", {"id": "x"}), 422, "invalid")
-    ) == ["/id", "/name"]
+    ) == ["/id"]
+    for name in (None, "", 1):
+        refused = await api.call("PATCH", "/v1/tenants/default", {"name": name})
+        assert pointers(problem(refused, 422, "invalid")) == ["/name"]
+    assert (await api.get("/v1/tenants/default"))["name"]
 
 
 async def test_acting_for_a_tenant_shows_that_one_only(api: Api) -> None:

@@ -71,6 +71,13 @@ def test_during_a_rotation_both_sign_and_the_old_one_signs_alone() -> None:
     assert verify_body(OLD, headers["x-webhook-signature"], request.body) is None
 
 
+def test_who_agreed_to_an_origin_is_told_it() -> None:
+    target = Target("https://example.com/hook", (), 20.0, origin="hooks.example.com")
+    request = build(envelope(), KEYS, target, timestamp=NOW, user_agent="x", traceparent=None)
+    assert dict(request.headers)["webhook-request-origin"] == "hooks.example.com"
+    assert "webhook-request-origin" not in dict(built(envelope()).headers)
+
+
 def test_an_event_without_an_operation_has_no_operation_headers() -> None:
     names = [name for name, _ in built(envelope(None, None), traceparent=None).headers]
     assert not [name for name in names if name.startswith(("x-operation", "traceparent"))]
@@ -155,6 +162,7 @@ def test_sound_headers_have_no_faults() -> None:
         ("x-operation-id", "v", "set by"),
         ("traceparent", "v", "set by"),
         ("ce-type", "v", "set by"),
+        ("WebHook-Request-Origin", "v", "set by"),
     ],
 )
 def test_a_header_that_is_refused_says_why(name: str, value: str, says: str) -> None:

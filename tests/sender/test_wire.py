@@ -40,6 +40,20 @@ async def test_exactly_our_headers_and_bytes_leave(
     assert sorted(got.raw_headers) == sorted(expected)
 
 
+async def test_another_method_leaves_without_a_body(
+    sender: GuardedSender, receiver: Receiver
+) -> None:
+    url, headers = receiver.url("/hook?x=1"), (("webhook-request-origin", "hooks.example.com"),)
+    for _ in range(2):
+        outcome = await sender.send(OutboundRequest(url, headers, b"", 5.0, method="OPTIONS"))
+        assert isinstance(outcome, Responded)
+    assert receiver.connections == 1
+    for got in receiver.requests:
+        assert (got.method, got.path, got.body) == ("OPTIONS", "/hook?x=1", b"")
+        names = {name.lower() for name, _ in got.raw_headers}
+        assert names == {"host", "webhook-request-origin", "accept-encoding", "user-agent"}
+
+
 async def test_a_user_agent_is_added_where_there_is_none(receiver: Receiver, ask: Ask) -> None:
     sender = GuardedSender(LOOPBACK, user_agent="Ringback/9")
     await sender.send(ask())

@@ -52,6 +52,8 @@ class Sent:
     url: str
     headers: dict[str, str]
     body: bytes
+    method: str = "POST"
+    timeout: float = 0.0
 
     @property
     def attempt(self) -> int:
@@ -77,7 +79,9 @@ class ScriptedSender:
         self._gates.pop(url).set()
 
     async def send(self, request: OutboundRequest) -> Outcome:
-        sent = Sent(request.url, dict(request.headers), request.body)
+        sent = Sent(
+            request.url, dict(request.headers), request.body, request.method, request.timeout
+        )
         self.in_flight[sent.url] += 1
         self.most[sent.url] = max(self.most[sent.url], self.in_flight[sent.url])
         self.most_at_once = max(self.most_at_once, self.in_flight.total())

@@ -193,15 +193,24 @@ class RealClock(FakeClock):
         return time.monotonic()
 
 
-@pytest.mark.parametrize(("rate", "count"), [(20.0, 5), (400.0, 60)])
+@pytest.mark.parametrize(
+    ("limits", "rate", "count"),
+    [
+        ({"rate_limit_per_second": 20.0}, 20.0, 5),
+        ({"rate_limit_per_second": 400.0}, 400.0, 60),
+        ({"allowed_per_minute": 1_200}, 20.0, 5),
+        ({"allowed_per_minute": 1_200, "rate_limit_per_second": 400.0}, 20.0, 5),
+        ({"allowed_per_minute": 24_000, "rate_limit_per_second": 20.0}, 20.0, 5),
+    ],
+)
 async def test_a_rate_is_kept_without_a_further_wake(
-    tmp_path: Path, rate: float, count: int
+    tmp_path: Path, limits: dict[str, float], rate: float, count: int
 ) -> None:
     path = tmp_path / "real.db"
     path.write_bytes(migrated_file())
     async with opened_world(path, RealClock(), PATIENT) as world:
         worker = Worker(world)
-        lane = await worker.lane("paced", rate_limit_per_second=rate)
+        lane = await worker.lane("paced", **limits)
         sent_at: list[float] = []
 
         def note(_: Sent) -> Outcome:
@@ -239,10 +248,11 @@ async def timers(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return timers
 
 
+@pytest.mark.parametrize("limit", [{"rate_limit_per_second": 0.1}, {"allowed_per_minute": 6}])
 async def test_a_slow_rate_costs_one_timer_however_often_it_is_woken(
-    worker: Worker, timers: list[float]
+    worker: Worker, timers: list[float], limit: dict[str, float]
 ) -> None:
-    lane = await worker.lane("slow", rate_limit_per_second=0.1)
+    lane = await worker.lane("slow", **limit)
     await worker.post("slow", 5)
     for _ in range(20):
         await worker.serve(lane)

@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 
 from service import __version__
-from service.api.openapi import parameters, problems, schemas, webhook
+from service.api.openapi import agreeing, parameters, problems, schemas, webhook
 from service.api.openapi.describing import (
     TAG_WORDS,
     Answered,
@@ -69,7 +69,7 @@ def document(actions: Iterable[Action], table: Table, public_url: str) -> bytes:
 
 
 def _whole(paths: dict[str, SchemaDict]) -> SchemaDict:
-    hooks = webhook.description()
+    hooks = {**webhook.description(), **agreeing.description()}
     kinds = problems.schemas()
     components = schemas.components([paths, hooks, kinds])
     whole: SchemaDict = schemas.referring(

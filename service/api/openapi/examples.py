@@ -145,6 +145,7 @@ SUBSCRIPTION: Final = {
     "payload": "full",
     "ordering": "none",
     "signing": "hmac",
+    "verification": "none",
     "status": "active",
     "createdAt": _AT,
     "updatedAt": _AT,
@@ -253,7 +254,7 @@ UNDELIVERED: Final = {
 }
 
 NEW_TENANT: Final = {"id": "acme", "name": "Acme"}
-TENANT: Final = {**NEW_TENANT, "createdAt": _AT}
+TENANT: Final = {**NEW_TENANT, "verification": "none", "createdAt": _AT}
 NEW_API_KEY: Final = {"tenantId": "acme", "name": "producer", "scopes": ["events:write"]}
 _KEY_ID: Final = "key_0194bc19d7700001a1b2c3d4"
 API_KEY: Final = {

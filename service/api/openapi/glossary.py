@@ -163,7 +163,17 @@ WORDS: Final[dict[str, str]] = {
     "subject": "Whose certificate it is (RFC 4514).",
     "notAfter": "When it expires. What then leaves still shows it; most receivers refuse it.",
     "fingerprint": "`sha256:` and the hex SHA-256 of the certificate.",
-    "verification": "How the receiver's address is verified.",
+    "verification": "How the receiver was asked before anything was sent to the URL: for a "
+    "`challenge`, or by the handshake of `cloudevents`. `none`: not at all.",
+    "NewSubscriptionBody.verification": "How the receiver is asked, before anything is stored: "
+    "`challenge`, it sends back the text in a signed POST; `cloudevents`, it answers OPTIONS with "
+    "its permission; `none`. Default: what the tenant has.",
+    "SubscriptionPatch.verification": "As for a new one. Where it is named, or the URL becomes "
+    "another one, the receiver is asked before anything is changed.",
+    "challenge": "The text to send back.",
+    "verifiedAt": "When the receiver agreed.",
+    "allowedRatePerMinute": "How many requests a minute the receiver agreed to, where it said: "
+    "deliveries keep to it, and to `rateLimitPerSecond` where that is less.",
     "retrySchedule": "Seconds before each attempt, attempt 1 first, instead of the service's.",
     "maxConcurrency": "How many of its deliveries may be under way at once.",
     "rateLimitPerSecond": "How many attempts may begin in a second, from 0.1 to 10,000; nothing "
@@ -250,6 +260,10 @@ WORDS: Final[dict[str, str]] = {
     "tenantId": "The tenant's id.",
     "TenantBody.id": "An id of one's choice: 1 to 64 letters, digits, `_` or `-`.",
     "Tenant.id": "Its id.",
+    "TenantBody.verification": "That of new subscriptions which say nothing of it; default `none`. "
+    "An operation's own `webhook` is never asked.",
+    "TenantPatch.verification": "That of new subscriptions which say nothing of it.",
+    "Tenant.verification": "That of new subscriptions which say nothing of it.",
     "scopes": "What the key may do. `admin` covers every scope, and every tenant; it is for keys "
     "of tenant `default` only.",
     "prefix": "How the key begins, by which it can be told in logs.",

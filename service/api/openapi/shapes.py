@@ -14,7 +14,7 @@ from service.domain.operation import Status
 from service.domain.outcome import ErrorClass
 from service.domain.request import MAX_HEADER_NAME, MAX_HEADER_VALUE, MAX_HEADERS
 from service.domain.retry import DeadReason
-from service.domain.subscription import Signing, SubscriptionStatus
+from service.domain.subscription import Signing, SubscriptionStatus, Verification
 from service.domain.targets import MAX_URL_LENGTH
 
 
@@ -119,6 +119,7 @@ SHAPES: Final[dict[str, SchemaDict]] = {
     **_members(("Subscription", "Secret"), {"publicKey": _PUBLIC_KEY}),
     "CertificateFacts.notAfter": _MOMENT,
     **_members(("Jwk",), {"x": _KEY_TEXT, "kid": _KEY_TEXT}),
+    **_members(("Subscription", "Tenant"), {"verification": _one_of(Verification)}),
     "Delivery.status": _one_of(DeliveryStatus),
     **_members(("Attempt", "Trial"), _ATTEMPT),
     "Trial.event": _EVENT,

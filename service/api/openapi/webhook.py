@@ -10,6 +10,7 @@ from service.api.openapi.describing import SchemaDict
 from service.domain.event import EventOut
 from service.domain.request import (
     LEFT_OUT_OF_THIN,
+    ORIGIN_HEADER,
     Envelope,
     SigningKeys,
     Target,
@@ -18,12 +19,18 @@ from service.domain.request import (
     thin,
 )
 from service.domain.signature import key_bytes
+from service.domain.verification import origin_of
 
 _BODY: Final = msgspec.json.encode(examples.EVENT)
 _EVENT_URL: Final = f"{examples.BASE}/v1/events/{examples.EVENT['id']}"
 _TIMESTAMP: Final = 1_738_324_841  # when the event of the example happened
 #: Those that do not come with every request.
-_OPTIONAL: Final = ("x-operation-id", "x-operation-sequence", "x-webhook-signature")
+_NOT_ALWAYS: Final = (
+    "x-operation-id",
+    "x-operation-sequence",
+    "x-webhook-signature",
+    ORIGIN_HEADER,
+)
 #: Framing, not told as parameters: OpenAPI leaves it to the media type.
 _FRAMING: Final = ("content-type", "accept-encoding")
 
@@ -43,6 +50,8 @@ _HEADER_WORDS: Final = {
     "x-operation-sequence": "The event's place in its operation's log: 1, 2, 3, … without gaps.",
     "x-webhook-delivery": "The delivery's id.",
     "x-webhook-attempt": "Counted from 1 over the delivery's whole life, replays included.",
+    "webhook-request-origin": "The host of `RINGBACK_PUBLIC_URL`, where the receiver agreed to it: "
+    "for subscriptions with the verification `cloudevents`.",
     "traceparent": "W3C Trace Context.",
 }
 
@@ -107,7 +116,7 @@ def _parameter(name: str, example: str) -> SchemaDict:
     return {
         "name": name,
         "in": "header",
-        "required": name not in _OPTIONAL,
+        "required": name not in _NOT_ALWAYS,
         "description": _HEADER_WORDS[name],
         "schema": {"type": "string"},
         "example": example,
@@ -141,7 +150,7 @@ def _example_headers() -> tuple[tuple[str, str], ...]:
             attempt=1,
         ),
         SigningKeys((key,), key),
-        Target(examples.NEW_SUBSCRIPTION["url"], (), timeout=20),
+        Target(examples.NEW_SUBSCRIPTION["url"], (), timeout=20, origin=origin_of(examples.BASE)),
         timestamp=_TIMESTAMP,
         user_agent=f"Ringback/{__version__}",
         traceparent=new_traceparent(bytes(range(16)), bytes(range(8))),

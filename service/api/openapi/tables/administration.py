@@ -96,8 +96,13 @@ _OF_TENANTS: Final[Table] = {
     ("PATCH", _TENANT): Described(
         id="changeTenant",
         tag=Tag.OPERATORS,
-        summary="Rename a tenant",
-        body=tuple(Content(TenantPatch, {"name": "Acme"}, kind) for kind in PATCH_TYPES),
+        summary="Change a tenant",
+        text="What is not named stays as it is.",
+        body=tuple(
+            Content(TenantPatch, {"name": "Acme", "verification": "challenge"}, kind)
+            for kind in PATCH_TYPES
+        ),
+        body_optional=True,
         answers={200: json("As it is now.", TenantOut, examples.TENANT)},
     ),
     ("DELETE", _TENANT): Described(

@@ -18,6 +18,7 @@ _ONE: Final = f"{_ALL}/{{id}}"
 
 _NOTHING: Final = (Content(NoBody, {}),)
 _UNREADABLE: Final = "A secret was stored encrypted and does not open; the keys are not complete."
+_ASKING: Final = "Too many receivers are being asked already."
 _PATCH: Final = {"eventTypes": ["*"], "timeoutSeconds": 5, "description": None}
 
 
@@ -32,9 +33,13 @@ _MAKING: Final[Table] = {
         summary="Register a callback URL",
         text="The secret in the answer is shown this once; receivers verify signatures with it. "
         "With `signing` `ed25519` they verify them with `publicKey` instead, and the secret waits "
-        "until it is to sign.",
+        "until it is to sign.\n\n"
+        "With a `verification` the receiver is asked first, as the webhooks `challenge` and "
+        "`permission` show, for as long as a delivery may take. Where it does not agree nothing is "
+        "stored, and the fault at `/url` says what it answered.",
         body=(Content(NewSubscriptionBody, examples.NEW_SUBSCRIPTION),),
         idempotent=True,
+        problems={RefusalKind.TOO_MANY_REQUESTS: _ASKING},
         answers={
             201: json("It is made.", SubscriptionOut, examples.WITH_SECRET, Location=True),
         },
@@ -57,14 +62,18 @@ _MAKING: Final[Table] = {
         id="changeSubscription",
         tag=Tag.CONSUMERS,
         summary="Change a subscription",
-        text="What is not named stays as it is; `null` means the default.",
+        text="What is not named stays as it is; `null` means the default. A subscription with a "
+        "`verification` gets another URL only after the receiver there has agreed.",
         body=tuple(
             Content(SubscriptionPatch, _PATCH, media_type)
             for media_type in subscriptions.PATCH_TYPES
         ),
         body_optional=True,
         answers=_subscription("As it is now."),
-        problems={RefusalKind.CONFLICT: _UNREADABLE},
+        problems={
+            RefusalKind.CONFLICT: f"{_UNREADABLE} Or: it was changed while its receiver was asked.",
+            RefusalKind.TOO_MANY_REQUESTS: _ASKING,
+        },
     ),
     ("DELETE", _ONE): Described(
         id="deleteSubscription",
