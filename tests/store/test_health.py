@@ -524,8 +524,12 @@ async def test_the_dead_of_the_sweep_are_told_of_too(world: World) -> None:
 # --- what a claim keeps to
 
 
-async def test_a_rate_that_the_worker_does_not_know_is_learnt_one_at_a_time(world: World) -> None:
-    lane = await world.subscribe(rate_limit_per_second=100.0)
+@pytest.mark.parametrize("name", ["rate_limit_per_second", "allowed_per_minute"])
+async def test_a_rate_that_the_worker_does_not_know_is_learnt_one_at_a_time(
+    world: World, name: str
+) -> None:
+    limits = {"rate_limit_per_second": 100.0, "allowed_per_minute": 6_000}
+    lane = await world.subscribe("sub", "default", **{name: limits[name]})
     await world.queued(lane, 5)
 
     async def claimed(rate: float | None) -> list[Claimed]:
@@ -534,7 +538,7 @@ async def test_a_rate_that_the_worker_does_not_know_is_learnt_one_at_a_time(worl
 
     assert len(await claimed(None)) == 1
     assert len(await claimed(100.0)) == 2
-    await world.change(lane, rate_limit_per_second=None)
+    await world.change(lane, **{name: None})
     assert len(await claimed(100.0)) == 1
     assert len(await claimed(None)) == 1
 
