@@ -120,7 +120,8 @@ async def test_the_rate_that_was_agreed_to_is_kept(
         await api.event(f"op-{kind}-{number}", "a", operationType=kind)
     _, *events = await receiver.wait_for(1 + count)
     gap = 60 / per_minute
-    assert events[-1].at - events[0].at > (count - 1) * gap * 0.8
+    # the first may have come late, which makes the rest of the way shorter
+    assert events[-1].at - events[0].at > (count - 1) * gap / 2
 
     # without the agreement they all go at once
     before = len(receiver.requests)
