@@ -31,6 +31,7 @@ _PLAIN: Final = (
     "max_concurrency",
     "rate_limit_per_second",
     "ordering",
+    "signing",
     "verification",
 )
 #: Certificates, by what an identity calls them.
@@ -62,7 +63,7 @@ class SubscriptionFields(Body):
     rate_limit_per_second: Annotated[float, Field(ge=0.1, le=10_000)] | None = None
     metadata: Metadata = None
     ordering: Annotated[str | None, choice("none", "operation")] = None
-    signing: Annotated[str | None, choice(*Signing)] = None
+    signing: Annotated[Signing | None, choice(*Signing)] = None
     client_certificate: str | None = None
     client_key: str | None = None
     ca_certificate: str | None = None
@@ -78,8 +79,6 @@ class SubscriptionFields(Body):
                 members[name] = None if value is None else tuple(value)
         if "metadata" in names:
             members["metadata"] = None if self.metadata is None else bytes(self.metadata)
-        if "signing" in names:
-            members["signing"] = None if self.signing is None else Signing(self.signing)
         headers = (self.headers or {}) if "headers" in names else None
         tls = {text: getattr(self, name) for name, text in _TLS.items() if name in names}
         return SubscriptionInput(members, headers, secret, tls)

@@ -106,11 +106,6 @@ async def test_what_is_not_json_is_refused(api: Api, body: bytes) -> None:
     problem(await api.call("POST", PATH, content=body), 400, "malformed")
 
 
-async def test_a_field_of_a_later_version_is_said_to_be_one(api: Api) -> None:
-    answer = await api.call("POST", PATH, {"url": URL, "verification": "challenge"})
-    assert "not available in this version" in problem(answer, 422, "invalid")["errors"][0]["detail"]
-
-
 async def test_a_bare_subscription(api: Api) -> None:
     answer = await api.call("POST", PATH, {"url": URL})
     assert answer.status_code == 201
