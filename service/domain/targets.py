@@ -2,25 +2,25 @@
 
 A URL is judged twice: its text by :func:`parse_target` when it is registered and again before each
 attempt, and the address really connected to by :func:`check_address`, because a name can point
-somewhere else by then. Both fail closed. ``ipaddress.is_global`` is deliberately not used: it says
-yes to ``64:ff9b::7f00:1``, ``::127.0.0.1``, ``224.0.0.1`` and ``168.63.129.16``.
+somewhere else by then. Both fail closed.
 """
 
 import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import (
-    IPv4Address,
-    IPv4Network,
-    IPv6Address,
-    IPv6Network,
-    ip_address,
-    ip_network,
-)
+from ipaddress import IPv4Network, IPv6Network
+
+from service.domain.addresses import IPAddress, carried, is_public, plain_ip
 
 NOT_ALLOWED = (
     "The target address is not allowed; an operator can allow it with RINGBACK_ALLOW_TARGETS."
+)
+#: All that is said of an attempt that was blocked, whatever the reason: what a name of the inside
+#: points to is not the tenant's to find out.
+BLOCKED = (
+    "The target is not allowed; an operator can allow it"
+    " (RINGBACK_ALLOW_TARGETS, RINGBACK_ALLOW_HTTP)."
 )
 _SELF = "This is an address of Ringback itself; a delivery to it would go round in circles."
 
@@ -30,46 +30,10 @@ _LAST_PORT = 65_535
 _FIRST_UNPRIVILEGED_PORT = 1024
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 
-_DENIED = tuple(
-    ip_network(text)
-    for text in (
-        "0.0.0.0/8",  # "this" network; Linux takes 0.0.0.0 for loopback
-        "10.0.0.0/8",
-        "100.64.0.0/10",  # carrier NAT, and Alibaba's metadata service
-        "127.0.0.0/8",
-        "168.63.129.16/32",  # Azure's wire server, a public address reachable from inside only
-        "169.254.0.0/16",  # link-local, and most clouds' metadata services
-        "172.16.0.0/12",
-        "192.0.0.0/24",
-        "192.0.2.0/24",
-        "192.88.99.0/24",  # 6to4 relays
-        "192.168.0.0/16",
-        "198.18.0.0/15",
-        "198.51.100.0/24",
-        "203.0.113.0/24",
-        "224.0.0.0/4",
-        "240.0.0.0/4",
-        # All of IPv6 but 2000::/3, the only part given out as global unicast. So ::1, fc00::/7,
-        # fe80::/10, fec0::/10, ff00::/8, 100::/64 and 5f00::/16 are out, and with them the forms
-        # that carry an IPv4 address: ::/96, ::ffff:0:0/96, ::ffff:0:0:0/96, 64:ff9b::/96 and
-        # 64:ff9b:1::/48, even where the address they carry would be a public one.
-        "::/3",
-        "4000::/2",
-        "8000::/1",
-        "2001::/23",  # Teredo (carries IPv4), ORCHID, benchmarks and other protocol assignments
-        "2001:db8::/32",
-        "2002::/16",  # 6to4 (carries IPv4)
-        "3fff::/20",
-    )
-)
-_DENIED_V4 = tuple(net for net in _DENIED if isinstance(net, IPv4Network))
-_DENIED_V6 = tuple(net for net in _DENIED if isinstance(net, IPv6Network))
-
-#: The upper half of an ISATAP interface id; the lower half is an IPv4 address (RFC 5214).
-_ISATAP = (0x0000_5EFE, 0x0200_5EFE)
-
 #: What ``localhost`` and every name below it mean, whatever a name server says (RFC 6761).
 LOOPBACK = ("127.0.0.1", "::1")
+
+_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?]*)(.*)", re.DOTALL)
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]*\]|[^:\[\]]*)(?::([1-9][0-9]{0,4}))?")
@@ -84,8 +48,12 @@ def _canonical_hosts(hosts: frozenset[tuple[str, int]]) -> frozenset[tuple[str, 
 
 def _canonical(host: str) -> str:
     name = host.strip("[]").lower().removesuffix(".")
-    ip = _ip(name)
+    ip = plain_ip(name)
     return name if ip is None else str(ip)
+
+
+def _nowhere(_: str) -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +61,16 @@ class TargetPolicy:
     """What may be called besides public addresses on ports 80, 443 and 1024-65535."""
 
     allow_http: bool = False
-    #: Networks that may be called on every port.
+    #: Networks that may be called on every port. What carries an IPv4 address (NAT64) may be called
+    #: only if that address may be, too.
     allow_networks: tuple[IPv4Network | IPv6Network, ...] = ()
     #: Pairs of a name or an address, and a port, that may be called.
     allow_hosts: frozenset[tuple[str, int]] = frozenset()
     #: Where this service itself listens or is known: never called, whatever is allowed.
-    #: ``0.0.0.0`` and ``::`` stand for every loopback address.
+    #: ``0.0.0.0`` and ``::`` stand for every address that this machine has.
     deny_self: frozenset[tuple[str, int]] = frozenset()
+    #: Whether this machine has an address; asked only for a port that is listened on everywhere.
+    has_address: Callable[[str], bool] = _nowhere
 
     def __post_init__(self) -> None:
         """Bring the hosts into the form they are compared in."""
@@ -164,10 +135,10 @@ def check_address(address: str, port: int, policy: TargetPolicy, host: str | Non
         policy: What may be called.
         host: The name the address was found under, if any: an allowed name allows its addresses.
     """
-    ip = _ip(address)
+    ip = plain_ip(address)
     if ip is None or not 0 < port <= _LAST_PORT or _is_self(ip, port, policy, host):
         return False
-    return _is_allowed(ip, port, policy, host) or (_is_public(ip) and _is_usual(port))
+    return _may_reach(ip, port, policy, host)
 
 
 def is_localhost(host: str) -> bool:
@@ -175,39 +146,30 @@ def is_localhost(host: str) -> bool:
     return host == "localhost" or host.endswith(".localhost")
 
 
-def _ip(address: str) -> IPv4Address | IPv6Address | None:
-    try:
-        ip = ip_address(address)
-    except ValueError:
-        return None
-    zoned = isinstance(ip, IPv6Address) and ip.scope_id is not None
-    return None if zoned else ip
-
-
-def _is_self(
-    ip: IPv4Address | IPv6Address, port: int, policy: TargetPolicy, host: str | None
-) -> bool:
-    if not policy.deny_self:
+def _is_self(ip: IPAddress, port: int, policy: TargetPolicy, host: str | None) -> bool:
+    listens = frozenset(own for own, own_port in policy.deny_self if own_port == port)
+    if not listens:
         return False
-    names = {str(ip), host}
-    if ip.is_loopback or ip.is_unspecified:
-        names |= {"0.0.0.0", "::"}  # noqa: S104 - compared with, not listened on
-    return any((name, port) in policy.deny_self for name in names)
+    forms = (ip, carried(ip) or ip)
+    return host in listens or any(_leads_to(form, listens, policy) for form in forms)
 
 
-def _is_allowed(
-    ip: IPv4Address | IPv6Address, port: int, policy: TargetPolicy, host: str | None
-) -> bool:
+def _leads_to(ip: IPAddress, listens: frozenset[str], policy: TargetPolicy) -> bool:
+    if ip.is_unspecified:  # systems take it for loopback
+        return True
+    everywhere = not listens.isdisjoint(_EVERYWHERE)
+    has = everywhere and (ip.is_loopback or policy.has_address(str(ip)))
+    return has or str(ip) in listens
+
+
+def _may_reach(ip: IPAddress, port: int, policy: TargetPolicy, host: str | None) -> bool:
     hosts = policy.allow_hosts
-    named = (str(ip), port) in hosts or (host, port) in hosts
-    return named or any(ip in network for network in policy.allow_networks)
-
-
-def _is_public(ip: IPv4Address | IPv6Address) -> bool:
-    if isinstance(ip, IPv4Address):
-        return not any(ip in network for network in _DENIED_V4)
-    isatap = (int(ip) >> 32) & 0xFFFF_FFFF in _ISATAP
-    return not isatap and not any(ip in network for network in _DENIED_V6)
+    if (str(ip), port) in hosts or (host, port) in hosts:
+        return True
+    if any(ip in network for network in policy.allow_networks):
+        inner = carried(ip)
+        return inner is None or _may_reach(inner, port, policy, None)
+    return is_public(ip) and _is_usual(port)
 
 
 def _is_usual(port: int) -> bool:
@@ -263,7 +225,7 @@ def _ascii_host(host: str, to_ascii: Callable[[str], str | None]) -> str:
 
 def _host_fault(host: str) -> str | None:
     if host.startswith("["):
-        valid = ":" in host and _ip(host[1:-1]) is not None
+        valid = ":" in host and plain_ip(host[1:-1]) is not None
         return None if valid else _authority_fault(host)
     if "@" in host or "%" in host:
         return _authority_fault(host)
@@ -271,7 +233,7 @@ def _host_fault(host: str) -> str | None:
         return "The host is missing or not valid; write a host name of at most 253 characters."
     if not all(_LABEL.fullmatch(label) for label in host.split(".")):
         return "The host name is not valid; use letters, digits, hyphens and single dots."
-    if _is_numeric(host) and _ip(host) is None:
+    if _is_numeric(host) and plain_ip(host) is None:
         return "The address is not valid; write IPv4 as four decimal numbers such as 192.0.2.10."
     return None
 
@@ -287,12 +249,13 @@ def _reach_fault(target: Target, policy: TargetPolicy) -> str | None:
     if port > _LAST_PORT:
         return "The port is not valid; write a number from 1 to 65535 without leading zeros."
     known = LOOPBACK if is_localhost(host) else (host,)
-    ips = [ip for ip in map(_ip, known) if ip is not None]
+    ips = [ip for ip in map(plain_ip, known) if ip is not None]
+    if ips and not any(_may_reach(ip, port, policy, host) for ip in ips):
+        return NOT_ALLOWED  # even if it is ours: where we listen inside is not told
     if (host, port) in policy.deny_self or any(_is_self(ip, port, policy, host) for ip in ips):
         return _SELF
     if ips:
-        fine = any(check_address(str(ip), port, policy, host) for ip in ips)
-        return None if fine else NOT_ALLOWED
+        return None
     if _is_usual(port) or (host, port) in policy.allow_hosts or policy.allow_networks:
         return None
     return (

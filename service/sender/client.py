@@ -1,5 +1,6 @@
 """Sends requests. The network never raises past here: whatever happens becomes an Outcome."""
 
+import asyncio
 import functools
 import ssl
 from dataclasses import dataclass
@@ -18,14 +19,15 @@ from service.domain.outcome import (
     Timing,
 )
 from service.domain.request import OutboundRequest
-from service.domain.targets import TargetPolicy, parse_target
+from service.domain.targets import BLOCKED, TargetPolicy, parse_target
 from service.sender.attempt import Attempt, current
 from service.sender.faults import Fault, explain
 from service.sender.head import read_head, text
 from service.sender.identities import fault_of
 from service.sender.line import Line
 from service.sender.names import to_ascii
-from service.sender.resolver import Lookup, system_lookup
+from service.sender.lookups import Lookup
+from service.sender.resolver import system_lookup
 
 #: A keep-alive race shows within a round trip; later the receiver may well have read the request.
 _RACE_SECONDS = 1.0
@@ -86,7 +88,7 @@ class GuardedSender:
         """
         address = self._address(request.url)
         if isinstance(address, str):
-            return Failed(ErrorClass.BLOCKED, address, Timing(total=0.0))
+            return _blocked()
         attempt = Attempt(address.host, address.port, perf_counter(), secure=address.secure)
         line = self._line = self._line or self._open()
         token = current.set(attempt)
@@ -96,6 +98,8 @@ class GuardedSender:
                 await self._converse(line, request, address.url, attempt)
         except Exception as error:  # noqa: BLE001 - an expected failure is a value
             fault = explain(error, attempt, request.timeout)
+            if fault[0] is ErrorClass.UNKNOWN:
+                _report(error)
         finally:
             current.reset(token)
         return _conclude(attempt, fault, attempt.timing(perf_counter()))
@@ -165,4 +169,15 @@ def _conclude(attempt: Attempt, fault: Fault, timing: Timing) -> Outcome:
     head = read_head(attempt.head)
     if head is not None:
         return Responded(head.status, head.headers, b"", body_cut=True, timing=timing)
-    return Failed(*fault, timing)
+    return _blocked() if fault[0] is ErrorClass.BLOCKED else Failed(*fault, timing)
+
+
+def _report(error: Exception) -> None:
+    """Tell the operator what the tenant is not told."""
+    said = {"message": "A send failed in a way that was not foreseen.", "exception": error}
+    asyncio.get_running_loop().call_exception_handler(said)
+
+
+def _blocked() -> Failed:
+    # No times: how long a name server took tells whether it knows a name of the inside.
+    return Failed(ErrorClass.BLOCKED, BLOCKED, Timing(total=0.0))

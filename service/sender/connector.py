@@ -5,7 +5,9 @@ HTTP library hands addresses written in a URL straight to it, past any resolver.
 """
 
 import asyncio
+import errno
 import functools
+import os
 import socket
 import ssl
 from time import perf_counter
@@ -189,7 +191,10 @@ class GuardedConnector(TCPConnector):
     def _check_peer(self, connection: Connection, attempt: Attempt) -> None:
         transport = connection.transport
         peer = transport.get_extra_info("peername") if transport is not None else None
-        if peer is not None and not self._may_call(str(peer[0]), int(peer[1]), attempt):
+        if peer is None:  # reset since: there is no telling whom the request would go to
+            connection.close()
+            raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+        if not self._may_call(str(peer[0]), int(peer[1]), attempt):
             connection.close()
             raise TargetRefusedError
 

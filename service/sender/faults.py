@@ -14,11 +14,12 @@ from aiohttp import (
 )
 
 from service.domain.outcome import ErrorClass
-from service.domain.targets import NOT_ALLOWED
+from service.domain.targets import BLOCKED
 from service.sender.attempt import Attempt
 from service.sender.connector import MAX_HEAD_BYTES, HeadTooLargeError
 from service.sender.identities import reason_of
-from service.sender.resolver import LookupTimeoutError, TargetRefusedError
+from service.sender.lookups import LookupTimeoutError
+from service.sender.resolver import TargetRefusedError
 
 Fault = tuple[ErrorClass, str]
 
@@ -33,11 +34,12 @@ def explain(error: Exception, attempt: Attempt, timeout: float) -> Fault:
 
     ``connect`` is said while there was no connection yet; once there was one, whatever the
     receiver does short of sending a status line is ``protocol``, or ``timeout`` when time ran out.
+    The sentences are for tenants: they name no address but what the tenant wrote.
     """
     if isinstance(error, ClientConnectorError):
         return _not_connected(error, attempt)
     if attempt.refused or isinstance(error, TargetRefusedError):
-        return ErrorClass.BLOCKED, NOT_ALLOWED
+        return ErrorClass.BLOCKED, BLOCKED
     if isinstance(error, TimeoutError):
         return ErrorClass.TIMEOUT, f"No answer within {timeout:g} s: stopped while {attempt.phase}."
     return _tls_fault(error, attempt) or _no_answer(error)
@@ -46,7 +48,7 @@ def explain(error: Exception, attempt: Attempt, timeout: float) -> Fault:
 def _not_connected(error: ClientConnectorError, attempt: Attempt) -> Fault:
     cause = error.os_error
     if attempt.refused or isinstance(cause, TargetRefusedError):
-        return ErrorClass.BLOCKED, NOT_ALLOWED
+        return ErrorClass.BLOCKED, BLOCKED
     if isinstance(cause, LookupTimeoutError):
         return ErrorClass.DNS, f"The name server gave no answer about {attempt.host} in time."
     if isinstance(error, ClientConnectorDNSError):
@@ -82,7 +84,7 @@ def _no_answer(error: Exception) -> Fault:
         return ErrorClass.PROTOCOL, "The receiver closed the connection without an answer."
     if isinstance(error, (ClientOSError, ConnectionError)):
         return ErrorClass.PROTOCOL, f"The connection was lost: {_reason(error)}."
-    return ErrorClass.UNKNOWN, f"Unexpected failure: {type(error).__name__}: {error}"
+    return ErrorClass.UNKNOWN, f"Unexpected failure: {type(error).__name__}."
 
 
 def _reason(error: OSError) -> str:

@@ -13,7 +13,8 @@ from service.domain.targets import TargetPolicy
 from service.sender.connector import GuardedConnector
 from service.sender.deadline import Deadlines
 from service.sender.identities import Identities
-from service.sender.resolver import GuardedResolver, Lookup
+from service.sender.lookups import Lookup
+from service.sender.resolver import GuardedResolver
 
 #: What frames a message or belongs to one connection is the sender's to say, never the request's.
 _OURS = ("host", "content-length", "transfer-encoding", "connection", "expect", "te", "upgrade")
@@ -38,8 +39,8 @@ class Line:
         self, policy: TargetPolicy, lookup: Lookup, connections: int, tls: ssl.SSLContext
     ) -> None:
         self.deadlines = Deadlines()
-        self._resolver = GuardedResolver(policy, lookup)
-        connector = GuardedConnector(policy, self._resolver, connections, tls)
+        resolver = GuardedResolver(policy, lookup)
+        connector = GuardedConnector(policy, resolver, connections, tls)
         self._identities = Identities(connector.close_retired)
         self._session = ClientSession(
             connector=connector,
@@ -70,7 +71,6 @@ class Line:
         )
 
     async def close(self) -> None:
-        """Close every connection and let the resolver's threads go."""
+        """Close every connection."""
         self.deadlines.close()
         await self._session.close()
-        await self._resolver.close()

@@ -1,30 +1,18 @@
 """Names to addresses, every one of which must be allowed."""
 
-import asyncio
 import socket
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from time import perf_counter
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from service.domain.targets import LOOPBACK, TargetPolicy, check_address, is_localhost
 from service.sender.attempt import current
-
-#: Finds a name's addresses; may block, may raise OSError, is called in a thread.
-Lookup = Callable[[str], Sequence[str]]
-
-_LOOKUP_SECONDS = 5.0
-#: Threads of its own: slow name servers neither starve the process's others nor wait for them.
-_THREADS = 16
+from service.sender.lookups import Lookup, Lookups
 
 
 class TargetRefusedError(OSError):
     """The policy forbids an address."""
-
-
-class LookupTimeoutError(OSError):
-    """The name server took too long. Not a TimeoutError: the attempt's own time is not up."""
 
 
 def system_lookup(host: str) -> list[str]:
@@ -34,7 +22,7 @@ def system_lookup(host: str) -> list[str]:
 
 
 class GuardedResolver(AbstractResolver):
-    """Resolves in threads of its own and gives out nothing that the policy forbids.
+    """Gives out nothing that the policy forbids.
 
     One forbidden address among several refuses them all: a name that points inside and outside
     is an attack or a mistake.
@@ -42,9 +30,7 @@ class GuardedResolver(AbstractResolver):
 
     def __init__(self, policy: TargetPolicy, lookup: Lookup) -> None:
         self._policy = policy
-        self._lookup = lookup
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="resolve")
-        self._pending: dict[str, asyncio.Future[Sequence[str]]] = {}
+        self._lookups = Lookups(lookup)
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
@@ -69,34 +55,14 @@ class GuardedResolver(AbstractResolver):
         return results
 
     async def close(self) -> None:
-        """Let the threads go; one that hangs in a lookup ends with it."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """Nothing to close: a look-up under way ends by itself, and nobody waits for it."""
 
     async def _addresses(self, host: str, port: int) -> Sequence[str]:
         if is_localhost(host):
             # Fixed, so that allowing 127.0.0.0/8 suffices: the other loopback is just not used.
             allowed = [one for one in LOOPBACK if self._may_call(one, port, host)]
             return allowed or LOOPBACK
-        pending = self._pending.get(host) or self._begin(host)
-        try:
-            async with asyncio.timeout(_LOOKUP_SECONDS):
-                # Shielded: the thread cannot be stopped, and whoever asks next may join it. So a
-                # name whose servers hang never holds more than one thread.
-                return await asyncio.shield(pending)
-        except TimeoutError:
-            raise LookupTimeoutError from None
-
-    def _begin(self, host: str) -> asyncio.Future[Sequence[str]]:
-        loop = asyncio.get_running_loop()
-        pending = loop.run_in_executor(self._threads, self._lookup, host)
-        self._pending[host] = pending
-        pending.add_done_callback(lambda future: self._end(host, future))
-        return pending
-
-    def _end(self, host: str, future: asyncio.Future[Sequence[str]]) -> None:
-        self._pending.pop(host, None)
-        if not future.cancelled():
-            future.exception()  # seen, even when nobody waited that long
+        return await self._lookups.find(host)
 
     def _may_call(self, address: str, port: int, host: str) -> bool:
         return check_address(address, port, self._policy, host)

@@ -8,10 +8,10 @@ from ipaddress import ip_network
 
 import pytest
 
-from service.domain.outcome import ErrorClass, Failed, Outcome, Responded
-from service.domain.targets import NOT_ALLOWED, TargetPolicy
+from service.domain.outcome import ErrorClass, Failed, Outcome, Responded, Timing
+from service.domain.targets import BLOCKED, NOT_ALLOWED, TargetPolicy
 from service.sender import GuardedSender
-from service.sender import resolver as resolver_module
+from service.sender import lookups as lookups_module
 from tests.sender.conftest import LOOPBACK, Ask
 from tests.support.receiver import Receiver
 
@@ -33,7 +33,7 @@ def blocked(outcome: Outcome) -> bool:
 async def test_loopback_needs_leave(receiver: Receiver, ask: Ask, host: str) -> None:
     outcome = await send_once(GuardedSender(STRICT), ask, receiver.url(host=host))
     assert isinstance(outcome, Failed)
-    assert (outcome.error, outcome.message) == (ErrorClass.BLOCKED, NOT_ALLOWED)
+    assert outcome == Failed(ErrorClass.BLOCKED, BLOCKED, Timing(total=0.0))
     assert receiver.connections == 0
 
 
@@ -47,7 +47,7 @@ async def test_a_name_that_points_inside_is_blocked(
     sender = GuardedSender(STRICT, lookup=lambda _: addresses)
     outcome = await send_once(sender, ask, receiver.url(host="hooks.example"))
     assert isinstance(outcome, Failed)
-    assert (outcome.error, outcome.message) == (ErrorClass.BLOCKED, NOT_ALLOWED)
+    assert outcome == Failed(ErrorClass.BLOCKED, BLOCKED, Timing(total=0.0))
     assert receiver.connections == 0
 
 
@@ -202,7 +202,7 @@ async def test_a_slow_name_server_ends_in_time_and_holds_one_thread(ask: Ask) ->
 
 
 async def test_a_lookup_has_a_limit_of_its_own(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resolver_module, "_LOOKUP_SECONDS", 0.2)
+    monkeypatch.setattr(lookups_module, "_SECONDS", 0.2)
     release = threading.Event()
 
     def slow(_: str) -> list[str]:
