@@ -1,6 +1,5 @@
 """Sends requests. The network never raises past here: whatever happens becomes an Outcome."""
 
-import asyncio
 import functools
 import ssl
 from dataclasses import dataclass
@@ -98,8 +97,6 @@ class GuardedSender:
                 await self._converse(line, request, address.url, attempt)
         except Exception as error:  # noqa: BLE001 - an expected failure is a value
             fault = explain(error, attempt, request.timeout)
-            if fault[0] is ErrorClass.UNKNOWN:
-                _report(error)
         finally:
             current.reset(token)
         return _conclude(attempt, fault, attempt.timing(perf_counter()))
@@ -170,12 +167,6 @@ def _conclude(attempt: Attempt, fault: Fault, timing: Timing) -> Outcome:
     if head is not None:
         return Responded(head.status, head.headers, b"", body_cut=True, timing=timing)
     return _blocked() if fault[0] is ErrorClass.BLOCKED else Failed(*fault, timing)
-
-
-def _report(error: Exception) -> None:
-    """Tell the operator what the tenant is not told."""
-    said = {"message": "A send failed in a way that was not foreseen.", "exception": error}
-    asyncio.get_running_loop().call_exception_handler(said)
 
 
 def _blocked() -> Failed:
