@@ -46,7 +46,7 @@ _DENIED_V6 = tuple(net for net in _DENIED if isinstance(net, IPv6Network))
 #: The upper half of an ISATAP interface id; the lower half is an IPv4 address (RFC 5214).
 _ISATAP = (0x0000_5EFE, 0x0200_5EFE)
 
-#: Networks of which every address is made of an IPv4 address, and how far it is shifted. Systems and
+#: Networks whose addresses are made of an IPv4 address, and how far it is shifted. Systems and
 #: gateways turn a connection to one into a connection to the other.
 _CARRIERS = (
     (IPv6Network("::ffff:0:0/96"), 0),  # IPv4-mapped: Linux calls the IPv4 address

@@ -150,7 +150,8 @@ def _is_self(ip: IPAddress, port: int, policy: TargetPolicy, host: str | None) -
     listens = frozenset(own for own, own_port in policy.deny_self if own_port == port)
     if not listens:
         return False
-    forms = (ip, carried(ip) or ip)
+    inner = carried(ip)
+    forms = (ip,) if inner is None else (ip, inner)
     return host in listens or any(_leads_to(form, listens, policy) for form in forms)
 
 

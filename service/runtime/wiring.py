@@ -5,17 +5,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Final
-from urllib.parse import urlsplit
 
 from service import __version__
 from service.broker import ACTOR, QUEUE, BrokerWaker, InProcessBroker
 from service.domain import times
 from service.domain.api_keys import ADMIN_KEY_ID, Scope, hash_key, public_part
 from service.domain.ids import KeyMaker
-from service.domain.targets import TargetPolicy
 from service.pubsub import InProcessBackplane
 from service.runtime import keys as own_keys
 from service.runtime.clock import SystemClock, SystemDice
+from service.runtime.reach import target_policy
 from service.sender import GuardedSender
 from service.settings import Settings
 from service.store import filelock
@@ -181,7 +180,8 @@ async def open_service(settings: Settings) -> AsyncIterator[Opened]:
     clock = SystemClock()
     database = Database(path, clock)
     await database.open()
-    sender = _sender(settings)
+    policy = target_policy(settings)
+    sender = GuardedSender(policy, connections=_CONNECTIONS, user_agent=_USER_AGENT)
     try:
         keys = KeyMaker(after=await newest_key(database))
         opened = _build(Base(settings, clock, SystemDice(), keys, vault, database, sender))
@@ -193,22 +193,6 @@ async def open_service(settings: Settings) -> AsyncIterator[Opened]:
     finally:
         await sender.close()
         await database.close()
-
-
-def _sender(settings: Settings) -> GuardedSender:
-    policy = TargetPolicy(
-        allow_http=settings.allow_http,
-        allow_networks=settings.allow_targets.networks,
-        allow_hosts=frozenset(settings.allow_targets.hosts),
-        deny_self=frozenset({(settings.host, settings.port), _address_of(settings.public_url)}),
-    )
-    return GuardedSender(policy, connections=_CONNECTIONS, user_agent=_USER_AGENT)
-
-
-def _address_of(url: str) -> tuple[str, int]:
-    """The host and port of a base URL: calling them would be calling ourselves."""
-    parts = urlsplit(url)
-    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def _build(base: Base) -> Opened:

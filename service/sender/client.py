@@ -24,8 +24,8 @@ from service.sender.faults import Fault, explain
 from service.sender.head import read_head, text
 from service.sender.identities import fault_of
 from service.sender.line import Line
-from service.sender.names import to_ascii
 from service.sender.lookups import Lookup
+from service.sender.names import to_ascii
 from service.sender.resolver import system_lookup
 
 #: A keep-alive race shows within a round trip; later the receiver may well have read the request.

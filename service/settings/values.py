@@ -15,7 +15,9 @@ MAX_ATTEMPTS = 50
 MAX_PORT = 65_535
 SQLITE = "sqlite:///"
 SQLITE_FORMS = "sqlite:///relative.db or sqlite:////absolute.db"
-HOST_AND_PORT = re.compile(r"(?:\[(?P<ipv6>[^]%]+)]|(?P<host>[A-Za-z0-9_.-]+)):(?P<port>[0-9]{1,5})")
+HOST_AND_PORT = re.compile(
+    r"(?:\[(?P<ipv6>[^]%]+)]|(?P<host>[A-Za-z0-9_.-]+)):(?P<port>[0-9]{1,5})"
+)
 MASK = "********"
 #: Requests per second of a key: one in about a quarter of an hour, or more than there could be.
 SLOWEST = 0.001

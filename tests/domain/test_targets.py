@@ -1,5 +1,7 @@
 """The address policy: what may never be called, by whatever spelling."""
 
+# ruff: noqa: S104 - 0.0.0.0 is compared with, not listened on
+
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_network
 
 import pytest
@@ -87,6 +89,40 @@ def test_an_allowed_network_does_not_open_addresses_that_embed_its_own() -> None
     assert not check_address("64:ff9b::7f00:1", 443, policy)
 
 
+EVERYTHING = TargetPolicy(allow_networks=(ip_network("0.0.0.0/0"), ip_network("::/0")))
+
+
+@pytest.mark.parametrize(
+    ("address", "inner"),
+    [
+        ("::ffff:10.0.0.1", "10.0.0.1"),
+        ("::ffff:0:10.0.0.1", "10.0.0.1"),
+        ("64:ff9b::10.0.0.1", "10.0.0.1"),
+        ("64:ff9b:1::10.0.0.1", "10.0.0.1"),
+        ("2002:a00:1::5", "10.0.0.1"),
+        ("2001:0:808:808:0:0:f5ff:fffe", "10.0.0.1"),
+        ("2a00:1450::5efe:a00:1", "10.0.0.1"),
+        ("2a00:1450::200:5efe:a00:1", "10.0.0.1"),
+    ],
+)
+def test_an_address_that_carries_another_needs_leave_for_both(address: str, inner: str) -> None:
+    """To allow all of IPv6, or the prefix of a NAT64, opens nothing behind a translation."""
+    outer = TargetPolicy(allow_networks=(ip_network("::/0"),))
+    assert not check_address(address, 443, outer)
+    both = TargetPolicy(allow_networks=(ip_network("::/0"), ip_network(inner)))
+    assert check_address(address, 443, both)
+    assert check_address(address, 443, EVERYTHING)
+    named = TargetPolicy(allow_hosts=frozenset({(f"[{address}]", 443)}))
+    assert check_address(address, 443, named)
+
+
+def test_a_nat64_that_is_allowed_leads_to_public_addresses() -> None:
+    policy = TargetPolicy(allow_networks=(ip_network("64:ff9b::/96"),))
+    assert check_address("64:ff9b::8.8.8.8", 443, policy)
+    assert not check_address("64:ff9b::8.8.8.8", 25, policy)
+    assert not check_address("64:ff9b::169.254.169.254", 443, policy)
+
+
 def test_an_allowed_host_is_open_on_its_port_only() -> None:
     policy = TargetPolicy(allow_hosts=frozenset({("Inside.Example.", 22), ("[::1]", 9000)}))
     assert isinstance(parse_target("https://inside.example:22/", policy, to_ascii), Target)
@@ -123,6 +159,40 @@ def test_nothing_allows_calling_oneself(url: str) -> None:
     assert not check_address("127.0.0.1", 8080, policy, "other.example")
     assert not check_address("93.184.216.34", 443, policy, "hooks.example")
     assert check_address("127.0.0.1", 9000, policy)
+
+
+@pytest.mark.parametrize(
+    "host", ["0.0.0.0", "::", "::ffff:127.0.0.1", "64:ff9b::127.0.0.1", "127.0.0.1", "192.0.2.9"]
+)
+def test_oneself_is_not_called_through_another_form_of_the_address(host: str) -> None:
+    policy = TargetPolicy(
+        allow_networks=EVERYTHING.allow_networks,
+        deny_self=frozenset({("127.0.0.1", 8080), ("192.0.2.9", 8080)}),
+    )
+    assert not check_address(host, 8080, policy)
+    assert check_address(host, 8081, policy)
+    assert check_address("192.0.2.10", 8080, policy)
+
+
+def test_what_listens_everywhere_is_asked_which_addresses_it_has() -> None:
+    asked = []
+
+    def has_address(address: str) -> bool:
+        asked.append(address)
+        return address == "93.184.216.34"
+
+    policy = TargetPolicy(deny_self=frozenset({("0.0.0.0", 8080)}), has_address=has_address)
+    assert not check_address("93.184.216.34", 8080, policy, "hooks.example")
+    assert check_address("93.184.216.35", 8080, policy, "hooks.example")
+    assert check_address("93.184.216.34", 8443, policy, "hooks.example")
+    assert asked == ["93.184.216.34", "93.184.216.35"]
+    assert "Ringback itself" in str(parse_target("https://93.184.216.34:8080/", policy, to_ascii))
+
+
+def test_where_one_listens_inside_is_not_told() -> None:
+    policy = TargetPolicy(deny_self=frozenset({("10.0.0.1", 8080)}))
+    for host in ("10.0.0.1", "10.0.0.2"):
+        assert parse_target(f"https://{host}:8080/", policy, to_ascii) == NOT_ALLOWED
 
 
 def test_a_host_that_cannot_be_encoded_is_refused() -> None:

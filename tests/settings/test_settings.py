@@ -145,6 +145,7 @@ def test_allowed_targets_are_cidrs_and_host_port_pairs(text: str, targets: Allow
         ("example.com:0", "port from 1 to 65535"),
         ("example.com:65536", "port from 1 to 65535"),
         ("[nope]:80", "no IPv6 address"),
+        ("[fe80::1%eth0]:80", "neither a CIDR nor host:port"),
         ("http://localhost:80", "localhost:9000"),
         ("10.0.0.0/33", "neither a CIDR nor host:port"),
         ("", "neither a CIDR nor host:port"),

@@ -85,6 +85,13 @@ FORBIDDEN_URLS = [
     "https://١٢٧.0.0.1/",
     "https://8。8。8。8/",
     "https://xn--/",
+    # characters that mapping leaves out or turns into dots
+    "https://exam\ufe0fple.com/",
+    "https://local\ufe0fhost/",
+    "https://exam\u034fple.com/",
+    "https://1\ufe0f27.0.0.1/",
+    "https://example。com/",
+    "https://localhost。/",
     # malformed names
     "https://example..com/",
     "https://.example.com/",
