@@ -2,7 +2,7 @@
 
 # ruff: noqa: S104 - 0.0.0.0 is compared with, not listened on
 
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_network
+from ipaddress import IPv4Address, IPv4Network, ip_network
 
 import pytest
 from hypothesis import given
@@ -17,6 +17,7 @@ from tests.support.corpus import (
     FORBIDDEN_URLS,
     NO_ADDRESSES,
 )
+from tests.support.hostile_urls import carriers, spellings
 
 STRICT = TargetPolicy()
 WITH_HTTP = TargetPolicy(allow_http=True)
@@ -211,45 +212,6 @@ DENIED_V4 = [
 def denied_v4(draw: st.DrawFn) -> IPv4Address:
     network = IPv4Network(draw(st.sampled_from(DENIED_V4)))
     return network[draw(st.integers(0, network.num_addresses - 1))]
-
-
-def spellings(ip: IPv4Address) -> list[str]:
-    """Every way to write an IPv4 address that some C library or browser takes."""
-    whole, (a, b, c, d) = int(ip), ip.packed
-    return [
-        f"{whole}",
-        f"{whole:#x}",
-        f"{whole:#X}",
-        f"0{whole:o}",
-        f"{a}.{whole & 0xFFFFFF}",
-        f"{a}.{b}.{whole & 0xFFFF}",
-        f"{a:#x}.{b:#x}.{c:#x}.{d:#x}",
-        f"0{a:o}.0{b:o}.0{c:o}.0{d:o}",
-        f"{a:#x}.{b}.0{c:o}.{d}",
-        f"{a}.{b}.{c}.{d}",
-        f"{a}.{b}.{c}.{d}.",
-        f"{a}.{b}.{c}.{d:#x}",
-        f"{a:03}.{b:03}.{c:03}.{d:03}",
-        f"{a}。{b}。{c}。{d}",
-        f"{a}.{b}.{c}.{d}".translate({48 + i: 0xFF10 + i for i in range(10)}),
-    ]
-
-
-def carriers(ip: IPv4Address) -> list[IPv6Address]:
-    """Every way to carry an IPv4 address in an IPv6 one."""
-    v4 = int(ip)
-    return [
-        IPv6Address(v4),
-        IPv6Address((0xFFFF << 32) | v4),
-        IPv6Address((0xFFFF << 48) | v4),
-        IPv6Address((0x0064_FF9B << 96) | v4),
-        IPv6Address((0x0064_FF9B_0001 << 80) | v4),
-        IPv6Address((0x2002 << 112) | (v4 << 80)),
-        IPv6Address((0x2001_0000 << 96) | (v4 << 64)),
-        IPv6Address((0x2001_0000 << 96) | (v4 ^ 0xFFFF_FFFF)),
-        IPv6Address((0x2A00_1450 << 96) | (0x5EFE << 32) | v4),
-        IPv6Address((0x2A00_1450 << 96) | (0x0200_5EFE << 32) | v4),
-    ]
 
 
 @given(denied_v4())

@@ -2,33 +2,19 @@
 
 # ruff: noqa: S104 - 0.0.0.0 is a setting here, nothing listens
 
-import socket
-
 import pytest
 
 from service.domain.targets import TargetPolicy, check_address, parse_target
 from service.runtime.reach import has_address, target_policy
 from service.sender import to_ascii
 from service.settings import load
+from tests.support.canaries import own_addresses
 
 ANYWHERE = {"RINGBACK_ALLOW_HTTP": "true", "RINGBACK_ALLOW_TARGETS": "0.0.0.0/0,::/0"}
 
 
 def policy(**settings: str) -> TargetPolicy:
     return target_policy(load({**ANYWHERE, **settings}))
-
-
-def own_addresses() -> list[str]:
-    """Addresses of this machine besides loopback: those from which others would be called."""
-    found = []
-    for family, far in ((socket.AF_INET, "8.8.8.8"), (socket.AF_INET6, "2600::")):
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            try:
-                probe.connect((far, 9))  # sends nothing
-            except OSError:
-                continue
-            found.append(str(probe.getsockname()[0]))
-    return found
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0", "127.1"])

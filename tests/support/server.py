@@ -16,6 +16,8 @@ from typing import Any, Final, Self
 import httpx
 
 ROOT: Final = Path(__file__).parents[2]
+#: What Python runs.
+SERVICE: Final = ("-m", "service")
 
 #: For receivers on this machine, and retries within a test's time: nothing waits for a circuit.
 LOCAL: Final = {
@@ -72,6 +74,7 @@ class Server:
 
     Attributes:
         settings: ``RINGBACK_*`` variables; the port is chosen here.
+        program: what Python runs; the service, or one around it.
         log_name: the file in ``folder`` that gets what it says.
         start_seconds: how long each start took until ``/readyz`` said yes.
     """
@@ -79,6 +82,7 @@ class Server:
     folder: Path
     settings: Mapping[str, str] = field(default_factory=lambda: LOCAL)
     port: int = 0
+    program: tuple[str, ...] = SERVICE
     log_name: str = "server.log"
     start_seconds: list[float] = field(default_factory=list)
     _process: subprocess.Popen[bytes] | None = None
@@ -122,7 +126,7 @@ class Server:
         """Start it and do not wait for anything."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "service", "serve"],
+                [sys.executable, *self.program, "serve"],
                 cwd=self.folder,
                 env=environment({**self.settings, "RINGBACK_PORT": str(self.port)}),
                 stdin=subprocess.DEVNULL,

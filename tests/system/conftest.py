@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.blackbox import Blackbox, blackbox
 from tests.support.receiver import Receiver
-from tests.support.server import LOCAL, Server
+from tests.support.server import LOCAL, SERVICE, Server
 
 StartServer = Callable[..., Server]
 
@@ -38,11 +38,16 @@ def start_server(tmp_path: Path, installed: Path) -> Iterator[StartServer]:
     """Starts a service of the test's own, with settings of its own."""
     with ExitStack() as running:
 
-        def start(settings: Mapping[str, str] | None = None, *, local: bool = True) -> Server:
+        def start(
+            settings: Mapping[str, str] | None = None,
+            *,
+            local: bool = True,
+            program: tuple[str, ...] = SERVICE,
+        ) -> Server:
             folder = tmp_path / uuid.uuid4().hex
             shutil.copytree(installed, folder / "data")
             wanted = {**(LOCAL if local else {}), **(settings or {})}
-            return running.enter_context(Server(folder, wanted))
+            return running.enter_context(Server(folder, wanted, program=program))
 
         yield start
 
