@@ -217,11 +217,17 @@ def _ascii_host(host: str, to_ascii: Callable[[str], str | None]) -> str:
     if not host.isascii():
         # IDNA 2008 knows no compatibility characters. Mapping them would make one host of many
         # spellings, and an address of full-width or circled digits.
-        stable = unicodedata.normalize("NFKC", host) == unicodedata.normalize("NFC", host)
-        host = (to_ascii(host) or "") if stable else ""
+        plain = unicodedata.normalize("NFC", host)
+        stable = unicodedata.normalize("NFKC", host) == plain
+        host = (to_ascii(plain) or "") if stable and not _has_double(host) else ""
         if _is_numeric(host.removesuffix(".")):
             return ""
     return host.lower().removesuffix(".")
+
+
+def _has_double(host: str) -> bool:
+    """Whether a character outside ASCII stands for one within, as the Kelvin sign does for K."""
+    return any(unicodedata.normalize("NFC", each).isascii() for each in host if each > "\x7f")
 
 
 def _host_fault(host: str) -> str | None:

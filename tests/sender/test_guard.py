@@ -7,13 +7,14 @@ import time
 from ipaddress import ip_network
 
 import pytest
+from aiohttp.connector import Connection
 
 from service.domain.outcome import ErrorClass, Failed, Outcome, Responded, Timing
 from service.domain.targets import BLOCKED, NOT_ALLOWED, TargetPolicy
 from service.sender import GuardedSender
 from service.sender import lookups as lookups_module
 from tests.sender.conftest import LOOPBACK, Ask
-from tests.support.receiver import Receiver
+from tests.support.receiver import Receiver, Reply
 
 STRICT = TargetPolicy(allow_http=True)
 
@@ -70,6 +71,32 @@ async def test_the_far_end_is_checked_before_anything_is_sent(
     outcome = await send_once(GuardedSender(LOOPBACK), ask, receiver.url())
     assert blocked(outcome)
     assert receiver.requests == []
+
+
+async def test_nothing_is_sent_where_the_far_end_is_not_known(
+    receiver: Receiver, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection was reset between being made and being looked at."""
+    monkeypatch.setattr(Connection, "transport", None)
+    outcome = await send_once(GuardedSender(LOOPBACK), ask, receiver.url())
+    assert isinstance(outcome, Failed)
+    assert outcome.error is ErrorClass.PROTOCOL
+    assert receiver.requests == []
+
+
+@pytest.mark.parametrize("answer", [["10.0.0.1"], ["127.0.0.1", "10.0.0.1"], ["::ffff:127.0.0.1"]])
+async def test_a_name_is_looked_up_and_judged_for_new_connections(
+    receiver: Receiver, ask: Ask, monkeypatch: pytest.MonkeyPatch, answer: list[str]
+) -> None:
+    monkeypatch.setattr("service.sender.connector._DNS_CACHE_SECONDS", 1e-6)
+    answers = iter([["127.0.0.1"], ["127.0.0.1"], answer])
+    sender = GuardedSender(LOOPBACK, lookup=lambda _: next(answers))
+    url = receiver.url(host="hooks.example")
+    for close in (False, True, True):  # the second is sent over the connection of the first
+        receiver.script = lambda _, close=close: Reply(close=close)
+        assert isinstance(await sender.send(ask(url=url)), Responded)
+    assert blocked(await send_once(sender, ask, url))
+    assert [request.connection for request in receiver.requests] == [1, 1, 2]
 
 
 async def test_a_name_that_moves_inside_is_blocked_when_it_has_moved(

@@ -91,6 +91,8 @@ FORBIDDEN_URLS = [
     "https://exam\u034fple.com/",
     "https://1\ufe0f27.0.0.1/",
     "https://example。com/",
+    "https://hoo\u212as.example/",
+    "https://bücher.hoo\u212as.example/",
     "https://localhost。/",
     # malformed names
     "https://example..com/",

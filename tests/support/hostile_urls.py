@@ -25,7 +25,7 @@ INSIDE_V4 = (
     "224.0.0.1",
     "255.255.255.255",
 )
-_SPELT_OUT = ("10.0.0.1", "168.63.129.16", "169.254.169.254", "192.168.1.1")
+_SPELT_OUT = ("10.0.0.1", "169.254.169.254")
 INSIDE_V6 = (
     "::",
     "::1",
@@ -114,7 +114,7 @@ def _hosts(own: tuple[str, ...]) -> Iterator[str]:
     yield from _plain(own)
     for address in (*LOOPBACK_V4, *_SPELT_OUT, *(each for each in own if ":" not in each)):
         yield from spellings(IPv4Address(address))
-    for address in (*LOOPBACK_V4, *_SPELT_OUT[:3]):
+    for address in (*LOOPBACK_V4[:2], *_SPELT_OUT):
         for carrier in carriers(IPv4Address(address)):
             yield f"[{carrier}]"
             yield f"[{carrier.exploded.upper()}]"
@@ -246,6 +246,7 @@ _DIFFERENTIALS = (
     "http://local\ufe0fhost:PORT/",
     "http://loca\u034flhost:PORT/",
     "http://localhoſt:PORT/",
+    "http://\u212ahost.localhost:PORT/",
     "http://localhost。:PORT/",
     # ports
     "http://127.0.0.1:0PORT/",
