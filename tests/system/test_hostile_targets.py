@@ -51,14 +51,16 @@ def traps(canaries: Canaries, tmp_path: Path) -> dict[str, str]:
 
 
 async def each(do: Callable[[Any], Awaitable[None]], items: Iterable[Any]) -> None:
-    """Do it with every item, several at a time."""
+    """Do it with every item, several at a time; when all are done, raise the first fault."""
     free = asyncio.Semaphore(_WIDTH)
 
     async def one(item: object) -> None:
         async with free:
             await do(item)
 
-    await asyncio.gather(*map(one, items))
+    for result in await asyncio.gather(*map(one, items), return_exceptions=True):
+        if result is not None:
+            raise result
 
 
 def refused(answer: httpx.Response, pointer: str, url: str) -> None:
