@@ -12,6 +12,12 @@ async def hang(_: asyncio.StreamWriter) -> None:
     await asyncio.Event().wait()
 
 
+async def never_read(writer: asyncio.StreamWriter) -> None:
+    """Take nothing in, and never answer."""
+    writer.transport.pause_reading()  # type: ignore[attr-defined]  # a socket's transport has it
+    await hang(writer)
+
+
 async def reset(writer: asyncio.StreamWriter) -> None:
     """Break the connection off with RST."""
     sock = writer.get_extra_info("socket")
@@ -32,6 +38,12 @@ async def close_mid_status_line(writer: asyncio.StreamWriter) -> None:
 async def status_line_then_hang(writer: asyncio.StreamWriter) -> None:
     """Send a status line and nothing after it."""
     writer.write(_OK)
+    await hang(writer)
+
+
+async def headers_then_hang(writer: asyncio.StreamWriter) -> None:
+    """Send all headers, and nothing of the body they promise."""
+    writer.write(_OK + b"content-length: 10\r\n\r\n")
     await hang(writer)
 
 
@@ -63,6 +75,23 @@ async def endless_headers(writer: asyncio.StreamWriter) -> None:
     """Send headers as fast as they are taken."""
     writer.write(b"HTTP/1.1 ")
     await _flood(writer, b"x" * 65_536)
+
+
+async def tiny_headers(writer: asyncio.StreamWriter) -> None:
+    """Send the shortest of headers as fast as they are taken."""
+    writer.write(_OK)
+    await _flood(writer, b"a:\r\n" * 10_000)
+
+
+async def tiny_chunks(writer: asyncio.StreamWriter) -> None:
+    """Send a body in the shortest of chunks as fast as they are taken."""
+    writer.write(_OK + b"transfer-encoding: chunked\r\n\r\n")
+    await _flood(writer, b"1\r\na\r\n" * 10_000)
+
+
+async def many_answers(writer: asyncio.StreamWriter) -> None:
+    """Answer one request thousands of times."""
+    await _flood(writer, (_OK + b"content-length: 0\r\n\r\n") * 5_000)
 
 
 async def interim_flood(writer: asyncio.StreamWriter) -> None:
