@@ -35,6 +35,8 @@ class Attempt:
     response: ClientResponse | None = None
     body: bytes = b""
     body_cut: bool = True
+    #: Whether more of the body came than is read.
+    overrun: bool = False
 
     def __init__(self, host: str, port: int, started: float, *, secure: bool) -> None:
         self.host = host

@@ -154,7 +154,7 @@ async def _read_body(response: ClientResponse, attempt: Attempt) -> None:
         attempt.body += block
         if len(attempt.body) > MAX_RESPONSE_BYTES:
             return
-    attempt.body_cut = False
+    attempt.body_cut = attempt.overrun
 
 
 def _conclude(attempt: Attempt, fault: Fault, timing: Timing) -> Outcome:

@@ -19,6 +19,7 @@ from aiohttp.connector import AddrInfoType, Connection
 from aiohttp.http import RawResponseMessage
 from aiohttp.streams import StreamReader
 
+from service.domain.outcome import MAX_RESPONSE_BYTES
 from service.domain.targets import TargetPolicy, check_address
 from service.sender.attempt import Attempt, current
 from service.sender.identities import IdentityContext
@@ -29,6 +30,13 @@ if TYPE_CHECKING:
 
 #: Status lines and headers of one answer, interim ones included.
 MAX_HEAD_BYTES = 64 * 1024
+#: Interim (1xx) answers before the final one.
+MAX_INTERIM = 100
+#: Bytes of a body as they come over the wire: chunks may be less to keep than to parse.
+_MAX_BODY_BYTES = 2 * MAX_RESPONSE_BYTES
+#: Bytes that are parsed at once. A read may bring 256 KiB, which can be thousands of answers,
+#: headers or chunks: 40 ms of parsing in which no other receiver is served.
+_PORTION = 4 * 1024
 
 #: The version whose client certificates are judged after the handshake, seen from here.
 _LATE = "TLSv1.3"
@@ -38,8 +46,8 @@ _DNS_CACHE_SECONDS = 10
 _KEEPALIVE_SECONDS = 30.0
 
 
-class HeadTooLargeError(Exception):
-    """The answer's headers, or its interim answers, were more than is read."""
+class AnswerTooLongError(Exception):
+    """What comes before the answer's body is more than is read; the text says what."""
 
 
 class Exchange(ResponseHandler):
@@ -48,7 +56,11 @@ class Exchange(ResponseHandler):
     def __init__(self, loop: asyncio.AbstractEventLoop, opened: dict["Exchange", None]) -> None:
         super().__init__(loop)
         self._opened = opened
+        #: Whose answer is read, and the same until its header block is complete.
+        self._reader: Attempt | None = None
         self._attempt: Attempt | None = None
+        self._interim = 0
+        self._body_bytes = 0
         self.used = False
         attempt = current.get()
         if attempt is not None:  # TCP is connected by now, TLS is not
@@ -60,7 +72,8 @@ class Exchange(ResponseHandler):
             attempt.agreement = self._agreement()
         attempt.reused, self.used = self.used, True
         attempt.ready = perf_counter()
-        self._attempt = attempt
+        self._reader = self._attempt = attempt
+        self._interim = self._body_bytes = 0
         # The dictionary is kept in the order of last use.
         self._opened.pop(self, None)
         self._opened[self] = None
@@ -89,38 +102,69 @@ class Exchange(ResponseHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         """Count no longer."""
         self._opened.pop(self, None)
-        self._attempt = None
+        self._reader = self._attempt = None
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take in what the receiver sent."""
+        """Take in what the receiver sent, and no more of it than is wanted."""
+        if len(data) <= _PORTION:
+            self._take(data)
+            return
+        for start in range(0, len(data), _PORTION):
+            self._take(data[start : start + _PORTION])
+            if not self.is_connected():
+                return
+
+    def _take(self, data: bytes) -> None:
         attempt = self._attempt
         if attempt is not None:
             attempt.hear(data, perf_counter())
             super().data_received(data)
-            if self._attempt is not None and len(attempt.head) > MAX_HEAD_BYTES:
-                self._hang_up()
+            self._bound_head(attempt)
         elif data and self.idle:
             # Nobody asked: the next request would take this for its answer.
             self.close()
         else:
+            self._body_bytes += len(data)
             super().data_received(data)
+            self._bound_body()
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
         """Pass on a complete header block."""
         code = data[0].code
         if code >= _FIRST_FINAL_STATUS or code == _SWITCHING_PROTOCOLS:
             self._attempt = None
+        else:
+            self._interim += 1
         super().feed_data(data, size)
 
     def _agreement(self) -> ssl.SSLObject | None:
         tls = None if self.transport is None else self.transport.get_extra_info("ssl_object")
         return tls if isinstance(tls, ssl.SSLObject) and tls.version() == _LATE else None
 
-    def _hang_up(self) -> None:
-        self.set_exception(HeadTooLargeError())
+    def _bound_head(self, attempt: Attempt) -> None:
+        if self._attempt is None:
+            return  # it is complete
+        if len(attempt.head) > MAX_HEAD_BYTES:
+            self._hang_up(f"The headers were more than {MAX_HEAD_BYTES} bytes.")
+        elif self._interim > MAX_INTERIM:
+            self._hang_up(f"More than {MAX_INTERIM} interim answers came before the answer.")
+
+    def _hang_up(self, why: str) -> None:
+        self.set_exception(AnswerTooLongError(why))
         if self.transport is not None:
             self.transport.abort()
+
+    def _bound_body(self) -> None:
+        """End what is more than is kept, and leave what there is of it to its reader."""
+        payload = self._payload
+        if self._body_bytes > _MAX_BODY_BYTES and payload is not None and not payload.is_eof():
+            if self._reader is not None:
+                self._reader.overrun = True
+            self.force_close()
+            self._parser = None  # what it has not parsed yet is not wanted either
+            payload.feed_eof()
+            self.close()
 
 
 class GuardedConnector(TCPConnector):

@@ -16,7 +16,7 @@ from aiohttp import (
 from service.domain.outcome import ErrorClass
 from service.domain.targets import BLOCKED
 from service.sender.attempt import Attempt
-from service.sender.connector import MAX_HEAD_BYTES, HeadTooLargeError
+from service.sender.connector import AnswerTooLongError
 from service.sender.identities import reason_of
 from service.sender.lookups import LookupTimeoutError
 from service.sender.resolver import TargetRefusedError
@@ -76,8 +76,8 @@ def _tls_fault(error: Exception, attempt: Attempt) -> Fault | None:
 
 
 def _no_answer(error: Exception) -> Fault:
-    if isinstance(error, HeadTooLargeError):
-        return ErrorClass.PROTOCOL, f"The headers were more than {MAX_HEAD_BYTES} bytes."
+    if isinstance(error, AnswerTooLongError):
+        return ErrorClass.PROTOCOL, str(error)
     if isinstance(error, ClientResponseError):
         return ErrorClass.PROTOCOL, "The answer was not valid HTTP."
     if isinstance(error, ServerDisconnectedError):

@@ -6,6 +6,7 @@ import resource
 import time
 
 import pytest
+from aiohttp.client_proto import ResponseHandler
 
 from service.domain.outcome import MAX_RESPONSE_BYTES, ErrorClass, Failed, Outcome, Responded
 from service.sender import GuardedSender
@@ -101,6 +102,56 @@ async def test_a_broken_answer(
     assert outcome.error is error
     assert outcome.message.endswith(".")
     assert len(receiver.requests) == 1  # a new connection that breaks is not tried again
+
+
+#: More of it comes with one read than should be parsed.
+DENSE: list[Act] = [
+    hostile.interim_flood,
+    hostile.tiny_headers,
+    hostile.tiny_chunks,
+    hostile.many_answers,
+]
+
+
+@pytest.mark.parametrize("act", DENSE)
+async def test_no_more_of_an_answer_is_parsed_than_is_wanted(
+    sender: GuardedSender, receiver: Receiver, ask: Ask, act: Act
+) -> None:
+    parsed = 0
+    parse = ResponseHandler.data_received
+
+    def count(exchange: ResponseHandler, data: bytes) -> None:
+        nonlocal parsed
+        parsed += len(data)
+        parse(exchange, data)
+
+    receiver.script = lambda _: act
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ResponseHandler, "data_received", count)
+        outcome = await timed(sender, ask)
+    assert 0 < parsed <= 40 * 1024  # a read brings up to 256 KiB
+    if act is hostile.tiny_chunks:
+        assert isinstance(outcome, Responded)
+        assert outcome.body_cut
+        assert outcome.body == b"a" * len(outcome.body) != b""
+
+
+@pytest.mark.parametrize(("count", "is_taken"), [(100, True), (101, False)])
+async def test_so_many_interim_answers_may_come(
+    sender: GuardedSender, receiver: Receiver, ask: Ask, *, count: int, is_taken: bool
+) -> None:
+    async def interim(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 102 Processing\r\n\r\n" * count)
+        await asyncio.sleep(0.05)  # so that it is not all of it in one read
+        writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        await hostile.hang(writer)
+
+    receiver.script = lambda _: interim
+    outcome = await timed(sender, ask)
+    assert isinstance(outcome, Responded) is is_taken
+    if isinstance(outcome, Failed):
+        assert outcome.error is ErrorClass.PROTOCOL
+        assert outcome.message == "More than 100 interim answers came before the answer."
 
 
 @pytest.mark.parametrize("act", CUT)

@@ -131,13 +131,13 @@ async def two_answers(writer: asyncio.StreamWriter) -> None:
 
 
 async def _drip(writer: asyncio.StreamWriter, drop: bytes) -> None:
-    while True:
+    while not writer.is_closing():
         writer.write(drop)
         await writer.drain()
         await asyncio.sleep(0.02)
 
 
 async def _flood(writer: asyncio.StreamWriter, wave: bytes) -> None:
-    while True:
+    while not writer.is_closing():
         writer.write(wave)
         await writer.drain()
