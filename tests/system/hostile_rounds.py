@@ -68,6 +68,8 @@ class Plan:
     timeout: float = 1.0
     breaker: bool = False
     seed: int = 7
+    #: A part of the kinds' names; only those that have it attack.
+    only: str = ""
 
 
 @dataclass(slots=True)
@@ -157,9 +159,11 @@ class Attack:
     async def _drained(self, patience: float) -> int:
         """What is still open when patience or all of it ends."""
         deadline = time.monotonic() + patience
-        while (left := await open_deliveries(self._api)) and time.monotonic() < deadline:
+        while True:
+            left = await open_deliveries(self._api)
+            if not left or time.monotonic() > deadline:
+                return left
             await asyncio.sleep(0.25)
-        return left
 
     def _type(self, place: int) -> str:
         return f"hostile.{self._number}.{place}"
@@ -203,13 +207,14 @@ async def rounds(
 ) -> tuple[Result, dict[str, str]]:
     """The rounds; what was measured, and the kinds by all the subscriptions to them."""
     pairs, made = Pairs([], []), dict[str, str]()
+    ports = {kind: port for kind, port in receivers.first.items() if plan.only in kind}
     await load.subscribe(api)
     await load.window(plan.seconds / 2)  # connections and caches are warm from here on
     before = holdings(server.pid)
     forget_peak(server.pid)
     for number in range(plan.rounds):
         pairs.calm.append(await load.window(plan.seconds))
-        attack = Attack(api, receivers.first, plan, number)
+        attack = Attack(api, ports, plan, number)
         await attack.subscribe()
         made |= attack.made
         posting = asyncio.create_task(attack.post())
@@ -217,9 +222,10 @@ async def rounds(
         await posting
         await attack.end()
     after = holdings(server.pid)
-    kinds = {kind: Kind() for kind in receivers.first}
+    kinds = {kind: Kind() for kind in ports}
     for kind, (_, longest) in (await receivers.ask()).items():
-        kinds[kind].seen = round(longest * 1000)
+        if kind in kinds:
+            kinds[kind].seen = round(longest * 1000)
     return Result(plan, pairs, kinds, before, after, 0, load_average()), made
 
 
@@ -302,6 +308,7 @@ def main() -> int:
     parser.add_argument("--timeout", type=float, default=1.0, help="seconds of an attempt")
     parser.add_argument("--breaker", choices=("on", "off"), default="off")
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--only", default="", help="part of the names of those kinds that attack")
     options = vars(parser.parse_args())
     options["breaker"] = options["breaker"] == "on"
     with (

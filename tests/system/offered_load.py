@@ -161,7 +161,9 @@ class Holdings:
 def holdings(pid: int) -> Holdings:
     """What a process holds now, and at most since its peak was forgotten."""
     process = Path(f"/proc/{pid}")
-    sizes = dict(re.findall(r"^(Vm\w+):\s+(\d+) kB", (process / "status").read_text(), re.MULTILINE))
+    sizes = dict(
+        re.findall(r"^(Vm\w+):\s+(\d+) kB", (process / "status").read_text(), re.MULTILINE)
+    )
     files = len(list((process / "fd").iterdir()))
     return Holdings(_mib(sizes["VmRSS"]), _mib(sizes["VmHWM"]), files)
 
