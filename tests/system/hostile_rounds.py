@@ -12,6 +12,7 @@ round's calm (the median over the rounds), 100 MB of memory, a tenth over an att
 import argparse
 import asyncio
 import json
+import random
 import sqlite3
 import sys
 import tempfile
@@ -52,6 +53,8 @@ MOST_TIME = 1.1
 #: back, until no more is waited for.
 PATIENCE = 300.0
 KEPT_BACK = 5.0
+#: Events in one request where all come at once.
+BATCH = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,7 @@ class Plan:
     folder: Path
     deliveries: int = 200
     rounds: int = 4
-    #: How long each window is, and over which part of it the hostile events are spread.
+    #: How long each window is, and over which part of it the hostile events are spread; 0: none.
     seconds: float = 20.0
     over: float = 20.0
     rate: float = 100.0
@@ -103,8 +106,11 @@ class Result:
 class Attack:
     """New subscriptions to every hostile receiver, and events for them."""
 
-    def __init__(self, api: Blackbox, ports: Mapping[str, int], plan: Plan, number: int) -> None:
+    def __init__(
+        self, api: Blackbox, load: Load, ports: Mapping[str, int], plan: Plan, number: int
+    ) -> None:
         self._api = api
+        self._load = load
         self._ports = ports
         self._plan = plan
         self._number = number
@@ -123,23 +129,18 @@ class Attack:
             self.made[made["id"]] = kind
 
     async def post(self) -> None:
-        """One event for each kind at a time, as many as this round is to have."""
-        count = self.deliveries
-        for number in range(count):
-            begun = time.monotonic()
-            await self._api.post(
-                "/v1/events",
-                [
-                    {
-                        "operationId": f"hostile-{self._number}-{place}",
-                        "type": self._type(place),
-                        "data": DATA,
-                    }
-                    for place in range(len(self._ports))
-                ],
-            )
-            pause = self._plan.over / count - (time.monotonic() - begun)
-            await asyncio.sleep(max(pause, 0) if number + 1 < count else 0)
+        """As many events for each kind as this round is to have, mixed; at once without a time."""
+        events = [
+            {"operationId": self._type(place), "type": self._type(place), "data": DATA}
+            for place in range(len(self._ports))
+            for _ in range(self.deliveries)
+        ]
+        random.Random(f"{self._plan.seed}/{self._number}").shuffle(events)  # noqa: S311  to be repeated, not to be safe
+        if self._plan.over:
+            await self._load.post(events, len(events) / self._plan.over)
+        else:
+            for start in range(0, len(events), BATCH):
+                await self._api.post("/v1/events", events[start : start + BATCH])
 
     @property
     def deliveries(self) -> int:
@@ -166,7 +167,7 @@ class Attack:
             await asyncio.sleep(0.25)
 
     def _type(self, place: int) -> str:
-        return f"hostile.{self._number}.{place}"
+        return f"hostile-{self._number}-{place}"
 
 
 async def open_deliveries(api: Blackbox) -> int:
@@ -214,7 +215,7 @@ async def rounds(
     forget_peak(server.pid)
     for number in range(plan.rounds):
         pairs.calm.append(await load.window(plan.seconds))
-        attack = Attack(api, ports, plan, number)
+        attack = Attack(api, load, ports, plan, number)
         await attack.subscribe()
         made |= attack.made
         posting = asyncio.create_task(attack.post())
@@ -303,7 +304,9 @@ def main() -> int:
     parser.add_argument("--deliveries", type=int, default=200, help="for each hostile kind")
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=20.0, help="of each window")
-    parser.add_argument("--over", type=float, default=20.0, help="seconds of hostile events in it")
+    parser.add_argument(
+        "--over", type=float, default=20.0, help="seconds of hostile events in it; 0: all at once"
+    )
     parser.add_argument("--rate", type=float, default=100.0, help="healthy events per second")
     parser.add_argument("--timeout", type=float, default=1.0, help="seconds of an attempt")
     parser.add_argument("--breaker", choices=("on", "off"), default="off")

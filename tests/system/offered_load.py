@@ -7,6 +7,7 @@ processes of their own.
 """
 
 import asyncio
+import itertools
 import math
 import os
 import random
@@ -31,6 +32,8 @@ DATA = "the quick brown fox " * 40
 PATIENCE = 20.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 
+Event = dict[str, str]
+
 
 @dataclass(frozen=True, slots=True)
 class Window:
@@ -41,8 +44,10 @@ class Window:
     p50: float
     p99: float
     worst: float
-    #: Of the service, for each event of these.
+    #: Processor time of the service, for each event of these.
     cpu: float
+    #: Percent of the time in which the service's event loop had work and got no processor.
+    starved: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +80,7 @@ class Load:
         self._receivers = receivers
         self._rate = rate
         self._dice = random.Random(seed)  # noqa: S311  to be repeated, not to be safe
-        self._lanes: int = len(receivers.first)
-        self._count = 0
+        self._turn = itertools.cycle(range(len(receivers.first)))
 
     async def subscribe(self, api: Blackbox) -> None:
         """A subscription for each receiver."""
@@ -85,15 +89,10 @@ class Load:
 
     async def window(self, seconds: float) -> Window:
         """Post for so many seconds, then wait until all has arrived."""
-        cpu, posted = cpu_seconds(self._server.pid), dict[str, float]()
-        begun, count = time.monotonic(), round(self._rate * seconds)
-        posts = []
-        for number in range(count):
-            at = begun + (number + self._dice.random()) / self._rate
-            await asyncio.sleep(max(at - time.monotonic(), 0))
-            posts.append(asyncio.create_task(self._post(posted)))
-        await asyncio.gather(*posts)
+        before, count = Spent.by(self._server.pid), round(self._rate * seconds)
+        posted = await self.post([self._event() for _ in range(count)], self._rate)
         arrived = await self._arrivals(posted)
+        spent = Spent.by(self._server.pid)
         late = sorted((at - posted[name]) * 1000 for name, at in arrived.items())
         return Window(
             posted=count,
@@ -101,21 +100,31 @@ class Load:
             p50=share(late, 0.5),
             p99=share(late, 0.99),
             worst=share(late, 1.0),
-            cpu=round((cpu_seconds(self._server.pid) - cpu) / count * 1000, 2),
+            cpu=round((spent.cpu - before.cpu) / count * 1000, 2),
+            starved=round((spent.starved - before.starved) / (spent.at - before.at) * 100, 1),
         )
 
-    async def _post(self, posted: dict[str, float]) -> None:
-        number, self._count = self._count, self._count + 1
-        lane, name = number % self._lanes, f"healthy-{number}"
-        event = {
-            "id": name,
-            "operationId": f"healthy-{lane}",
-            "type": f"healthy.{lane}",
-            "data": DATA,
-        }
-        posted[name] = time.monotonic()
+    async def post(self, events: Sequence[Event], rate: float) -> dict[str, float]:
+        """Post these at ``rate`` a second, each by itself; when each was, by its id."""
+        posted = dict[str, float]()
+        begun = time.monotonic()
+        async with asyncio.TaskGroup() as posts:
+            for number, event in enumerate(events):
+                at = begun + (number + self._dice.random()) / rate
+                await asyncio.sleep(max(at - time.monotonic(), 0))
+                posts.create_task(self._post(event, posted))
+        return posted
+
+    async def _post(self, event: Event, posted: dict[str, float]) -> None:
+        at = time.monotonic()
         async with self._http.post("/v1/events", json=event) as answer:
             assert answer.status == 202, await answer.text()
+            posted[(await answer.json())["data"][0]["id"]] = at
+
+    def _event(self) -> Event:
+        """An event for the next of the subscriptions in turn."""
+        lane = next(self._turn)
+        return {"operationId": f"healthy-{lane}", "type": f"healthy.{lane}", "data": DATA}
 
     async def _arrivals(self, posted: dict[str, float]) -> dict[str, float]:
         arrived: dict[str, float] = {}
@@ -143,10 +152,22 @@ def share(late: Sequence[float], part: float) -> float:
     return round(late[max(math.ceil(len(late) * part) - 1, 0)], 2) if late else math.nan
 
 
-def cpu_seconds(pid: int) -> float:
-    """Processor time that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What a process has spent by a moment, in seconds."""
+
+    at: float
+    cpu: float
+    #: Its main thread, waiting for a processor.
+    starved: float
+
+    @classmethod
+    def by(cls, pid: int) -> "Spent":
+        """What the process has spent by now."""
+        process = Path(f"/proc/{pid}")
+        fields = (process / "stat").read_text().rpartition(")")[2].split()
+        waited = int((process / "schedstat").read_text().split()[1]) / 1e9
+        return cls(time.monotonic(), (int(fields[11]) + int(fields[12])) / _TICKS, waited)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,10 +210,11 @@ def grid(rows: Sequence[Sequence[Any]]) -> str:
 
 def window_row(name: str, window: Window) -> list[Any]:
     """A window in a table."""
-    return [name, window.posted, window.p50, window.p99, window.worst, window.cpu]
+    w = window
+    return [name, w.posted, w.p50, w.p99, w.worst, w.cpu, w.starved]
 
 
-WINDOW_HEAD = ("window", "posted", "p50 ms", "p99 ms", "max ms", "service CPU ms")
+WINDOW_HEAD = ("window", "posted", "p50 ms", "p99 ms", "max ms", "service CPU ms", "starved %")
 
 
 def _mib(kib: str) -> float:
