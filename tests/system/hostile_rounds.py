@@ -36,6 +36,7 @@ from tests.system.offered_load import (
     Holdings,
     Load,
     Pairs,
+    drained,
     forget_peak,
     grid,
     holdings,
@@ -150,31 +151,16 @@ class Attack:
 
     async def end(self) -> None:
         """Wait until all has met its end, then be gone."""
-        await self._drained(KEPT_BACK if self._plan.breaker else PATIENCE)
+        patience = KEPT_BACK if self._plan.breaker else PATIENCE
+        await drained(self._api, "deliveries_open", patience)
         for name in self.made:
             answer = await self._api.http.delete(f"/v1/subscriptions/{name}")
             answer.raise_for_status()
-        left = await self._drained(PATIENCE)
+        left = await drained(self._api, "deliveries_open", PATIENCE)
         assert not left, f"{left} deliveries have met no end"
-
-    async def _drained(self, patience: float) -> int:
-        """What is still open when patience or all of it ends."""
-        deadline = time.monotonic() + patience
-        while True:
-            left = await open_deliveries(self._api)
-            if not left or time.monotonic() > deadline:
-                return left
-            await asyncio.sleep(0.25)
 
     def _type(self, place: int) -> str:
         return f"hostile-{self._number}-{place}"
-
-
-async def open_deliveries(api: Blackbox) -> int:
-    """How many deliveries are not finished."""
-    text = (await api.http.get("/metrics")).text
-    (line,) = (each for each in text.splitlines() if each.startswith("ringback_deliveries_open "))
-    return int(float(line.split()[1]))
 
 
 async def run(plan: Plan) -> Result:

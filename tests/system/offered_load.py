@@ -147,6 +147,23 @@ async def offered(server: Server, lanes: int, rate: float, seed: int) -> AsyncIt
         yield Load(server, http, receivers, rate, seed)
 
 
+async def metric(api: Blackbox, name: str) -> int:
+    """One of the service's own numbers."""
+    text = (await api.http.get("/metrics")).text
+    (found,) = re.findall(rf"^ringback_{name} (\S+)$", text, re.MULTILINE)
+    return int(float(found))
+
+
+async def drained(api: Blackbox, name: str, patience: float) -> int:
+    """The number as soon as it is 0, or when patience (s) ends."""
+    deadline = time.monotonic() + patience
+    while True:
+        left = await metric(api, name)
+        if not left or time.monotonic() > deadline:
+            return left
+        await asyncio.sleep(0.25)
+
+
 def share(late: Sequence[float], part: float) -> float:
     """How late the given share of sorted times was at most."""
     return round(late[max(math.ceil(len(late) * part) - 1, 0)], 2) if late else math.nan
