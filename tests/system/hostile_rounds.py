@@ -16,7 +16,6 @@ import random
 import sqlite3
 import sys
 import tempfile
-import time
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
