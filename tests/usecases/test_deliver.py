@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,51 @@ async def test_all_of_a_backlog_is_sent_without_a_further_wake(worker: Worker) -
 
     assert await worker.statuses() == ["delivered"] * 50
     assert len({each.headers["x-webhook-delivery"] for each in worker.sender.sent}) == 50
+    assert worker.deliver.in_flight == 0
+
+
+async def test_a_claim_of_many_is_started_a_few_at_a_time(world: World) -> None:
+    worker = await with_pace(world, slots=100, per_lane=100)
+    lanes = [await worker.lane(f"hook{n}") for n in range(12)]
+    await world.posted(*posted(4))
+    loop, sent_by_turn = asyncio.get_running_loop(), [0]
+
+    def turn() -> None:
+        sent_by_turn.append(len(worker.sender.sent))
+        if sent_by_turn[-1] < 48:
+            loop.call_soon(turn)
+
+    turn()
+    await worker.serve(*lanes)
+    await worker.sender.wait_for(48)
+    turn()
+    await worker.deliver.stop(0)
+
+    assert max(b - a for a, b in pairwise(sent_by_turn)) <= 8
+
+
+async def test_what_was_claimed_is_given_back_when_the_order_to_stop_comes_amid_it(
+    world: World,
+) -> None:
+    worker = await with_pace(world, slots=100, per_lane=100)
+    lanes = [await worker.lane(f"hook{n}") for n in range(12)]
+    await world.posted(*posted(4))
+    stops: list[asyncio.Task[None]] = []
+
+    def stop(_: Sent) -> Outcome:
+        if not stops:
+            stops.append(asyncio.create_task(worker.deliver.stop(5)))
+        return answer(200)
+
+    worker.sender.script = stop
+    await worker.serve(*lanes)
+    await asyncio.gather(*stops)
+
+    assert len(worker.sender.sent) + len(worker.store.released) == 48
+    assert len(worker.store.released) >= 32
+    queue = await world.rows(schema.delivery_queue)
+    assert len(queue) == len(worker.store.released)
+    assert {(row["attempts"], row["token"]) for row in queue} == {(0, None)}
     assert worker.deliver.in_flight == 0
 
 
