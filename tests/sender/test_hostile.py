@@ -12,6 +12,7 @@ from service.domain.outcome import MAX_RESPONSE_BYTES, ErrorClass, Failed, Outco
 from service.sender import GuardedSender
 from tests.sender.conftest import LOOPBACK, Ask
 from tests.support import hostile
+from tests.support.lateness import Lateness
 from tests.support.receiver import Act, Receiver, Reply
 
 TIMEOUT = 0.5
@@ -44,38 +45,12 @@ CUT: list[Act] = [
 ]
 
 
-class Lateness:
-    """By how much this event loop wakes up late, in seconds in all: others have the processor."""
-
-    EVERY = 0.005
-
-    def __init__(self) -> None:
-        self._seconds = 0.0
-        self._slept_at = time.monotonic()
-        self._task = asyncio.create_task(self._watch())
-
-    def stop(self) -> float:
-        self._task.cancel()
-        self._count()
-        return self._seconds
-
-    def _count(self) -> None:
-        now = time.monotonic()
-        self._seconds += max(now - self._slept_at - 2 * self.EVERY, 0.0)
-        self._slept_at = now
-
-    async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(self.EVERY)
-            self._count()
-
-
 async def timed(sender: GuardedSender, ask: Ask) -> Outcome:
     lateness = Lateness()
     start = time.monotonic()
     outcome = await sender.send(ask(timeout=TIMEOUT))
     took = time.monotonic() - start
-    late = lateness.stop()
+    late = lateness.stop().seconds
     assert took <= LATEST + late
     assert outcome.timing.total == pytest.approx(took * 1000, abs=20 + late * 1000)
     return outcome
