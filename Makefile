@@ -12,8 +12,11 @@ PYTEST_ARGS ?= -n 2
 ROUNDS ?= 50
 SEED ?= 7
 WATCHERS ?= 2000
+DELIVERIES ?= 200
+BACKLOG ?= 20000
+BREAKER ?= off
 
-.PHONY: run test crash-test watch-test lint ruff mypy imports pytest format lock clean
+.PHONY: run test crash-test watch-test hostile-test backlog-test lint ruff mypy imports pytest format lock clean
 
 # The shell becomes the service (exec), so SIGTERM and Ctrl-C reach it and nothing else.
 run: $(VENV)/runtime.stamp
@@ -52,6 +55,14 @@ crash-test: $(VENV)/dev.stamp
 # Lets many clients follow one operation by Server-Sent Events, and measures what that takes.
 watch-test: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.system.watchers --watchers $(WATCHERS)
+
+# Has receivers of every hostile kind attack beside healthy ones, and measures whom that delays and what it takes.
+hostile-test: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.system.hostile_rounds --deliveries $(DELIVERIES) --breaker $(BREAKER) --seed $(SEED)
+
+# Has one receiver hang with a backlog beside healthy ones, and measures whether they are delayed.
+backlog-test: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.system.backlog_rounds --backlog $(BACKLOG) --breaker $(BREAKER) --seed $(SEED)
 
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix-only
