@@ -3,12 +3,12 @@
 import json
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from service.domain import request as requests
 from service.domain import verification
-from service.domain.certificates import TlsIdentity, unpacked
+from service.domain.certificates import unpacked
 from service.domain.ids import delivery_id
 from service.domain.request import Envelope, OutboundRequest, SigningKeys, Target
 from service.domain.signature import Sign, key_bytes
@@ -68,8 +68,9 @@ class Composer:
 
     def compose_permission(self, lane: Lane) -> OutboundRequest:
         """Ask whether the subscription's receiver takes what is sent to it."""
+        target = self._identified(self._target(lane), lane.subscription)
         wanted = verification.wanted_rate(lane.subscription)
-        return verification.permission_request(self._target(lane), self._wire.user_agent, wanted)
+        return verification.permission_request(target, self._wire.user_agent, wanted)
 
     def _built(
         self, opened: tuple[SigningKeys, Target], lane: Lane, claimed: Claimed
@@ -87,7 +88,7 @@ class Composer:
                 attempt=claimed.attempt,
             ),
             keys,
-            target,
+            self._identified(target, lane.subscription),
             timestamp=self._clock.now() // 1000,
             user_agent=self._wire.user_agent,
             traceparent=requests.new_traceparent(random[:16], random[16:]),
@@ -137,9 +138,11 @@ class Composer:
         timeout = subscription.timeout_seconds or self._wire.timeout
         agreed = subscription.verification is Verification.CLOUDEVENTS
         origin = self._wire.origin if agreed else None
-        return Target(subscription.url, headers, timeout, self._identity(subscription), origin)
+        return Target(subscription.url, headers, timeout, origin=origin)
 
-    def _identity(self, subscription: Subscription) -> TlsIdentity | None:
+    def _identified(self, target: Target, subscription: Subscription) -> Target:
+        """The target with its certificates, which are too large to be remembered."""
         if subscription.tls is None:
-            return None
-        return unpacked(self._vault.open(subscription.tls, tls_context(subscription.id)))
+            return target
+        opened = self._vault.open(subscription.tls, tls_context(subscription.id))
+        return replace(target, tls=unpacked(opened))
