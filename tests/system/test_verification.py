@@ -163,7 +163,7 @@ REFUSALS: Final[dict[str, tuple[Script, str]]] = {
     "a flood of body": (acting(hostile.endless_body), "200 (OK)"),
     # how far it is read before it is too much is the system's affair
     "a flood of headers": (acting(hostile.endless_headers), "It must answer"),
-    "interim answers": (acting(hostile.interim_flood), "protocol: More than 100 interim answers came"),
+    "interim answers": (acting(hostile.interim_flood), "protocol: More than 100 interim"),
     "no http": (acting(hostile.no_http), "protocol: "),
 }
 
