@@ -28,7 +28,7 @@ app = typer.Typer(
 
 
 class Output(StrEnum):
-    """How `ringback config` prints."""
+    """How a command prints."""
 
     TEXT = "text"
     JSON = "json"
@@ -81,6 +81,29 @@ def demo() -> None:
     from service.cli import demo as show
 
     raise typer.Exit(show.run())
+
+
+@app.command()
+def bench(
+    *,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Short windows and small stores: under 3 minutes.")
+    ] = False,
+    row: Annotated[
+        list[str] | None, typer.Option(help="Only this row, and what it needs; may be repeated.")
+    ] = None,
+    mode: Annotated[str, typer.Option(help="How the service runs: embedded.")] = "embedded",
+    rounds: Annotated[int, typer.Option("--repeat", min=1, help="How often all of it.")] = 1,
+    output: Annotated[Output, typer.Option("--output", "-o", help="Output form.")] = Output.TEXT,
+) -> None:
+    """Measure the service on this machine.
+
+    It runs throw-away services, a receiver and a generator of its own.
+    """
+    from service.lab.bench import command
+
+    plan = command.Plan(mode, tuple(row or ()), quick, rounds)
+    raise typer.Exit(command.run(plan, as_json=output is Output.JSON))
 
 
 @app.command()

@@ -1,6 +1,6 @@
 """A crowd of watchers of one stream, in a process of its own so that it disturbs nobody.
 
-    python -m tests.system.watchers_crowd --port P --path /v1/... --key K --watchers N --events E
+    python -m service.lab.bench.watchers_crowd --port P --path /v1/... --key K --watchers N --events E
 
 Prints ``ready`` when every watcher has the stream's first bytes, and at the end one line of JSON:
 for every event the monotonic times at which it came, and how many watchers were turned away. A

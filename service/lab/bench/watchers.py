@@ -1,6 +1,6 @@
 """Thousands of watchers of one operation: does every event reach them all, how soon, at what cost?
 
-    python -m tests.system.watchers --watchers 2000 [--events 20] [--every 0.5]
+    python -m service.lab.bench.watchers --watchers 2000 [--events 20] [--every 0.5]
 
 Starts a service, lets a process of its own open the watchers (Server-Sent Events over raw
 sockets), then posts events one by one. Prints a table and, in the last line, the same as JSON; the
@@ -11,7 +11,6 @@ posted, its commit included, until a watcher has it.
 import argparse
 import asyncio
 import json
-import re
 import resource
 import subprocess
 import sys
@@ -21,15 +20,24 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Final
 
-from tests.support.blackbox import Blackbox
-from tests.support.server import LOCAL, ROOT, Server, environment
+import httpx
 
-OPERATION = "watched"
+from service.lab.bench.faults import BenchError
+from service.lab.bench.figures import Values
+from service.lab.bench.hosting import EMBEDDED, Service, running
+from service.lab.bench.processes import environment, memory
+from service.lab.bench.session import Session
+
+_OPERATION: Final = "watched"
 #: Files that a process has open besides its watchers.
-SPARE = 200
+_SPARE: Final = 200
 #: A description as long as most are: what is sent is part of the cost.
-MESSAGE = "The report is being rendered; this takes a while. " * 4
+_MESSAGE: Final = "The report is being rendered; this takes a while. " * 4
+#: Of the row: few events, far apart, since it is about memory.
+_EVENTS: Final = 4
+_EVERY: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +48,6 @@ class Plan:
     events: int
     #: Seconds from one event to the next.
     every: float
-    folder: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,21 +71,39 @@ class Figures:
     rss_with_mib: float
     kib_per_watcher: float
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether every watcher got every event, once and in order."""
+        return not (self.missed or self.refused or self.astray)
 
-async def run(plan: Plan) -> Figures:
-    """Start a service, open the crowd, post, count."""
-    allow_files(plan.watchers + SPARE)
-    with Server(plan.folder, LOCAL) as server:
-        async with server.client() as client:
-            api = Blackbox(client)
-            await warm_up(api)
-            before, begun = memory(server.pid), time.monotonic()
-            async with crowd(server, plan) as process:
-                connected, during = time.monotonic() - begun, memory(server.pid)
-                posted = await post(api, plan)
-                # what the service keeps of what it sent is its watchers' cost as well
-                during = max(during, memory(server.pid))
-                seen = json.loads(await line(process))
+
+async def row(session: Session) -> Values:
+    """Many clients follow one operation by Server-Sent Events."""
+    plan = Plan(session.sizes.watchers, _EVENTS, _EVERY)
+    allow_files(plan.watchers + _SPARE)
+    with session.service() as service:
+        figures = await run(plan, service)
+    if not figures.is_whole:
+        raise BenchError(f"Not every event reached every watcher once:\n{table(figures)}")
+    return {
+        "memory per 1,000": figures.kib_per_watcher * 1000 / 1024,
+        "p50": figures.p50_ms,
+        "p99": figures.p99_ms,
+    }
+
+
+async def run(plan: Plan, service: Service) -> Figures:
+    """Open the crowd, post, count."""
+    pid = service.api_pid
+    async with service.client() as client:
+        await warm_up(client)
+        before, begun = memory(pid), time.monotonic()
+        async with crowd(service, plan) as process:
+            connected, during = time.monotonic() - begun, memory(pid)
+            posted = await post(client, plan)
+            # what the service keeps of what it sent is its watchers' cost as well
+            during = max(during, memory(pid))
+            seen = json.loads(await line(process))
     late = sorted(
         at - posted[sequence - 1]
         for sequence in range(1, plan.events + 1)
@@ -109,37 +134,41 @@ def allow_files(count: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-async def warm_up(api: Blackbox) -> None:
+async def warm_up(client: httpx.AsyncClient) -> None:
     """What every service has done once, so that it is not counted as a watcher's cost."""
-    await api.event("warm", "STARTED")
-    await api.event("warm", "COMPLETED")
+    for kind in ("STARTED", "COMPLETED"):
+        await _event(client, "warm", {"type": kind})
     for name in ("stream", "events"):
-        answer = await api.http.get(f"/v1/operations/warm/{name}")
-        assert answer.status_code == 200
-    await api.post("/v1/operations", {"type": "watched", "operationId": OPERATION})
+        (await client.get(f"/v1/operations/warm/{name}")).raise_for_status()
+    described = {"type": "watched", "operationId": _OPERATION}
+    (await client.post("/v1/operations", json=described)).raise_for_status()
+
+
+async def _event(client: httpx.AsyncClient, operation: str, body: dict[str, object]) -> None:
+    (await client.post(f"/v1/operations/{operation}/events", json=body)).raise_for_status()
 
 
 @asynccontextmanager
-async def crowd(server: Server, plan: Plan) -> AsyncIterator[asyncio.subprocess.Process]:
+async def crowd(service: Service, plan: Plan) -> AsyncIterator[asyncio.subprocess.Process]:
     """The watchers' process, as soon as all of them watch."""
     options = {
-        "port": server.port,
-        "path": f"/v1/operations/{OPERATION}/stream",
-        "key": server.admin_key,
+        "port": service.port,
+        "path": f"/v1/operations/{_OPERATION}/stream",
+        "key": service.key,
         "watchers": plan.watchers,
         "events": plan.events,
     }
     arguments = [text for name, value in options.items() for text in (f"--{name}", str(value))]
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "tests.system.watchers_crowd", *arguments),
-        cwd=ROOT,
+        *("-m", f"{__package__}.watchers_crowd", *arguments),
         env=environment({}),
         stdout=subprocess.PIPE,
         limit=64 * 1024 * 1024,
     )
     try:
-        assert await line(process) == "ready"
+        if await line(process) != "ready":
+            raise BenchError("The watchers could not be opened.")
         yield process
     finally:
         if process.returncode is None:
@@ -149,26 +178,21 @@ async def crowd(server: Server, plan: Plan) -> AsyncIterator[asyncio.subprocess.
 
 async def line(process: asyncio.subprocess.Process) -> str:
     """The next line that it prints."""
-    assert process.stdout is not None
+    if process.stdout is None:
+        raise BenchError("The watchers cannot be heard.")
     return (await process.stdout.readline()).decode().rstrip("\n")
 
 
-async def post(api: Blackbox, plan: Plan) -> list[float]:
+async def post(client: httpx.AsyncClient, plan: Plan) -> list[float]:
     """Post all events; when each was about to be."""
     posted = []
     for number in range(plan.events):
         at = time.monotonic()
         posted.append(at)
-        await api.event(OPERATION, "STATUS_UPDATE", progress=number % 100, message=MESSAGE)
+        update = {"type": "STATUS_UPDATE", "progress": number % 100, "message": _MESSAGE}
+        await _event(client, _OPERATION, update)
         await asyncio.sleep(max(plan.every - (time.monotonic() - at), 0))
     return posted
-
-
-def memory(pid: int) -> int:
-    """KiB of memory that a process has resident."""
-    found = re.search(r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
-    assert found is not None
-    return int(found[1])
 
 
 def milliseconds(late: list[float], share: float) -> float:
@@ -190,11 +214,11 @@ def main() -> int:
     parser.add_argument("--events", type=int, default=20)
     parser.add_argument("--every", type=float, default=0.5, help="seconds between two events")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        plan = Plan(options.watchers, options.events, options.every, Path(folder))
-        figures = asyncio.run(run(plan))
+    allow_files(options.watchers + _SPARE)
+    with tempfile.TemporaryDirectory() as folder, running(EMBEDDED, Path(folder)) as service:
+        figures = asyncio.run(run(Plan(options.watchers, options.events, options.every), service))
     sys.stdout.write(f"{table(figures)}\n{json.dumps(asdict(figures))}\n")
-    return 1 if figures.missed or figures.refused or figures.astray else 0
+    return 0 if figures.is_whole else 1
 
 
 if __name__ == "__main__":

@@ -1,0 +1,81 @@
+"""The service, with its statements counted on a board, and if so wanted a slow disk.
+
+    python -m service.lab.bench.counted BOARD SYNC_MS serve [--roles ...]
+
+What is counted is what SQLite is given: the driver's connections are of a class that counts, which
+costs about a microsecond a statement. A disk whose fsync takes SYNC_MS longer is had by letting
+each commit take that much longer, in the driver's own thread: with ``synchronous=FULL`` a commit is
+one fsync. (Those of a checkpoint, two for about a thousand pages, are as fast as the disk is.)
+"""
+
+import re
+import sqlite3
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, event
+
+from service import cli
+from service.lab.bench.board import Board, Slot
+
+#: What a statement is: its text and its parameters.
+Seen = Callable[[str, Any], None]
+
+_FRAME = re.compile(r"(?:BEGIN|COMMIT|ROLLBACK|SAVEPOINT|RELEASE)\b")
+_COMMIT = "COMMIT"
+
+
+def watch(seen: Seen) -> Callable[[], None]:
+    """Have ``seen`` told of each statement, once it is done, on connections made from now on.
+
+    Call what is returned to have no further connections watched.
+    """
+
+    class Cursor(sqlite3.Cursor):
+        def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:  # noqa: ANN401  whatever the driver takes
+            done = super().execute(sql, parameters)
+            seen(sql, parameters)
+            return done
+
+    class Connection(sqlite3.Connection):
+        def cursor(self, factory: Any = Cursor) -> Any:  # type: ignore[override]  # noqa: ANN401  as the driver's stub has it
+            return super().cursor(factory)
+
+        def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:  # noqa: ANN401  whatever the driver takes
+            return self.cursor().execute(sql, parameters)  # type: ignore[no-any-return]  # a Cursor
+
+    def prepare(_dialect: Any, _record: Any, _arguments: Any, named: dict[str, Any]) -> None:  # noqa: ANN401  SQLAlchemy's own signature
+        named["factory"] = Connection
+
+    event.listen(Engine, "do_connect", prepare)
+    return lambda: event.remove(Engine, "do_connect", prepare)
+
+
+def is_frame(sql: str) -> bool:
+    """Whether a statement only begins or ends a transaction or a savepoint."""
+    return _FRAME.match(sql) is not None
+
+
+def counting(board: Board, sync_seconds: float) -> Seen:
+    """Counts on ``board``; makes every commit so much slower."""
+
+    def seen(sql: str, _parameters: Any) -> None:  # noqa: ANN401  as in Seen
+        board.add(Slot.STATEMENTS)
+        if not is_frame(sql):
+            board.add(Slot.WORK)
+        elif sql == _COMMIT:
+            board.add(Slot.COMMITS)
+            if sync_seconds:
+                time.sleep(sync_seconds)
+
+    return seen
+
+
+if __name__ == "__main__":
+    _, board_path, sync_ms, *rest = sys.argv
+    watch(counting(Board(Path(board_path)), float(sync_ms) / 1000))
+    sys.argv = ["ringback", *rest]
+    cli.main()
