@@ -195,7 +195,8 @@ def main() -> None:
     _, port, folder, url = sys.argv
     logging.disable(logging.WARNING)
     asyncio.run(_prepare(_engine(Path(folder)), url))
-    broker = StubBroker(middleware=[AsyncIO()])
+    broker = StubBroker()
+    broker.add_middleware(AsyncIO())
     # an engine for each event loop: Dramatiq's actors have one of their own
     deliver = _actor(broker, _engine(Path(folder)))
     app = _app(_engine(Path(folder)), deliver)

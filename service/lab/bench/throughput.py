@@ -56,6 +56,7 @@ async def tools_alone(session: Session) -> Values:
 async def deliveries(session: Session) -> Values:
     """Single events posted, delivered and recorded, as many as are taken."""
     with session.service() as service:
+        await service.subscribe(session.url())
         steady = await delivering(session, service)
         peak = sum(memory(pid, "VmHWM") for pids in service.pids.values() for pid in pids) / 1024
         window = steady.window
@@ -71,13 +72,14 @@ async def deliveries(session: Session) -> Values:
 
 
 async def delivering(session: Session, service: Service) -> Steady:
-    """Drive a service steadily; every event is delivered and recorded once, or this is no figure.
+    """Drive a service that has one subscription steadily.
+
+    Every event is delivered and recorded once, or this is no figure.
 
     Raises:
         BenchError: it was not.
     """
     since = time.time_ns() // 1_000_000
-    await service.subscribe(session.url())
     before = session.look(service)
     window = await _driven(session, service)
     answer = await session.generator.ask("stop")
@@ -105,6 +107,7 @@ async def _driven(session: Session, service: Service) -> Window:
 async def slow_disk(session: Session) -> Values:
     """Deliveries again, with each commit's fsync taking 2 ms longer than the disk's own."""
     with session.service(sync_ms=_SLOW_SYNC_MS) as service:
+        await service.subscribe(session.url())
         window = (await delivering(session, service)).window
         rate = window.rate(Slot.RECEIVED)
         return {
