@@ -15,8 +15,9 @@ WATCHERS ?= 2000
 DELIVERIES ?= 200
 BACKLOG ?= 20000
 BREAKER ?= off
+BENCH ?=
 
-.PHONY: run test crash-test watch-test hostile-test backlog-test lint ruff mypy imports pytest format lock clean
+.PHONY: run test crash-test watch-test hostile-test backlog-test bench lint ruff mypy imports pytest format lock clean
 
 # The shell becomes the service (exec), so SIGTERM and Ctrl-C reach it and nothing else.
 run: $(VENV)/runtime.stamp
@@ -54,7 +55,11 @@ crash-test: $(VENV)/dev.stamp
 
 # Lets many clients follow one operation by Server-Sent Events, and measures what that takes.
 watch-test: $(VENV)/dev.stamp
-	$(BIN)/python -m tests.system.watchers --watchers $(WATCHERS)
+	$(BIN)/python -m service.lab.bench.watchers --watchers $(WATCHERS)
+
+# Measures the service on this machine, every row of the table; `make bench BENCH=--quick` takes three minutes.
+bench: $(VENV)/runtime.stamp
+	$(BIN)/ringback bench $(BENCH)
 
 # Has receivers of every hostile kind attack beside healthy ones, and measures whom that delays and what it takes.
 hostile-test: $(VENV)/dev.stamp

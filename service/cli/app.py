@@ -150,10 +150,11 @@ def _fail(error: Exception) -> NoReturn:
     """Explain on stderr and exit; Python's development mode (`-X dev`) shows the traceback."""
     if sys.flags.dev_mode:
         raise error
+    from service.lab.bench.faults import BenchError
     from service.ports import StoreUnavailableError
     from service.settings import SettingsError
 
-    if isinstance(error, SettingsError | StoreUnavailableError | OSError):
+    if isinstance(error, SettingsError | StoreUnavailableError | BenchError | OSError):
         typer.echo(f"ringback: {error}", err=True)
     else:
         kind = type(error).__name__

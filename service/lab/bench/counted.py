@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import Engine, event
 
@@ -35,17 +35,17 @@ def watch(seen: Seen) -> Callable[[], None]:
     """
 
     class Cursor(sqlite3.Cursor):
-        def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:  # noqa: ANN401  whatever the driver takes
-            done = super().execute(sql, parameters)
+        def execute(self, sql: str, parameters: Any = (), /) -> Self:  # noqa: ANN401  whatever the driver takes
+            super().execute(sql, parameters)
             seen(sql, parameters)
-            return done
+            return self
 
     class Connection(sqlite3.Connection):
-        def cursor(self, factory: Any = Cursor) -> Any:  # type: ignore[override]  # noqa: ANN401  as the driver's stub has it
+        def cursor(self, factory: Any = Cursor) -> Any:  # noqa: ANN401  as the driver's stub has it
             return super().cursor(factory)
 
-        def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:  # noqa: ANN401  whatever the driver takes
-            return self.cursor().execute(sql, parameters)  # type: ignore[no-any-return]  # a Cursor
+        def execute(self, sql: str, parameters: Any = (), /) -> Cursor:  # noqa: ANN401  whatever the driver takes
+            return Cursor(self).execute(sql, parameters)
 
     def prepare(_dialect: Any, _record: Any, _arguments: Any, named: dict[str, Any]) -> None:  # noqa: ANN401  SQLAlchemy's own signature
         named["factory"] = Connection

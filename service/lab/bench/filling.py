@@ -28,8 +28,8 @@ _NUMBERS: Final = (
 _KEY: Final = f":base + i / {_A_MILLISECOND} * {_MILLISECOND} + i % {_A_MILLISECOND}"
 _OPERATION_KEY: Final = f":base + i / {PER_OPERATION} * {_MILLISECOND} + {PER_OPERATION}"
 _BODY: Final = (
-    "CAST(printf('{\"id\":\"evt_past%012d\",\"type\":\"" + EVENT_TYPE + '","data":{"stamp":'
-    "\"%010d0000000000000000\",\"rest\":\"%s\"}}', i, i, :rest) AS BLOB)"
+    'CAST(printf(\'{"id":"evt_past%012d","type":"' + EVENT_TYPE + '","data":{"stamp":'
+    '"%010d0000000000000000","rest":"%s"}}\', i, i, :rest) AS BLOB)'
 )
 
 _OPERATIONS: Final = (
@@ -57,7 +57,7 @@ _DELIVERIES: Final = (
 _ATTEMPTS: Final = (
     "INSERT INTO attempts (event_key, subscription_no, number, trigger, started_at, duration_ms, "
     f"status_code, detail) {_NUMBERS} SELECT {_KEY}, :subscription, 1, 'schedule', :now, 1.5, 200, "
-    "CAST(printf('{\"url\":\"%s\"}', :rest) AS BLOB) FROM n"
+    'CAST(printf(\'{"url":"%s"}\', :rest) AS BLOB) FROM n'
 )
 _QUEUE: Final = (
     "INSERT INTO delivery_queue (event_key, subscription_no, due_at, attempts, step, trigger) "

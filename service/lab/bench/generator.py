@@ -1,12 +1,12 @@
 """The generator: posts events, as many as are taken or so many a second.
 
-    python -m service.lab.bench.generator BOARD
+python -m service.lab.bench.generator BOARD
 """
 
 import asyncio
 import gc
-import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -54,11 +54,12 @@ class Generator:
         """End the load; what came of it: events posted, statuses, shares of the times (ms)."""
         if self._load is not None:
             self._load.stop()
-        end = time.monotonic() + _PATIENCE
-        while any(each.is_busy for each in self._open) and time.monotonic() < end:
-            await asyncio.sleep(0.005)
+        answers = [each.idle.wait() for each in self._open]
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.gather(*answers), _PATIENCE)
         for each in self._open:
             each.transport.abort()
+        self._open = []
         return {
             "posted": 0 if self._author is None else self._author.written,
             "statuses": self._tally.statuses,

@@ -25,7 +25,12 @@ from dramatiq.brokers.stub import StubBroker
 from dramatiq.middleware import AsyncIO
 from pydantic import BaseModel
 from sqlalchemy import ForeignKey, event
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import (
+    AsyncEngine,
+    AsyncSession,
+    async_sessionmaker,
+    create_async_engine,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -176,9 +181,7 @@ def _app(engine: AsyncEngine, deliver: "dramatiq.Actor[[str], Any]") -> Starlett
     async def ready(_: Request) -> Response:
         return JSONResponse({})
 
-    return Starlette(
-        routes=[Route("/v1/events", post, methods=["POST"]), Route("/readyz", ready)]
-    )
+    return Starlette(routes=[Route("/v1/events", post, methods=["POST"]), Route("/readyz", ready)])
 
 
 async def _prepare(engine: AsyncEngine, url: str) -> None:

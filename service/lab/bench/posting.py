@@ -85,7 +85,9 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._moment = 0
         self.on_idle: Callable[[Connection], None] = _nothing
-        self.is_busy = False
+        #: Set while no answer is awaited.
+        self.idle = asyncio.Event()
+        self.idle.set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep what is written to."""
@@ -94,7 +96,7 @@ class Connection(asyncio.Protocol):
 
     def send(self, request: bytes, moment: int) -> None:
         """Send a request that was to be sent at ``moment``."""
-        self.is_busy = True
+        self.idle.clear()
         self._moment = moment
         self._tally.late.append(stamps.now() - moment)
         self.transport.write(request)
@@ -109,12 +111,12 @@ class Connection(asyncio.Protocol):
         self._tally.note(status)
         self._tally.answered.append(stamps.now() - self._moment)
         self._accepted(status)
-        self.is_busy = False
+        self.idle.set()
         self.on_idle(self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  the protocol's own signature
         """What was under way has no answer."""
-        if self.is_busy:
+        if not self.idle.is_set():
             self._tally.note(0)
 
 

@@ -96,9 +96,7 @@ class Receiver:
     async def listen(self) -> tools.Skills:
         """Take connections from now on."""
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(
-            lambda: Exchange(self._inbox), HOST, 0, backlog=_BACKLOG
-        )
+        server = await loop.create_server(lambda: Exchange(self._inbox), HOST, 0, backlog=_BACKLOG)
         self._port = server.sockets[0].getsockname()[1]
         gc.disable()  # nothing here refers to itself, and a collection would be seen as a delay
         return {"port": self.port, "empty": self.empty, "report": self.report}

@@ -9,6 +9,9 @@ from service.lab.bench.figures import Target, Values, target, unit
 from service.lab.bench.rows import ROWS
 
 _HEADINGS = ("row", "figure", "median", "spread", "must", "aim", "reached")
+#: Of these the columns with names, which stand to the left.
+_NAMES = _HEADINGS[:2]
+_HUNDRED, _TEN = 100, 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +106,8 @@ def _lines(cells: Sequence[Sequence[str]], widths: Sequence[int]) -> Iterator[st
             yield f"-- {ROWS[row[0]].title}"
         before = row[0]
         texts = (
-            text.ljust(width) if place < 2 else text.rjust(width)
-            for place, (text, width) in enumerate(zip(row, widths, strict=True))
+            text.ljust(width) if heading in _NAMES else text.rjust(width)
+            for heading, text, width in zip(_HEADINGS, row, widths, strict=True)
         )
         yield "  ".join(texts).rstrip()
 
@@ -131,6 +134,6 @@ def _failures(report: Report) -> Iterator[str]:
 
 
 def _number(value: float) -> str:
-    if value >= 1_000:
+    if value >= _HUNDRED:
         return f"{value:,.0f}"
-    return f"{value:.1f}" if value >= 10 else f"{value:.3g}"
+    return f"{value:.1f}" if value >= _TEN else f"{value:.3g}"

@@ -1,6 +1,7 @@
 """A crowd of watchers of one stream, in a process of its own so that it disturbs nobody.
 
-    python -m service.lab.bench.watchers_crowd --port P --path /v1/... --key K --watchers N --events E
+    python -m service.lab.bench.watchers_crowd --port P --path /v1/... --key K
+        --watchers N --events E
 
 Prints ``ready`` when every watcher has the stream's first bytes, and at the end one line of JSON:
 for every event the monotonic times at which it came, and how many watchers were turned away. A
@@ -50,6 +51,7 @@ class Crowd:
 
     @property
     def is_done(self) -> bool:
+        """Whether everybody has everything."""
         return sum(map(len, self.times.values())) == self.watchers * self.events
 
 
@@ -64,10 +66,12 @@ class Watcher(asyncio.Protocol):
         self._place = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Ask for the stream."""
         # uvloop's transports are of no class of asyncio's
         cast("asyncio.WriteTransport", transport).write(self._request)
 
     def data_received(self, data: bytes) -> None:
+        """Read on."""
         text = self._rest + data
         if not self.opened.done():
             if b"\r\n\r\n" not in text:
@@ -85,6 +89,7 @@ class Watcher(asyncio.Protocol):
                 self._crowd.astray += 1
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  the protocol's own signature
+        """Before the stream began it was turned away."""
         if not self.opened.done():
             self._crowd.refused += 1
             self.opened.set_result(None)
@@ -116,6 +121,7 @@ async def run(options: argparse.Namespace) -> Crowd:
 
 
 def say(line: str) -> None:
+    """Print a line at once."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
