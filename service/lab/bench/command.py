@@ -7,14 +7,16 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from service.lab.bench import reporting, session
 from service.lab.bench.faults import BenchError
-from service.lab.bench.figures import Values
 from service.lab.bench.hosting import EMBEDDED, Mode
 from service.lab.bench.machine import facts
 from service.lab.bench.rows import Row, chosen
+
+if TYPE_CHECKING:
+    from service.lab.bench.figures import Values
 
 MODES: Final[Mapping[str, Mode]] = {EMBEDDED.name: EMBEDDED}
 
