@@ -101,8 +101,13 @@ def bench(
     It runs throw-away services, a receiver and a generator of its own.
     """
     from service.lab.bench import command
+    from service.lab.bench.faults import BenchError
 
     plan = command.Plan(mode, tuple(row or ()), quick, rounds)
+    try:
+        command.check(plan)
+    except BenchError as error:
+        raise typer.BadParameter(str(error)) from error
     raise typer.Exit(command.run(plan, as_json=output is Output.JSON))
 
 

@@ -22,6 +22,7 @@ from service.lab.bench.reporting import Report, document, figures, table
 from service.lab.bench.rows import ROWS, chosen
 from service.lab.bench.shares import shares
 from service.lab.bench.storing import check_recorded
+from tests.support.server import ringback
 
 pytestmark = pytest.mark.anyio
 
@@ -202,6 +203,20 @@ def test_units_go_by_the_kind_of_figure() -> None:
 
 
 # --- a run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--row", "nothing"), "There is no row nothing; there are tools, start, deliveries"),
+        (("--mode", "other"), "There is no mode other; there is embedded."),
+    ],
+)
+def test_what_there_is_not_is_named(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+    done = ringback(tmp_path, "bench", *arguments)
+
+    assert done.returncode == 2
+    assert said in " ".join(done.stderr.split())
 
 
 async def test_a_little_of_the_real_thing(opened: session.Session) -> None:

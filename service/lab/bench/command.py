@@ -33,15 +33,20 @@ class Plan:
     rounds: int = 1
 
 
-def run(plan: Plan, *, as_json: bool) -> int:
-    """Measure and print; 0 when every row has figures and none of them missed a must.
+def check(plan: Plan) -> None:
+    """Make sure that there is what the plan names.
 
     Raises:
-        BenchError: the plan cannot be carried out.
+        BenchError: there is not.
     """
-    rows = chosen(plan.rows)
+    chosen(plan.rows)
     if plan.mode not in MODES:
         raise BenchError(f"There is no mode {plan.mode}; there is {', '.join(MODES)}.")
+
+
+def run(plan: Plan, *, as_json: bool) -> int:
+    """Measure and print; 0 when every row has figures and none of them missed a must."""
+    rows = chosen(plan.rows)
     with tempfile.TemporaryDirectory(prefix="ringback-bench-", ignore_cleanup_errors=True) as place:
         report = asyncio.run(_measure(plan, rows, Path(place)))
     text = json.dumps(reporting.document(report)) if as_json else reporting.table(report)
