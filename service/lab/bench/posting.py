@@ -118,6 +118,7 @@ class Connection(asyncio.Protocol):
         """What was under way has no answer."""
         if not self.idle.is_set():
             self._tally.note(0)
+            self.idle.set()
 
 
 def _nothing(_: Connection) -> None:
