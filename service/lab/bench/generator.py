@@ -58,8 +58,7 @@ class Generator:
         with suppress(TimeoutError):
             await asyncio.wait_for(asyncio.gather(*answers), _PATIENCE)
         for each in self._open:
-            if not each.transport.is_closing():
-                each.transport.abort()
+            each.hang_up()
         self._open = []
         return {
             "posted": 0 if self._author is None else self._author.written,

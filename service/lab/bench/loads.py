@@ -120,13 +120,15 @@ class Open:
             count += 1
 
     def _post(self, moment: int) -> None:
+        if not self._running:
+            return
         if not self._idle:
             self._due.append(moment)
             return
         self._idle.popleft().send(self._author.request(moment), moment)
 
     def _next(self, connection: Connection) -> None:
-        if self._due:
+        if self._due and self._running:
             moment = self._due.popleft()
             connection.send(self._author.request(moment), moment)
         else:

@@ -114,8 +114,17 @@ class Connection(asyncio.Protocol):
         self.idle.set()
         self.on_idle(self)
 
+    def hang_up(self) -> None:
+        """Close it; what is under way has no answer."""
+        self._give_up()
+        if not self.transport.is_closing():
+            self.transport.abort()
+
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  the protocol's own signature
         """What was under way has no answer."""
+        self._give_up()
+
+    def _give_up(self) -> None:
         if not self.idle.is_set():
             self._tally.note(0)
             self.idle.set()
