@@ -1,9 +1,32 @@
 """What every test can use."""
 
+import os
+from collections.abc import Iterator
+
 import pytest
+
+from tests.support.valkey import Valkey
 
 
 @pytest.fixture
 def anyio_backend() -> str:
     """Async tests run on asyncio, as the service does."""
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """A Redis that tests share, each with keys of its own: ``TEST_REDIS_URL``, or one made here."""
+    own = os.environ.get("TEST_REDIS_URL")
+    if own:
+        yield own
+        return
+    with Valkey() as server:
+        yield server.url
+
+
+@pytest.fixture
+def valkey() -> Iterator[Valkey]:
+    """A Redis of the test's own, to be ill-treated."""
+    with Valkey() as server:
+        yield server

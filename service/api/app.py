@@ -89,6 +89,16 @@ def create_app(services: Services) -> Starlette:
     return app
 
 
+def create_status_app(services: Services) -> Starlette:
+    """What anybody may ask of any process: whether it lives, is ready, and its numbers."""
+    told = Problems(services.settings.public_url)
+    actions = Public(services, told).actions()
+    return Starlette(
+        routes=routing.routes(actions, _doorkeeper(services), told),
+        exception_handlers={routing.NO_ROUTE: routing.Unknown(told)},
+    )
+
+
 def _doorkeeper(services: Services) -> Doorkeeper:
     now = services.clock.monotonic
     return Doorkeeper(

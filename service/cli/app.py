@@ -39,16 +39,27 @@ def serve(
     roles: Annotated[
         str, typer.Option(help="What this process does: a comma list of api, worker, sweeper.")
     ] = ",".join(ROLES),
+    status_port: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=65535,
+            metavar="PORT",
+            help="Answer /livez, /readyz and /metrics on this port too. Without the role api it is "
+            "the only one that is listened on.",
+        ),
+    ] = None,
 ) -> None:
     """Start the service, in the foreground.
 
-    SIGTERM and Ctrl-C stop it cleanly.
+    SIGTERM and Ctrl-C stop it cleanly: it is no longer ready, claims nothing more, and lets what is
+    in flight end.
     """
     chosen = _parse_roles(roles)
     settings = _load_settings()
     from service import runtime
 
-    runtime.serve(settings, chosen)
+    runtime.serve(settings, chosen, status_port)
 
 
 @app.command()

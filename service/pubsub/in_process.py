@@ -19,3 +19,9 @@ class InProcessBackplane:
     def listen(self, heard: Callable[[Sequence[Moved]], None]) -> None:
         """Hear what is published from now on."""
         self._listeners.append(heard)
+
+    async def run(self) -> None:
+        """Do nothing: there is no other process to be heard."""
+
+    async def close(self) -> None:
+        """Do nothing: nothing is open."""

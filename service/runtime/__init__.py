@@ -4,41 +4,34 @@ import sys
 from typing import Final
 
 from service.runtime import keys
-from service.runtime.hosting import host, run
+from service.runtime.hosting import Part, host, run
 from service.runtime.wiring import open_service
-from service.settings import Settings, SettingsError
+from service.settings import Settings, check_roles
 from service.store.migrate import migrate as migrate_file
 from service.telemetry import configure_logging
-
-ROLES: Final = frozenset({"api", "worker", "sweeper"})
 
 #: Seconds a thread may keep the interpreter while another waits. The event loop waits for the
 #: database's thread many times a second; with Python's 5 ms a busy neighbour makes each wait long.
 _SWITCH_INTERVAL: Final = 0.0005
 
 
-def serve(settings: Settings, roles: frozenset[str]) -> None:
-    """Serve until SIGTERM or Ctrl-C.
+def serve(settings: Settings, roles: frozenset[str], status_port: int | None = None) -> None:
+    """Serve until SIGTERM or Ctrl-C; ``status_port`` is as in :class:`Part`.
 
     Raises:
         SettingsError: the settings and the roles do not go together.
         OSError: the address cannot be listened on.
         StoreUnavailableError: the database cannot be opened.
     """
-    if roles != ROLES:
-        fault = (
-            "--roles: one SQLite file serves one process, which has to do everything; "
-            "leave it out, or name all of api, worker and sweeper."
-        )
-        raise SettingsError((fault,))
+    check_roles(settings, roles)
     configure_logging()
     sys.setswitchinterval(_SWITCH_INTERVAL)
-    run(_serve(settings))
+    run(_serve(settings, Part(roles, status_port)))
 
 
-async def _serve(settings: Settings) -> None:
-    async with open_service(settings) as opened:
-        await host(opened, settings)
+async def _serve(settings: Settings, part: Part) -> None:
+    async with open_service(settings, part.roles) as opened:
+        await host(opened, part)
 
 
 def migrate(settings: Settings) -> str:

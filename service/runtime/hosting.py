@@ -1,37 +1,28 @@
-"""Runs what is open: API server, worker and sweep in one event loop, from start to stop."""
+"""Runs what is open: what the process's roles are, in one event loop, from start to stop."""
 
 import asyncio
 import contextlib
 import gc
-import logging
 import signal
-import socket
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Generator
-from functools import partial
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-import uvicorn
 import uvloop
 
 from service import __version__
-from service.api import create_app
+from service.api import create_app, create_status_app
 from service.api.services import ApiSettings, Services
+from service.ports import StoreUnavailableError
+from service.runtime.doors import Door, listening, quieten
 from service.runtime.keys import ADMIN_KEY_FILE
-from service.runtime.protocol import Bounds, GuardedProtocol, most_connections
 from service.runtime.wiring import Opened
-from service.settings import Settings
-from service.web.problems import Problems
+from service.settings import ROLES
 
 T = TypeVar("T")
 
-_BACKLOG: Final = 2048
-#: Milliseconds that a client may take nothing of what was sent to it; then it is gone.
-_UNREAD: Final = 30_000
-#: Bytes in a WebSocket message of a client, who has nothing to say.
-_MESSAGE: Final = 4096
-#: Seconds for requests under way to end when the service stops.
-_GRACE: Final = 5
 #: Seconds after which a second Ctrl-C is a second wish, not an echo of the first.
 _ASKED_TWICE: Final = 1.0
 #: Seconds between two counts of what is open, where a limit on it is set.
@@ -44,79 +35,99 @@ def run(main: Coroutine[Any, Any, T]) -> T:
         return runner.run(main)
 
 
-class _Server(uvicorn.Server):
-    """uvicorn's server; signals are the host's, since there is more to stop than a server."""
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a process is to be."""
 
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        """Capture none."""
-        yield
-
-
-class _NoFalseAlarm(logging.Filter):
-    """Leaves out what uvicorn says of every WebSocket that is answered with an HTTP problem.
-
-    It takes such an answer, sends it, and then misses a handshake. What really fails in ours is
-    logged where it fails.
-    """
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the record is to be logged."""
-        return record.msg != "ASGI callable returned without completing handshake."
+    #: Of ``api``, ``worker`` and ``sweeper``.
+    roles: frozenset[str] = ROLES
+    #: Where it tells of its state besides; without the role ``api`` it listens nowhere else.
+    status_port: int | None = None
 
 
 class Host:
-    """One process doing everything."""
+    """One process doing its part."""
 
-    def __init__(self, opened: Opened, settings: Settings) -> None:
+    def __init__(self, opened: Opened, part: Part) -> None:
         self._opened = opened
-        self._settings = settings
+        self._settings = opened.base.settings
+        self._part = part
         self._stop = asyncio.Event()
         self._asked_at = 0.0
         self._draining = False
         #: Open deliveries at the last count, less those made by then.
         self._counted = 0
-        self._server = _Server(self._config())
-        logging.getLogger("uvicorn.error").addFilter(_NoFalseAlarm())
+        quieten()
 
     async def serve(self) -> None:
         """Start everything, wait for the signal, stop everything in order."""
-        with _listen(self._settings) as listener:
-            await self._opened.sweep.start()
-            self._opened.worker.start()
-            background = self._background()
-            serving = asyncio.create_task(self._server.serve(sockets=[listener]), name="api")
+        with ExitStack() as closing:
+            doors = list(self._doors(closing))
+            if self._settings.is_embedded:
+                await self._opened.sweep.start()
+            if "worker" in self._part.roles:
+                self._opened.worker.start()
+            background = [asyncio.create_task(each) for each in self._background()]
+            answering = [asyncio.create_task(each) for each in self._answering()]
+            serving = [door.open() for door in doors]
             self._on_signals()
             self._greet()
             _settle()
+            stopped = asyncio.create_task(self._stop.wait())
             try:
-                await asyncio.wait(
-                    [serving, asyncio.create_task(self._stop.wait())],
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
+                await asyncio.wait([*serving, stopped], return_when=asyncio.FIRST_COMPLETED)
             finally:
-                await self._shut_down(serving, background)
+                await self._drain(background)
+                await self._close(doors, answering)
 
-    def _background(self) -> list[asyncio.Task[None]]:
+    def _doors(self, closing: ExitStack) -> Iterator[Door]:
+        """The API first, so that the state is told for as long as anything is."""
+        settings, part = self._settings, self._part
+        asked = services(self._opened, self._ready, self._pending)
+        if "api" in part.roles:
+            mend = "RINGBACK_HOST and RINGBACK_PORT"
+            listener = closing.enter_context(listening(settings.host, settings.port, mend))
+            yield Door(create_app(asked), listener, settings)
+        if part.status_port is not None:
+            mend = "RINGBACK_HOST and --status-port"
+            listener = closing.enter_context(listening(settings.host, part.status_port, mend))
+            yield Door(create_status_app(asked), listener, settings)
+
+    def _background(self) -> Iterator[Coroutine[Any, Any, None]]:
+        """What ends as soon as the process is to stop."""
+        opened, roles = self._opened, self._part.roles
+        if "worker" in roles:
+            yield opened.feeding.run()
+        if "sweeper" in roles:
+            yield opened.sweep.run()
+            yield opened.replays.run()
+
+    def _answering(self) -> Iterator[Coroutine[Any, Any, None]]:
+        """What the API needs for as long as it answers."""
         opened = self._opened
-        work = [opened.sweep.run(), opened.replays.run(), opened.watch.run()]
-        if self._settings.max_pending:
-            work.append(self._count())
-        return [asyncio.create_task(each) for each in work]
+        if "api" in self._part.roles:
+            yield opened.noting.run()
+            yield opened.watch.run()
+            yield opened.base.messaging.backplane.run()
+            if self._settings.max_pending:
+                yield self._count()
 
-    async def _shut_down(
-        self, serving: asyncio.Task[None], background: list[asyncio.Task[None]]
-    ) -> None:
-        """Readiness first, then the API, then the sends; the store is its opener's to close."""
+    async def _drain(self, background: list[asyncio.Task[None]]) -> None:
+        """Readiness first, then claiming; what is in flight ends, what is not goes back."""
         self._draining = True
+        await _cancelled(background)
+        await asyncio.gather(
+            self._opened.deliver.stop(self._opened.longest), self._opened.worker.stop()
+        )
+        await self._opened.feeding.finish()
+
+    async def _close(self, doors: list[Door], answering: list[asyncio.Task[None]]) -> None:
+        """Let everybody go who asks; the store is its opener's to close."""
         self._opened.watch.close()
-        self._server.should_exit = True
-        await serving
-        for each in background:
-            each.cancel()
-        await asyncio.gather(*background, return_exceptions=True)
-        await self._opened.worker.stop()
-        await self._opened.deliver.stop(self._settings.request_timeout)
+        for door in doors:
+            await door.close()
+        await _cancelled(answering)
+        await self._opened.noting.finish()
 
     def _on_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -136,31 +147,22 @@ class Host:
             sys.exit(128 + number)  # the store recovers what was in flight
 
     def _greet(self) -> None:
-        settings = self._settings
-        lines = [f"Ringback {__version__} listens on http://{settings.host}:{settings.port}"]
-        where = settings.data_folder / ADMIN_KEY_FILE
-        if self._opened.new_admin_key is not None:
-            lines.append(f"Admin key, shown this once: {self._opened.new_admin_key}")
-            lines.append(f"It is kept in {where}")
-        elif settings.admin_key is None:
-            lines.append(f"The admin key is in {where}")
+        settings, part = self._settings, self._part
+        does = "" if part.roles == ROLES else f" as {','.join(sorted(part.roles))}"
+        lines = [f"Ringback {__version__} runs{does}"]
+        if "api" in part.roles:
+            where = f"http://{settings.host}:{settings.port}"
+            lines = [f"Ringback {__version__} listens on {where}{does}", *self._about_the_key()]
+        if part.status_port is not None:
+            lines.append(f"Its state is on http://{settings.host}:{part.status_port}/readyz")
         print("\n".join(lines), flush=True)  # noqa: T201  the one greeting, for the person who started it
 
-    def _config(self) -> uvicorn.Config:
-        bounds = Bounds(Problems(self._settings.public_url), most_connections())
-        return uvicorn.Config(
-            create_app(services(self._opened, self._ready, self._pending)),
-            http=partial(GuardedProtocol, bounds),  # type: ignore[arg-type]  # what is called, not a class
-            ws="websockets-sansio",
-            ws_max_size=_MESSAGE,
-            ws_per_message_deflate=False,  # it costs each watcher tens of kilobytes
-            loop="none",
-            lifespan="off",
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            timeout_graceful_shutdown=_GRACE,
-        )
+    def _about_the_key(self) -> list[str]:
+        where = self._settings.data_folder / ADMIN_KEY_FILE
+        if self._opened.new_admin_key is not None:
+            shown = f"Admin key, shown this once: {self._opened.new_admin_key}"
+            return [shown, f"It is kept in {where}"]
+        return [f"The admin key is in {where}"] if self._settings.admin_key is None else []
 
     async def _ready(self) -> str | None:
         if self._draining or self._stop.is_set():
@@ -176,7 +178,8 @@ class Host:
         store = self._opened.stores.accept
         while True:
             made = store.made
-            self._counted = await store.pending() - made
+            with contextlib.suppress(StoreUnavailableError):
+                self._counted = await store.pending() - made
             await asyncio.sleep(_COUNT_EVERY)
 
 
@@ -218,9 +221,15 @@ def services(
     )
 
 
-async def host(opened: Opened, settings: Settings) -> None:
+async def host(opened: Opened, part: Part) -> None:
     """Serve until a signal says stop."""
-    await Host(opened, settings).serve()
+    await Host(opened, part).serve()
+
+
+async def _cancelled(tasks: list[asyncio.Task[None]]) -> None:
+    for each in tasks:
+        each.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _settle() -> None:
@@ -230,21 +239,3 @@ def _settle() -> None:
     """
     gc.collect()
     gc.freeze()
-
-
-@contextlib.contextmanager
-def _listen(settings: Settings) -> Generator[socket.socket, None, None]:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    try:
-        listener = socket.create_server(
-            (settings.host, settings.port), family=family, backlog=_BACKLOG
-        )
-    except OSError as error:
-        raise OSError(
-            f"Cannot listen on {settings.host}:{settings.port}: {error.strerror or error}. "
-            "Stop what listens there, or set RINGBACK_HOST and RINGBACK_PORT."
-        ) from error
-    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; what is accepted inherits it
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNREAD)
-    with listener:
-        yield listener

@@ -1,22 +1,21 @@
 """Opens the adapters and builds the use cases over them; closes in reverse."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
 from service import __version__
-from service.broker import ACTOR, QUEUE, BrokerWaker, InProcessBroker
+from service.broker import ACTOR, QUEUE
 from service.domain import times
 from service.domain.api_keys import ADMIN_KEY_ID, Scope, hash_key, public_part
 from service.domain.ids import KeyMaker
-from service.pubsub import InProcessBackplane
 from service.runtime import keys as own_keys
 from service.runtime.clock import SystemClock, SystemDice
+from service.runtime.messaging import Messaging, open_messaging
 from service.runtime.reach import target_policy
 from service.sender import GuardedSender
-from service.settings import Settings
+from service.settings import ROLES, Settings
 from service.store import filelock
 from service.store.accepting import AcceptStore
 from service.store.announcing import Announcer
@@ -44,13 +43,13 @@ from service.usecases.manage_subscriptions import ManageSubscriptions
 from service.usecases.manage_tenants import ManageTenants
 from service.usecases.replay import Replays
 from service.usecases.stats import Stats
-from service.usecases.sweep import Chore, Sweep, Terms
+from service.usecases.sweep import Chore, Rounds, Sweep, Terms, due
 from service.usecases.tickets import Tickets
 from service.usecases.try_subscription import TrySubscription
 from service.usecases.verifying import Verifier
 from service.usecases.watch import Watch
 from service.vault.keyring import KeyRing
-from service.worker import LentLoop, WorkerHost, declare
+from service.worker import WorkerHost, declare
 
 #: Seconds that a subscription's own ``timeoutSeconds`` may ask for at most (contract, section 4.3).
 _LONGEST_TIMEOUT: Final = 30.0
@@ -73,6 +72,7 @@ class Base:
     vault: KeyRing
     database: Database
     sender: GuardedSender
+    messaging: Messaging
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,19 +130,18 @@ class Administration:
             tenants=ManageTenants(stores.tenants, maker),
         )
 
-    def chores(self) -> tuple[Chore, ...]:
-        """What the sweep is to do for them."""
-        return (*self.key_use.chores(), *self.tenants.chores())
-
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """Everything that is open and built."""
+    """Everything that is open and built, whatever the process does of it."""
 
     base: Base
     stores: Stores
     accept: Accept
     deliver: Deliver
+    #: What a process does again and again: as API, as worker, as sweeper.
+    noting: Rounds
+    feeding: Rounds
     sweep: Sweep
     replays: Replays
     operations: ManageOperations
@@ -153,6 +152,8 @@ class Opened:
     administration: Administration
     stats: Stats
     worker: WorkerHost
+    #: Seconds that a send may take.
+    longest: float
     #: The admin key when it was made just now, to be shown this once.
     new_admin_key: str | None = None
 
@@ -170,59 +171,65 @@ class Opened:
 
 
 @asynccontextmanager
-async def open_service(settings: Settings) -> AsyncIterator[Opened]:
-    """Open the store and the sender, and build the use cases over them."""
+async def open_service(settings: Settings, roles: frozenset[str] = ROLES) -> AsyncIterator[Opened]:
+    """Open the store, the sender and the ways between processes; build the use cases over them.
+
+    Of what this process does not do, nothing is started, and no admin key is made.
+    """
     path = settings.database_path
     with filelock.held(path):  # of two first starts at once, one makes the keys for both
         vault = own_keys.key_ring(settings, database_existed=path.exists())
-        admin, made = own_keys.admin_key(settings)
+        admin, made = own_keys.admin_key(settings) if "api" in roles else (None, False)
     migrate(path)
-    clock = SystemClock()
+    clock, dice = SystemClock(), SystemDice()
     database = Database(path, clock)
     await database.open()
     policy = target_policy(settings)
     sender = GuardedSender(policy, connections=_CONNECTIONS, user_agent=_USER_AGENT)
     try:
-        keys = KeyMaker(after=await newest_key(database))
-        opened = _build(Base(settings, clock, SystemDice(), keys, vault, database, sender))
-        own_keys.check(vault, await opened.stores.manage.sealed_samples())
-        await opened.stores.manage.ensure_key(
-            ADMIN_KEY_ID, "admin", hash_key(admin), (Scope.ADMIN,), public_part(admin)
-        )
-        yield replace(opened, new_admin_key=admin if made else None)
+        async with open_messaging(settings.redis_url, dice) as messaging:
+            keys = KeyMaker(after=await newest_key(database))
+            base = Base(settings, clock, dice, keys, vault, database, sender, messaging)
+            opened = _build(base)
+            own_keys.check(vault, await opened.stores.manage.sealed_samples())
+            if admin is not None:
+                await _admit(opened, admin)
+            yield replace(opened, new_admin_key=admin if made else None)
     finally:
         await sender.close()
         await database.close()
 
 
+async def _admit(opened: Opened, admin: str) -> None:
+    await opened.stores.manage.ensure_key(
+        ADMIN_KEY_ID, "admin", hash_key(admin), (Scope.ADMIN,), public_part(admin)
+    )
+
+
 def _build(base: Base) -> Opened:
     """Build the use cases. What is built first stands below what is built after it."""
-    settings, chance = base.settings, (base.clock, base.dice)
-    loop = asyncio.get_running_loop()
-    broker = InProcessBroker([LentLoop(loop)])
-    waker = BrokerWaker(broker, loop)
+    settings, chance, messaging = base.settings, (base.clock, base.dice), base.messaging
+    waker, backplane = messaging.waker, messaging.backplane
     maker = Maker(base.clock, base.dice, base.keys)
     wire = Wire(_USER_AGENT, settings.public_url, settings.request_timeout)
     composer = Composer(base.vault, base.clock, base.dice, wire)
     stores = Stores.over(base)
-    backplane = InProcessBackplane()
     accept = Accept(stores.accept, waker, backplane)
     longest = max(settings.request_timeout, _LONGEST_TIMEOUT)
     pace = Pace(settings.retry_schedule, longest)
     deliver = Deliver(stores.deliver, base.sender, composer, chance, pace)
-    declare(broker, deliver.serve, actor=ACTOR, queue=QUEUE)
-    terms = Terms(settings.retry_schedule, times.seconds(settings.retention))
-    lifetimes = Lifetimes(stores.lifetimes, accept, settings.public_url, terms.retention)
+    declare(messaging.broker, deliver.serve, actor=ACTOR, queue=QUEUE)
     verifier = Verifier(stores.manage, base.sender, composer, maker)
     subscriptions = ManageSubscriptions(stores.manage, verifier, base.vault, waker, maker)
     administration = Administration.over(stores, maker)
-    chores = (*lifetimes.chores(), *administration.chores(), *_counting(stores.deliver))
     return Opened(
         base=base,
         stores=stores,
         accept=accept,
         deliver=deliver,
-        sweep=Sweep(stores.sweep, waker, base.clock, terms, chores),
+        noting=Rounds(base.clock, administration.key_use.chores()),
+        feeding=Rounds(base.clock, _feeding(stores, deliver)),
+        sweep=_sweep(base, stores, accept, administration.tenants),
         replays=Replays(stores.replay, accept, waker, base.keys, chance),
         operations=ManageOperations(
             (stores.operations, stores.read), accept, subscriptions, waker, maker
@@ -233,12 +240,26 @@ def _build(base: Base) -> Opened:
         tickets=Tickets(stores.tickets, base.clock, base.dice),
         administration=administration,
         stats=Stats(stores.read, stores.sweep, base.clock, deliver.allowed),
-        worker=WorkerHost(broker),
+        worker=WorkerHost(messaging.broker),
+        longest=longest,
     )
 
 
-def _counting(store: DeliverStore) -> tuple[Chore, ...]:
+def _feeding(stores: Stores, deliver: Deliver) -> tuple[Chore, ...]:
+    """What each worker does for itself, whatever becomes of wakes."""
     return (
-        Chore("counts", _COUNTS, store.flush),
-        Chore("old counts", _OLD_COUNTS, store.forget_counts),
+        due(stores.sweep, deliver),
+        Chore("counts", _COUNTS, stores.deliver.flush, keeps=True),
     )
+
+
+def _sweep(base: Base, stores: Stores, accept: Accept, tenants: ManageTenants) -> Sweep:
+    settings = base.settings
+    terms = Terms(settings.retry_schedule, times.seconds(settings.retention))
+    lifetimes = Lifetimes(stores.lifetimes, accept, settings.public_url, terms.retention)
+    chores = (
+        *lifetimes.chores(),
+        *tenants.chores(),
+        Chore("old counts", _OLD_COUNTS, stores.deliver.forget_counts),
+    )
+    return Sweep(stores.sweep, base.messaging.waker, base.clock, terms, chores)

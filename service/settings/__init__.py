@@ -6,6 +6,15 @@
 
 from service.settings.loading import SettingsError, load
 from service.settings.model import Row, Settings
+from service.settings.roles import ROLES, check_roles
 from service.settings.values import AllowedTargets
 
-__all__ = ["AllowedTargets", "Row", "Settings", "SettingsError", "load"]
+__all__ = [
+    "ROLES",
+    "AllowedTargets",
+    "Row",
+    "Settings",
+    "SettingsError",
+    "check_roles",
+    "load",
+]

@@ -57,8 +57,15 @@ class Settings(BaseSettings):
         "sqlite:///./data/ringback.db",
         description="the SQLite file: `sqlite:///relative.db` or `sqlite:////absolute.db`",
     )
-    redis_url: Annotated[str, AfterValidator(values.redis_url)] = Field(
-        "", description="empty: broker and pub/sub inside the process"
+    redis_url: Annotated[
+        str,
+        AfterValidator(values.redis_url),
+        values.Form("a redis:// URL", show=values.without_password),
+    ] = Field(
+        "",
+        repr=False,  # it may hold a password
+        description="`redis://HOST:PORT/DATABASE`, also `rediss://` and `unix://`; empty: broker "
+        "and pub/sub inside the process",
     )
     admin_key: Annotated[SecretStr | None, AfterValidator(values.key), SECRET] = Field(
         None,
@@ -142,6 +149,11 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Take values from the caller only, never from the process's environment or a file."""
         return (init_settings,)
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the database is a file of this process alone."""
+        return self.database_url.startswith(values.SQLITE)
 
     @property
     def database_path(self) -> Path:

@@ -18,6 +18,10 @@ SQLITE_FORMS = "sqlite:///relative.db or sqlite:////absolute.db"
 HOST_AND_PORT = re.compile(
     r"(?:\[(?P<ipv6>[^]%]+)]|(?P<host>[A-Za-z0-9_.-]+)):(?P<port>[0-9]{1,5})"
 )
+REDIS_SCHEMES = frozenset({"redis", "rediss"})
+REDIS_FORMS = "redis://HOST:PORT/0, rediss://HOST:PORT/0 (TLS) or unix:///PATH"
+REDIS_DATABASE = re.compile(r"/?|/[0-9]{1,5}")
+USER_INFO = re.compile(r"(://).*@")
 MASK = "********"
 #: Requests per second of a key: one in about a quarter of an hour, or more than there could be.
 SLOWEST = 0.001
@@ -79,10 +83,27 @@ def database_url(url: str) -> str:
 
 
 def redis_url(url: str) -> str:
-    """Only the empty URL; never repeats a refused one, which may hold a password."""
-    if url:
-        raise ValueError("this version runs as one process, without Redis; leave it empty")
+    """The URL of a Redis; never repeats a refused one, which may hold a password."""
+    if not _names_a_redis(url):
+        raise ValueError(f"is not the URL of a Redis; use {REDIS_FORMS}")
     return url
+
+
+def _names_a_redis(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        port_fits = parts.port != 0
+    except ValueError:  # of the port or of an IPv6 address
+        return False
+    if parts.scheme == "unix":
+        return len(parts.path) > 1
+    by_number = REDIS_DATABASE.fullmatch(parts.path) is not None
+    return parts.scheme in REDIS_SCHEMES and bool(parts.hostname) and port_fits and by_number
+
+
+def without_password(url: str) -> str:
+    """A URL fit to be shown."""
+    return USER_INFO.sub(rf"\1{MASK}@", url)
 
 
 def rate_limit(limit: float) -> float:

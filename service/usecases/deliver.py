@@ -108,6 +108,11 @@ class Deliver:
         self._ring.wake(lanes)
         await self._fill()
 
+    def wake(self, lanes: Iterable[int]) -> None:
+        """Look at these lanes soon; returns at once. See :class:`service.ports.Waker`."""
+        self._ring.wake(lanes)
+        self._refill()
+
     async def stop(self, patience: float) -> None:
         """Claim nothing more; wait ``patience`` seconds for what is in flight, and settle it."""
         self._stopping = True

@@ -119,8 +119,8 @@ class KeyUse:
         return 0
 
     def chores(self) -> tuple[Chore, ...]:
-        """What the sweep is to do."""
-        return (Chore("key use", _GATHERED, self.write),)
+        """What every process that finds keys is to do."""
+        return (Chore("key use", _GATHERED, self.write, keeps=True),)
 
 
 def _faults(who: Principal, new: NewApiKey, now: int) -> list[Fault]:

@@ -5,16 +5,18 @@ It makes a lost wake cost a second, never a delivery.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import Final
 
 from service.ports import Clock, StoreUnavailableError, SweepStore, Waker
 from service.usecases.reporting import report
 
-#: Seconds between looks: at what is due, at what waits in ordered lanes, at closed subscriptions,
-#: at what is past retention.
+#: Seconds between two rounds.
 _DUE: Final = 1.0
+#: Seconds between looks: at leases and at what is due, at what waits in ordered lanes, at closed
+#: subscriptions, at what is past retention.
+_ALWAYS: Final = 0.0
 _PARKED: Final = 3.0
 _CLOSED: Final = 2.0
 _OLD: Final = 30.0
@@ -39,10 +41,52 @@ class Chore:
     period: float
     #: Does it; how much there was to do.
     work: Callable[[], Awaitable[int]]
+    #: It writes what this process has in memory, and so is done once more at its end.
+    keeps: bool = False
 
 
-class Sweep:
-    """Looks at the store every second; what else is to be looked at are ``chores``."""
+class Rounds:
+    """Does chores, each when its time has come; looks every second."""
+
+    def __init__(self, clock: Clock, chores: Iterable[Chore]) -> None:
+        self._clock = clock
+        self._chores = tuple(chores)
+        self._next: dict[str, float] = {}
+
+    async def run(self) -> None:
+        """Go round until cancelled; what fails is tried again a second later."""
+        while True:
+            for chore in self._chores:
+                try:
+                    await self._do(chore)
+                except StoreUnavailableError:
+                    self._next.clear()
+                except Exception as error:  # noqa: BLE001  the other chores, and the next round, go on
+                    report(f"The chore {chore.name!r} failed", error)
+            await asyncio.sleep(_DUE)
+
+    async def tick(self) -> None:
+        """Do every chore whose time has come."""
+        for chore in self._chores:
+            await self._do(chore)
+
+    async def finish(self) -> None:
+        """Do for the last time what would be lost with this process; not if the store is away."""
+        for chore in self._chores:
+            if chore.keeps:
+                with suppress(StoreUnavailableError):
+                    await chore.work()
+
+    async def _do(self, chore: Chore) -> None:
+        now = self._clock.monotonic()
+        if now < self._next.get(chore.name, 0.0):
+            return
+        done = await chore.work()
+        self._next[chore.name] = now if done else now + chore.period
+
+
+class Sweep(Rounds):
+    """Keeps the queue moving, whatever was lost; what else is to be tidied up are ``chores``."""
 
     def __init__(
         self,
@@ -54,47 +98,24 @@ class Sweep:
     ) -> None:
         self._store = store
         self._waker = waker
-        self._clock = clock
         self._terms = terms
-        self._next: dict[str, float] = {}
         own = (
+            Chore("leases", _ALWAYS, self._reclaim),
             Chore("parked", _PARKED, self._unpark),
             Chore("closed", _CLOSED, store.retire),
             Chore("old", _OLD, lambda: store.forget(terms.retention)),
         )
-        dues = (partial(self._every, chore) for chore in (*own, *chores))
-        self._looks: tuple[Callable[[], Awaitable[None]], ...] = (self._leases, self._due, *dues)
+        super().__init__(clock, (*own, *chores))
 
     async def start(self) -> None:
         """Void every lease: in a store of one process nobody but us could hold one."""
         while await self._store.reclaim(self._terms.schedule, everything=True):
             pass
 
-    async def run(self) -> None:
-        """Sweep until cancelled; what fails is tried again a second later."""
-        while True:
-            for look in self._looks:
-                try:
-                    await look()
-                except StoreUnavailableError:
-                    self._next.clear()
-                except Exception as error:  # noqa: BLE001  the other looks, and the next one, go on
-                    report("The sweep failed", error)
-            await asyncio.sleep(_DUE)
-
-    async def tick(self) -> None:
-        """One look at everything whose time has come."""
-        for look in self._looks:
-            await look()
-
-    async def _leases(self) -> None:
-        while await self._store.reclaim(self._terms.schedule):
-            pass
-
-    async def _due(self) -> None:
-        lanes = await self._store.due_lanes()
-        if lanes:
+    async def _reclaim(self) -> int:
+        while lanes := await self._store.reclaim(self._terms.schedule):
             self._waker.wake(lanes)
+        return 0
 
     async def _unpark(self) -> int:
         """Let go everything that waits without need."""
@@ -102,9 +123,14 @@ class Sweep:
             self._waker.wake(lanes)
         return 0
 
-    async def _every(self, chore: Chore) -> None:
-        now = self._clock.monotonic()
-        if now < self._next.get(chore.name, 0.0):
-            return
-        done = await chore.work()
-        self._next[chore.name] = now if done else now + chore.period
+
+def due(store: SweepStore, waker: Waker) -> Chore:
+    """What every worker looks for itself, however well it is woken: lanes with something due."""
+
+    async def look() -> int:
+        lanes = await store.due_lanes()
+        if lanes:
+            waker.wake(lanes)
+        return 0
+
+    return Chore("due", _ALWAYS, look)

@@ -1,5 +1,6 @@
 """Settings: defaults, every form of value, and faults that say how to mend them."""
 
+import re
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -262,7 +263,13 @@ def test_origins_are_read_as_browsers_send_them() -> None:
         ("DATABASE_URL", "postgresql://u:hunter2@db/ringback", "SQLite only"),
         ("DATABASE_URL", "postgres://u:hunter2@db/ringback", "SQLite only"),
         ("DATABASE_URL", "mysql://u:hunter2@db/ringback", "not the URL of an SQLite file"),
-        ("REDIS_URL", "redis://:hunter2@cache:6379", "leave it empty"),
+        ("REDIS_URL", "http://:hunter2@cache:6379", "is not the URL of a Redis"),
+        ("REDIS_URL", "redis://:hunter2@", "is not the URL of a Redis"),
+        ("REDIS_URL", "redis://:hunter2@cache:0/0", "is not the URL of a Redis"),
+        ("REDIS_URL", "redis://:hunter2@cache:6379/first", "is not the URL of a Redis"),
+        ("REDIS_URL", "redis://:hunter2@[cache/0", "is not the URL of a Redis"),
+        ("REDIS_URL", "unix:///", "is not the URL of a Redis"),
+        ("REDIS_URL", "cache:6379", "is not the URL of a Redis"),
         ("ADMIN_KEY", "hunter2 hunter2", "has a blank"),
     ],
 )
@@ -273,6 +280,25 @@ def test_what_is_not_supported_is_refused_without_repeating_passwords(
 
     assert reason in fault
     assert "hunter2" not in fault
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://cache",
+        "redis://cache:6379/0",
+        "rediss://user:hunter2@cache.example.com:6380/15",
+        "redis://:hunter2@[::1]:6379/1?socket_keepalive=true",
+        "unix:///run/valkey.sock?db=3",
+    ],
+)
+def test_a_redis_has_many_addresses_and_its_password_is_not_shown(url: str) -> None:
+    settings = load({"RINGBACK_REDIS_URL": url})
+
+    assert settings.redis_url == url
+    shown = next(row.value for row in settings.describe() if row.name == "RINGBACK_REDIS_URL")
+    assert shown == re.sub("//.*@", "//********@", url)
+    assert "hunter2" not in f"{shown}{settings!r}"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from service.ports import Backlog, StoreUnavailableError
 from service.store import schema
 from service.usecases import sweep as sweep_module
-from service.usecases.sweep import Sweep, Terms
+from service.usecases.sweep import Chore, Rounds, Sweep, Terms, due
 from tests.support.clock import FakeClock
 from tests.support.sending import PATIENCE, Wakes
 from tests.support.world import LEASE, SCHEDULE, World, event
@@ -28,17 +28,17 @@ async def test_what_is_due_is_woken(world: World) -> None:
     wakes = Wakes()
     lane = await world.subscribe("a", retry_schedule=(10.0,))
     await world.posted(event())
-    sweep = sweep_of(world, wakes)
+    rounds = Rounds(world.clock, [due(world.sweep, wakes)])
 
-    await sweep.tick()
+    await rounds.tick()
     assert wakes.calls == []
     world.clock.advance(12_000)
-    await sweep.tick()
+    await rounds.tick()
 
     assert wakes.calls == [{lane.no}]
 
 
-async def test_a_lease_that_ran_out_is_due_in_the_same_look(world: World) -> None:
+async def test_a_lease_that_ran_out_is_due_and_woken_in_the_same_look(world: World) -> None:
     wakes = Wakes()
     lane = await world.subscribe()
     await world.queued(lane, 1)
@@ -127,7 +127,7 @@ async def test_the_rarer_looks_have_periods_of_their_own() -> None:
         await sweep.tick()
         clock.advance(1_000)
 
-    assert store.looks == {"leases": 61, "due": 61, "parked": 21, "closed": 31, "old": 3}
+    assert store.looks == {"leases": 61, "parked": 21, "closed": 31, "old": 3}
 
 
 async def test_a_look_that_found_something_is_repeated_at_once() -> None:
@@ -138,7 +138,7 @@ async def test_a_look_that_found_something_is_repeated_at_once() -> None:
     for _ in range(10):
         await sweep.tick()
 
-    assert store.looks == {"leases": 12, "due": 10, "parked": 4, "closed": 6, "old": 4}
+    assert store.looks == {"leases": 12, "parked": 4, "closed": 6, "old": 4}
 
 
 @pytest.mark.parametrize("broken", ["leases", "parked", "due", "closed", "old"])
@@ -152,7 +152,8 @@ async def test_nothing_ends_the_sweep(
     monkeypatch.setattr(sweep_module, "_DUE", 0)
     store, clock = ScriptedStore(), FakeClock()
     store.faults[broken] = error
-    sweeping = asyncio.create_task(Sweep(store, Wakes(), clock, TERMS).run())
+    chores = (due(store, Wakes()),)
+    sweeping = asyncio.create_task(Sweep(store, Wakes(), clock, TERMS, chores).run())
 
     await store.until(lambda: min(store.looks[name] for name in ("leases", "due")) > 3)
     await store.until(lambda: min(store.looks[name] for name in ("parked", "closed", "old")) > 0)
@@ -164,3 +165,29 @@ async def test_nothing_ends_the_sweep(
     await asyncio.gather(sweeping, return_exceptions=True)
 
     assert {bug for _, bug in reports} == ({error} if isinstance(error, ValueError) else set())
+
+
+async def test_what_is_only_in_memory_is_kept_at_the_end() -> None:
+    done: list[str] = []
+
+    def chore(name: str, *, keeps: bool, error: Exception | None = None) -> Chore:
+        async def work() -> int:
+            done.append(name)
+            if error is not None:
+                raise error
+            return 0
+
+        return Chore(name, 60.0, work, keeps=keeps)
+
+    away = StoreUnavailableError("away")
+    rounds = Rounds(
+        FakeClock(),
+        [
+            chore("counts", keeps=True, error=away),
+            chore("old", keeps=False),
+            chore("use", keeps=True),
+        ],
+    )
+    await rounds.finish()
+
+    assert done == ["counts", "use"]

@@ -1,0 +1,32 @@
+"""A process with a worker in it: `python -m tests.broker.worker_process URL NAMESPACE`.
+
+It writes `ready`, then a line for each message: the lanes it names.
+"""
+
+import asyncio
+import sys
+
+from service.broker import ACTOR, QUEUE, make_broker
+from service.worker import LentLoop, WorkerHost, declare
+
+
+async def main(url: str, namespace: str) -> None:
+    """Work until killed."""
+    broker = make_broker(url, [LentLoop(asyncio.get_running_loop())], namespace)
+    declare(broker, serve, actor=ACTOR, queue=QUEUE)
+    WorkerHost(broker).start()
+    say("ready")
+    await asyncio.Event().wait()
+
+
+async def serve(lanes: list[int]) -> None:
+    say(" ".join(map(str, lanes)))
+
+
+def say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))
