@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,12 +75,14 @@ class Server:
     Attributes:
         settings: ``RINGBACK_*`` variables; the port is chosen here.
         program: what Python runs; the service, or one around it.
+        arguments: what stands behind ``ringback serve``.
         log_name: the file in ``folder`` that gets what it says.
         start_seconds: how long each start took until ``/readyz`` said yes.
     """
 
     folder: Path
     settings: Mapping[str, str] = field(default_factory=lambda: LOCAL)
+    arguments: Sequence[str] = ()
     port: int = 0
     program: tuple[str, ...] = SERVICE
     log_name: str = "server.log"
@@ -126,7 +128,7 @@ class Server:
         """Start it and do not wait for anything."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, *self.program, "serve"],
+                [sys.executable, *self.program, "serve", *self.arguments],
                 cwd=self.folder,
                 env=environment({**self.settings, "RINGBACK_PORT": str(self.port)}),
                 stdin=subprocess.DEVNULL,
@@ -152,11 +154,19 @@ class Server:
             self._process.wait()
             self._process = None
 
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal, and wait for nothing."""
+        os.kill(self.pid, number)
+
     def stop(self, by: signal.Signals = signal.SIGTERM, timeout: float = 20.0) -> int:
         """Ask it to stop; the exit code."""
+        self.send(by)
+        return self.wait(timeout)
+
+    def wait(self, timeout: float = 20.0) -> int:
+        """Wait for its end after a signal; the exit code."""
         if self._process is None:
             raise ServerDiedError("The service is not running.")
-        self._process.send_signal(by)
         try:
             return self._process.wait(timeout)
         except subprocess.TimeoutExpired:

@@ -40,14 +40,14 @@ def start_server(tmp_path: Path, installed: Path) -> Iterator[StartServer]:
 
         def start(
             settings: Mapping[str, str] | None = None,
-            *,
+            *arguments: str,
             local: bool = True,
             program: tuple[str, ...] = SERVICE,
         ) -> Server:
             folder = tmp_path / uuid.uuid4().hex
             shutil.copytree(installed, folder / "data")
             wanted = {**(LOCAL if local else {}), **(settings or {})}
-            return running.enter_context(Server(folder, wanted, program=program))
+            return running.enter_context(Server(folder, wanted, arguments, program=program))
 
         yield start
 
