@@ -137,6 +137,23 @@ def config(
 
 
 @app.command()
+def doctor(
+    output: Annotated[Output, typer.Option("--output", "-o", help="Output form.")] = Output.TEXT,
+) -> None:
+    """Look for what would keep the service from working.
+
+    For each fault the remedy is told; nothing is changed. Exit code 1: there are faults.
+    """
+    from service.cli import table
+    from service.runtime.doctor import Level, examine
+
+    findings = examine(os.environ)
+    table.show(findings, as_json=output is Output.JSON)
+    if any(finding.level is Level.FAULT for finding in findings):
+        raise typer.Exit(FAILURE)
+
+
+@app.command()
 def openapi() -> None:
     """Print the API's OpenAPI document.
 

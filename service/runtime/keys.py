@@ -32,18 +32,32 @@ def key_ring(settings: Settings, *, database_existed: bool) -> KeyRing:
     Raises:
         SettingsError: it cannot be read, or is gone while the database it belongs to is there.
     """
+    ring = present_key_ring(settings, database_existed=database_existed)
+    if ring is not None:
+        return ring
+    file = settings.data_folder / ENCRYPTION_KEYS_FILE
+    _keep(file, generate())
+    return _parsed(file.read_text().strip(), str(file))
+
+
+def present_key_ring(settings: Settings, *, database_existed: bool) -> KeyRing | None:
+    """The key ring that is there; ``None`` when the first start is to make one.
+
+    Raises:
+        SettingsError: as by :func:`key_ring`.
+    """
     if settings.encryption_keys is not None:
         return _parsed(settings.encryption_keys.get_secret_value(), "RINGBACK_ENCRYPTION_KEYS")
     file = settings.data_folder / ENCRYPTION_KEYS_FILE
-    if not file.exists():
-        if database_existed:
-            fault = (
-                f"{settings.database_path} is there, but {file}, which opens the secrets in it, "
-                "is not. Put that file back, or give its content as RINGBACK_ENCRYPTION_KEYS."
-            )
-            raise SettingsError((fault,))
-        _keep(file, generate())
-    return _parsed(file.read_text().strip(), str(file))
+    if file.exists():
+        return _parsed(file.read_text().strip(), str(file))
+    if database_existed:
+        fault = (
+            f"{settings.database_path} is there, but {file}, which opens the secrets in it, "
+            "is not. Put that file back, or give its content as RINGBACK_ENCRYPTION_KEYS."
+        )
+        raise SettingsError((fault,))
+    return None
 
 
 def check(ring: KeyRing, samples: Iterable[tuple[bytes, str]]) -> None:

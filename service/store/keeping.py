@@ -21,6 +21,7 @@ from service.domain.subscription import headers_context, key_context, secret_con
 from service.domain.tenant import DEFAULT_TENANT
 from service.ports import NewText, Principal
 from service.store.database import Database, Tx
+from service.store.readers import Readers
 from service.store.rows import scopes_of, scopes_text
 from service.store.schema import (
     api_keys,
@@ -107,7 +108,7 @@ async def ensure_key(
     return True
 
 
-async def sealed_samples(database: Database) -> list[tuple[bytes, str]]:
+async def sealed_samples(database: Database | Readers) -> list[tuple[bytes, str]]:
     """A few sealed values with their contexts, to try a key ring on."""
     rows = [row for statement in _SAMPLES for row in await database.look(statement)]
     return [(sealed, secret_context(name, version)) for sealed, name, version in rows]

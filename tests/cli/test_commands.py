@@ -44,7 +44,7 @@ def test_help_names_every_command() -> None:
     done = ringback("--help")
 
     assert done.returncode == 0
-    for command in ("serve", "migrate", "rekey", "demo", "config", "openapi", "version"):
+    for command in ("serve", "migrate", "rekey", "demo", "config", "doctor", "openapi", "version"):
         assert f"\n  {command} " in done.stdout
 
 
