@@ -1,10 +1,11 @@
 """What every test can use."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from tests.support.receiver import Receiver
 from tests.support.valkey import Valkey
 
 
@@ -12,6 +13,12 @@ from tests.support.valkey import Valkey
 def anyio_backend() -> str:
     """Async tests run on asyncio, as the service does."""
     return "asyncio"
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    async with Receiver() as receiver:
+        yield receiver
 
 
 @pytest.fixture(scope="session")

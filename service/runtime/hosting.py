@@ -80,6 +80,10 @@ class Host:
                 await self._drain(background)
                 await self._close(doors, answering)
 
+    def stop(self) -> None:
+        """Let :meth:`serve` stop everything in order and return."""
+        self._stop.set()
+
     def _doors(self, closing: ExitStack) -> Iterator[Door]:
         """The API first, so that the state is told for as long as anything is."""
         settings, part = self._settings, self._part
@@ -141,7 +145,7 @@ class Host:
         """
         now = self._opened.base.clock.monotonic()
         if not self._stop.is_set():
-            self._stop.set()
+            self.stop()
             self._asked_at = now
         elif number is signal.SIGINT and now - self._asked_at > _ASKED_TWICE:
             sys.exit(128 + number)  # the store recovers what was in flight

@@ -7,7 +7,6 @@ import pytest
 
 from service.store.migrate import migrate
 from tests.support.api import Api, opened_api
-from tests.support.receiver import Receiver
 
 
 @pytest.fixture(scope="session")
@@ -29,9 +28,3 @@ def database_path(tmp_path: Path, migrated: bytes) -> Path:
 async def api(database_path: Path) -> AsyncIterator[Api]:
     async with opened_api(database_path) as api:
         yield api
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with Receiver() as receiver:
-        yield receiver

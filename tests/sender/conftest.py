@@ -25,12 +25,6 @@ def anyio_backend(request: pytest.FixtureRequest) -> Any:  # noqa: ANN401 - the 
 
 
 @pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with Receiver() as one:
-        yield one
-
-
-@pytest.fixture
 async def sender() -> AsyncIterator[GuardedSender]:
     one = GuardedSender(LOOPBACK)
     yield one

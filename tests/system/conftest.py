@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from tests.support.blackbox import Blackbox, blackbox
-from tests.support.receiver import Receiver
 from tests.support.server import LOCAL, SERVICE, Server
 
 StartServer = Callable[..., Server]
@@ -57,12 +56,6 @@ async def api(server: Server) -> AsyncIterator[Blackbox]:
     """A client of the shared service; its subscriptions are deleted afterwards."""
     async with blackbox(server) as box:
         yield box
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with Receiver() as receiver:
-        yield receiver
 
 
 @pytest.fixture
