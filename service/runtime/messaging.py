@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from service.broker import AnyBroker, make_broker, make_waker
+from service.broker import Broker, make_broker, make_waker
 from service.ports import Dice, Waker
-from service.pubsub import AnyBackplane, make_backplane
+from service.pubsub import RunningBackplane, make_backplane
 from service.worker import LentLoop
 
 #: Bytes of the name by which a process knows its own notes.
@@ -19,9 +19,9 @@ _ORIGIN: Final = 8
 class Messaging:
     """Over Redis, or within this process."""
 
-    broker: AnyBroker
+    broker: Broker
     waker: Waker
-    backplane: AnyBackplane
+    backplane: RunningBackplane
 
 
 @asynccontextmanager

@@ -152,3 +152,20 @@ def test_help_and_version_import_nothing_heavy(arguments: list[str]) -> None:
     imported = set(done.stderr.split())
     assert "typer" in imported
     assert imported & heavy == set()
+
+
+def test_a_process_without_redis_imports_none_of_it() -> None:
+    """It is megabytes, and time at every start."""
+    probe = (
+        "import sys; from service.broker import make_broker; from service.pubsub import "
+        "make_backplane; import service.runtime; make_broker('', []); make_backplane('', ''); "
+        "print(*sorted(sys.modules))"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    imported = set(done.stdout.split())
+    assert "dramatiq" in imported
+    assert {name for name in imported if name.split(".")[0] == "redis"} == set()

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from service.broker import ACTOR, NAMESPACE, QUEUE, AnyBroker, AnyWaker, make_broker, make_waker
+from service.broker import ACTOR, NAMESPACE, QUEUE, AnyWaker, Broker, make_broker, make_waker
 from service.worker import LentLoop, WorkerHost, declare
 
 PATIENCE = 10.0
@@ -44,7 +44,7 @@ class Recorder:
 class Working:
     """A worker at work."""
 
-    broker: AnyBroker
+    broker: Broker
     waker: AnyWaker
     recorder: Recorder
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from service.ports import Moved
-from service.pubsub import AnyBackplane, make_backplane
+from service.pubsub import RunningBackplane, make_backplane
 from tests.support.valkey import namespace
 
 pytestmark = pytest.mark.anyio
@@ -18,7 +18,7 @@ KINDS = ["in process", "over Redis"]
 
 
 @asynccontextmanager
-async def running(url: str) -> AsyncIterator[AnyBackplane]:
+async def running(url: str) -> AsyncIterator[RunningBackplane]:
     made = make_backplane(url, "a", namespace())
     run = asyncio.create_task(made.run())
     try:
@@ -30,13 +30,13 @@ async def running(url: str) -> AsyncIterator[AnyBackplane]:
 
 
 @pytest.fixture(params=KINDS)
-async def backplane(request: pytest.FixtureRequest) -> AsyncIterator[AnyBackplane]:
+async def backplane(request: pytest.FixtureRequest) -> AsyncIterator[RunningBackplane]:
     url = "" if request.param == "in process" else request.getfixturevalue("redis_url")
     async with running(url) as made:
         yield made
 
 
-async def test_everybody_who_listens_hears_every_note_once(backplane: AnyBackplane) -> None:
+async def test_everybody_who_listens_hears_every_note_once(backplane: RunningBackplane) -> None:
     heard: list[tuple[str, Notes]] = []
     backplane.listen(lambda notes: heard.append(("first", notes)))
     backplane.listen(lambda notes: heard.append(("second", notes)))
@@ -50,7 +50,7 @@ async def test_everybody_who_listens_hears_every_note_once(backplane: AnyBackpla
     ]
 
 
-async def test_what_was_published_before_is_not_heard(backplane: AnyBackplane) -> None:
+async def test_what_was_published_before_is_not_heard(backplane: RunningBackplane) -> None:
     heard: list[Notes] = []
     backplane.publish([("default", "op_1")])
     backplane.listen(heard.append)
@@ -59,7 +59,7 @@ async def test_what_was_published_before_is_not_heard(backplane: AnyBackplane) -
     assert heard == []
 
 
-async def test_publishing_waits_for_nothing(backplane: AnyBackplane) -> None:
+async def test_publishing_waits_for_nothing(backplane: RunningBackplane) -> None:
     heard: list[Moved] = []
     backplane.listen(heard.extend)
 
