@@ -2,18 +2,26 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import Protocol
 
 from dramatiq import Broker, Middleware
 
 from service.broker.in_process import InProcessBroker
-from service.broker.waker import ACTOR, QUEUE, BrokerWaker, RemoteWaker
+from service.broker.waker import ACTOR, QUEUE, BrokerWaker
+from service.ports import Waker
 
-__all__ = ["ACTOR", "QUEUE", "AnyWaker", "Broker", "make_broker", "make_waker"]
+__all__ = ["ACTOR", "QUEUE", "Broker", "ClosableWaker", "make_broker", "make_waker"]
 
-AnyWaker = BrokerWaker | RemoteWaker
 
 #: What every key in Redis begins with.
 NAMESPACE = "ringback"
+
+
+class ClosableWaker(Waker, Protocol):
+    """A waker that is closed in the end."""
+
+    async def close(self) -> None:
+        """Send nothing more."""
 
 
 def make_broker(url: str, middleware: Sequence[Middleware], namespace: str = NAMESPACE) -> Broker:
@@ -28,6 +36,10 @@ def make_broker(url: str, middleware: Sequence[Middleware], namespace: str = NAM
     return WakeBroker(url, middleware, namespace)
 
 
-def make_waker(broker: Broker, loop: asyncio.AbstractEventLoop) -> AnyWaker:
+def make_waker(broker: Broker, loop: asyncio.AbstractEventLoop) -> ClosableWaker:
     """What wakes through this broker, from that event loop."""
-    return (BrokerWaker if isinstance(broker, InProcessBroker) else RemoteWaker)(broker, loop)
+    if isinstance(broker, InProcessBroker):
+        return BrokerWaker(broker, loop)
+    from service.broker.remote_waker import RemoteWaker  # noqa: PLC0415  as for the broker
+
+    return RemoteWaker(broker)

@@ -74,10 +74,8 @@ class WakeBroker(RedisBroker):
             redis.RedisError: it could not be done in time; it may be done all the same.
         """
         name = self._list(queue_name)
-        with self.client.pipeline(transaction=False) as pipeline:
-            pipeline.rpush(name, data)
-            pipeline.ltrim(name, -LENGTH, -1)
-            pipeline.execute()
+        if self.client.rpush(name, data) > LENGTH:
+            self.client.ltrim(name, -LENGTH, -1)
 
     def do_purge(self, queue_name: str) -> None:
         """Forget every message of a queue."""

@@ -12,8 +12,7 @@ import pytest
 import redis
 from dramatiq import Message
 
-from service.broker import QUEUE, make_broker, make_waker
-from service.broker import waker as waker_module
+from service.broker import QUEUE, make_broker, make_waker, remote_waker
 from service.broker.on_redis import LENGTH
 from tests.broker.idle_wakes import ours
 from tests.broker.working import PATIENCE, working
@@ -151,11 +150,15 @@ async def test_redis_that_takes_nothing_more_is_a_lost_wake(valkey: Valkey) -> N
         await made.woken(2)
 
 
-async def test_lanes_that_wait_for_redis_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waker_module, "_MOST", 1_000)
-    loop = asyncio.get_running_loop()
-    broker = make_broker(f"redis://127.0.0.1:{free_port()}", [])
-    waker = make_waker(broker, loop)
+async def test_lanes_that_wait_for_redis_are_bounded(
+    valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote_waker, "_MOST", 1_000)
+    broker = make_broker(valkey.url, [])
+    waker = make_waker(broker, asyncio.get_running_loop())
+    valkey.pause()
+    waker.wake([1])
+    await asyncio.sleep(0.05)  # from then on it waits for an answer
     for turn in range(50):
         waker.wake(range(turn * 100, turn * 100 + 100))
     assert len(vars(waker)["_lanes"]) == 1_000

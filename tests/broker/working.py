@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from service.broker import ACTOR, NAMESPACE, QUEUE, AnyWaker, Broker, make_broker, make_waker
+from service.broker import ACTOR, NAMESPACE, QUEUE, Broker, ClosableWaker, make_broker, make_waker
 from service.worker import LentLoop, WorkerHost, declare
 
 PATIENCE = 10.0
@@ -45,7 +45,7 @@ class Working:
     """A worker at work."""
 
     broker: Broker
-    waker: AnyWaker
+    waker: ClosableWaker
     recorder: Recorder
 
     async def woken(self, lane: int) -> None:
