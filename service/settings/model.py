@@ -60,7 +60,7 @@ class Settings(BaseSettings):
     redis_url: Annotated[
         str,
         AfterValidator(values.redis_url),
-        values.Form("a redis:// URL", show=values.without_password),
+        values.Form("a redis:// URL", show=values.without_user),
     ] = Field(
         "",
         repr=False,  # it may hold a password

@@ -101,7 +101,7 @@ def _names_a_redis(url: str) -> bool:
     return parts.scheme in REDIS_SCHEMES and bool(parts.hostname) and port_fits and by_number
 
 
-def without_password(url: str) -> str:
+def without_user(url: str) -> str:
     """A URL fit to be shown."""
     return USER_INFO.sub(rf"\1{MASK}@", url)
 
