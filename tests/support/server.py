@@ -205,7 +205,7 @@ class Server:
 
     def _is_ready(self, said: int) -> bool:
         # the greeting comes after the port is ours; before, another's service could answer there
-        if f"listens on {self.url}" not in self.output[said:]:
+        if f" on {self.url}" not in self.output[said:]:
             return False
         try:
             return httpx.get(f"{self.url}/readyz", timeout=5.0).is_success
