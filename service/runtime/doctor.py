@@ -70,27 +70,28 @@ def _settings(settings: Settings) -> Iterator[Finding]:
 
 
 def _database(settings: Settings) -> Iterator[Finding]:
-    path = settings.database_path
     try:
-        state = store_checkup.look(path)
+        state = store_checkup.look(settings.database_path)
     except StoreUnavailableError as error:
         remedy = "Put the right file there, from a backup if need be, or let it be read."
         yield Finding("database", Level.FAULT, str(error), remedy)
         return
+    yield _revision(state)
     yield from _folder(settings.data_folder)
+
+
+def _revision(state: store_checkup.State) -> Finding:
     if state.revision is None:
-        found = f"{path} is not there yet; the first start makes it"
-        yield Finding("database", Level.OK, found)
-    elif state.revision == state.wanted:
-        yield Finding("database", Level.OK, f"{path} is at schema revision {state.revision}")
-    elif state.revision < state.wanted:
-        found = f"{path} is at schema revision {state.revision}, before {state.wanted}"
+        return Finding("database", Level.OK, f"{state.name} is empty; the first start makes it")
+    found = f"{state.name} is at schema revision {state.revision}"
+    if state.revision == state.wanted:
+        return Finding("database", Level.OK, found)
+    found += f"; this version works with {state.wanted}"
+    if state.revision < state.wanted:
         remedy = "The next start brings it up to date; `ringback migrate` does it now."
-        yield Finding("database", Level.WARNING, found, remedy)
-    else:
-        found = f"{path} is at schema revision {state.revision}, this version knows {state.wanted}"
-        remedy = "Run the version of Ringback that made it, or a newer one."
-        yield Finding("database", Level.FAULT, found, remedy)
+        return Finding("database", Level.WARNING, found, remedy)
+    remedy = "Run the version of Ringback that made it, or a newer one."
+    return Finding("database", Level.FAULT, found, remedy)
 
 
 def _folder(folder: Path) -> Iterator[Finding]:

@@ -12,6 +12,8 @@ from service.store.readers import Readers
 class State:
     """What was found."""
 
+    #: How the database is shown to people.
+    name: str
     #: The revision of its schema; ``None`` when there is no schema yet.
     revision: str | None
     #: The revision that this version works with.
@@ -24,7 +26,7 @@ def look(path: Path) -> State:
     Raises:
         StoreUnavailableError: it cannot be read, or is another program's.
     """
-    return State(migrate.revision(path), migrate.head())
+    return State(str(path), migrate.revision(path), migrate.head())
 
 
 async def sealed_samples(path: Path, clock: Clock) -> list[tuple[bytes, str]]:

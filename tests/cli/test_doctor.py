@@ -139,7 +139,7 @@ def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file, not a folder")
     code, findings = examined(tmp_path)
     assert code == 1
-    assert "is not a folder" in findings["database"][0]["found"]
+    assert "is not a folder" in findings["database"][-1]["found"]
 
 
 def test_keys_that_are_gone(folder: Path) -> None:
