@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from dramatiq import Broker, Message, Middleware
 
-from service.broker import BrokerWaker, InProcessBroker
+from service.broker import make_broker, make_waker
 from service.lab.bench.counted import is_frame, watch
 from service.ports import AcceptRequest
 from service.pubsub.in_process import InProcessBackplane
@@ -154,9 +154,9 @@ async def test_a_commit_wakes_with_one_message_however_many_it_is_about(
     for number in range(20):
         await world.subscribe(f"sub{number}")
     counter = Counter()
-    broker = InProcessBroker([counter])
+    broker = make_broker("", [counter])
     declare(broker, ignore, actor="deliver", queue="lanes")
-    waker = BrokerWaker(broker, asyncio.get_running_loop())
+    waker = make_waker(broker, asyncio.get_running_loop())
     accept = Accept(world.accept, waker, InProcessBackplane())
     ledger.take()
 
