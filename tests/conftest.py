@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from tests.support import postgres
 from tests.support.receiver import Receiver
 from tests.support.valkey import Valkey
 
@@ -37,3 +38,10 @@ def valkey() -> Iterator[Valkey]:
     """A Redis of the test's own, to be ill-treated."""
     with Valkey() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def databases() -> Iterator[postgres.Databases]:
+    """Databases of a PostgreSQL server, which is started when the first test wants one."""
+    with postgres.databases() as databases:
+        yield databases

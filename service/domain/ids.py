@@ -34,6 +34,12 @@ class KeyMaker:
         self._moment = after >> _LOW_BITS if after else -1
         self._counter = _COUNTER_END - 1  # so that the next key is of a later millisecond
 
+    def go_past(self, key: int) -> None:
+        """Let every key to come be larger than this one."""
+        moment = key >> _LOW_BITS
+        if moment >= self._moment:
+            self._moment, self._counter = moment, _COUNTER_END - 1
+
     def next(self, now: int) -> int:
         """The next key at ``now`` (ms); larger even when the clock stands or jumps back."""
         moment = now - _EPOCH

@@ -16,7 +16,6 @@ from service.runtime.messaging import Messaging, open_messaging
 from service.runtime.reach import target_policy
 from service.sender import GuardedSender
 from service.settings import ROLES, Settings
-from service.store import filelock
 from service.store.accepting import AcceptStore
 from service.store.announcing import Announcer
 from service.store.api_keys import KeyStore
@@ -28,6 +27,7 @@ from service.store.migrate import migrate
 from service.store.operating import OperationStore
 from service.store.reading import ReadStore
 from service.store.replaying import ReplayStore
+from service.store.sqlite import SqliteDatabase, filelock
 from service.store.sweeping import SweepStore, newest_key
 from service.store.tenancy import TenantStore
 from service.store.tickets import TicketStore
@@ -182,7 +182,7 @@ async def open_service(settings: Settings, roles: frozenset[str] = ROLES) -> Asy
         admin, made = own_keys.admin_key(settings) if "api" in roles else (None, False)
     migrate(path)
     clock, dice = SystemClock(), SystemDice()
-    database = Database(path, clock)
+    database = SqliteDatabase(path, clock)
     await database.open()
     policy = target_policy(settings)
     sender = GuardedSender(policy, connections=_CONNECTIONS, user_agent=_USER_AGENT)

@@ -35,7 +35,7 @@ from service.ports import (
     Retried,
 )
 from service.store import auditing, moving, once, ordering, retrying, subscribing
-from service.store.database import Database, Tx
+from service.store.database import Database, Tx, Use
 from service.store.rows import (
     OPERATION_COLUMNS,
     SUBSCRIPTION_COLUMNS,
@@ -68,6 +68,11 @@ _FIND_EVENTS: Final = Statement(
     .join(events, events.c.key == event_ids.c.event_key)
     .where(event_ids.c.tenant_id == bindparam("tenant"), among(event_ids.c.id, "names"))
 )
+_EVENT_KEY: Final = Statement(
+    select(event_ids.c.event_key).where(
+        event_ids.c.tenant_id == bindparam("tenant"), event_ids.c.id == bindparam("name")
+    )
+)
 _NUMBER: Final = Statement(
     update(tenants)
     .where(tenants.c.id == bindparam("tenant"))
@@ -98,6 +103,15 @@ class _Work:
     kept: list[once.KeptAnswer] = field(default_factory=list)
     #: The requests that changed something and want that in the audit log.
     noted: list[AcceptRequest] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What came of a group: answers, the first of its events, how many deliveries it made."""
+
+    results: list[AcceptResult]
+    first: list[NewEvent]
+    made: int
 
 
 class AcceptStore:
@@ -138,14 +152,17 @@ class AcceptStore:
             StoreUnavailableError: nothing was kept.
         """
 
-        async def job(tx: Tx) -> list[AcceptResult]:
+        async def job(tx: Tx) -> _Done:
             return await self._accept(tx, group, bounded=bounded)
 
-        return await moving.judged_again(lambda: self._database.write(job))
+        async def work() -> _Done:
+            return await self._database.write(job, Use.ACCEPT, _is_logged)
 
-    async def _accept(
-        self, tx: Tx, group: Sequence[AcceptRequest], *, bounded: bool
-    ) -> list[AcceptResult]:
+        done = await moving.judged_again(work)
+        self.made += done.made
+        return done.results
+
+    async def _accept(self, tx: Tx, group: Sequence[AcceptRequest], *, bounded: bool) -> "_Done":
         answers = await once.find_answers(
             tx, [(request.tenant_id, request.once.key) for request in group if request.once]
         )
@@ -157,13 +174,13 @@ class AcceptStore:
         deliveries = await self._fan_out(tx, planner.events)
         if bounded and len(deliveries) > MAX_DELIVERIES and len(planner.events) > 1:
             raise GroupTooWideError
-        deliveries = await ordering.park(tx, deliveries)
+        deliveries = await ordering.park(tx, deliveries, self._keys)
         await _write(tx, planner, deliveries)
         await self._note(tx, work.noted)
         await once.keep_answers(tx, work.kept)
-        self.made += len(deliveries)
         lanes = frozenset(row[1] for row in deliveries if row[2] <= tx.now)
-        return [AcceptResult(result.answer, lanes) for result in work.results]
+        results = [AcceptResult(result.answer, lanes) for result in work.results]
+        return _Done(results, planner.events[:1], len(deliveries))
 
     async def announce(self, tx: Tx, new: list[NewEvent]) -> frozenset[int]:
         """Write events that have no operation, with what tells of them; the lanes they are for."""
@@ -224,6 +241,14 @@ class AcceptStore:
         index = Index(map(subscription_of, rows))
         self._indexes[tenant] = (version, index)
         return index
+
+
+async def _is_logged(tx: Tx, done: _Done) -> bool:
+    """Whether the group is there: all of it, if its first event is."""
+    for event in done.first:
+        rows = await tx.fetch(_EVENT_KEY, tenant=event.tenant_id, name=event.id)
+        return rows == [(event.key,)]
+    return True
 
 
 def _names(group: Sequence[AcceptRequest]) -> dict[str, tuple[set[str], set[str]]]:

@@ -20,7 +20,7 @@ from service.store.once import once as do_once
 from service.store.paging import page_of
 from service.store.rows import scopes_of, scopes_text
 from service.store.schema import api_keys
-from service.store.statements import CHUNK, flat, placeholders
+from service.store.statements import Many
 
 T = TypeVar("T")
 
@@ -39,6 +39,11 @@ _COLUMNS: Final = tuple(
         "last_used_at",
         "previous_until",
     )
+)
+_USED: Final = Many(
+    "UPDATE api_keys SET last_used_at = v.column2 FROM {rows} WHERE api_keys.id = v.column1",
+    api_keys.c.id,
+    api_keys.c.last_used_at,
 )
 
 
@@ -129,17 +134,10 @@ class KeyStore:
 
     async def note_use(self, used: Mapping[str, int]) -> None:
         """Note when keys were used last (ms), by id."""
-        rows = list(used.items())
+        rows = sorted(used.items())
 
         async def job(tx: Tx) -> None:
-            for start in range(0, len(rows), CHUNK):
-                chunk = rows[start : start + CHUNK]
-                await tx.sql(
-                    "UPDATE api_keys SET last_used_at = used.column2 "
-                    f"FROM (VALUES {placeholders(2, len(chunk))}) AS used "
-                    "WHERE api_keys.id = used.column1",
-                    flat(chunk),
-                )
+            await tx.each(_USED, rows)
 
         await self._database.write(job)
 

@@ -1,161 +1,120 @@
-"""The SQLite database: one connection that writes, a few that read, one process.
+"""What the store asks of a database, whichever it is: transactions for jobs, snapshots for reads.
 
-Writes are jobs. Jobs that wait together share one transaction, and so one fsync (group commit
-without a timer: the next group forms while this one commits); each runs in a savepoint of its own,
-so that one that fails takes none of the others with it. Every write transaction is ``BEGIN
-IMMEDIATE`` on one connection, which also owns the checkpoints: the WAL-reset bug of SQLite before
-3.51.3 needs two that write.
-
-The engine is in AUTOCOMMIT, so that BEGIN, SAVEPOINT and COMMIT are where this file writes them and
-nowhere else; nobody calls SQLAlchemy's own ``commit``.
+A job may run more than once until it is committed: it keeps what it learns to itself until then.
+In a database that is shared, others change rows between two statements of a job, unless it has
+locked them. ``with_for_update`` says so where it matters; SQLite, whose one writer is alone,
+leaves it out.
 """
 
-import asyncio
-import os
-import sqlite3
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import AbstractAsyncContextManager, suppress
-from pathlib import Path
-from typing import Any, Final, TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from enum import Enum
+from typing import Any, Protocol, TypeVar
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Executable, Table
 
-from service.ports import Clock, StoreUnavailableError
-from service.store import connecting, filelock
-from service.store.faults import is_fatal
-from service.store.readers import Readers
-from service.store.statements import Row, Statement
-from service.store.tx import Tx
+from service.store.statements import Many, Row, Statement
 
-__all__ = ["Database", "Job", "Tx"]
+__all__ = ["Database", "Job", "Proof", "Tx", "Use", "alone"]
 
 T = TypeVar("T")
 
-#: Jobs in one transaction: enough to share the fsync, few enough that the first need not wait
-#: long for the last.
-_JOBS: Final = 64
+
+class Use(Enum):
+    """What a write is for: those of one use never wait for those of another."""
+
+    ACCEPT = "accept"
+    CLAIM = "claim"
+    SETTLE = "settle"
+    REST = "rest"
+
+
+class Tx(Protocol):
+    """A transaction in progress."""
+
+    @property
+    def now(self) -> int:
+        """Its one time, in ms."""
+
+    async def fetch(self, statement: Statement, **given: Any) -> list[Row]:
+        """Run a compiled statement; the rows it returns."""
+
+    async def each(self, statement: Many, rows: Sequence[Row], **given: Any) -> list[Row]:
+        """Run a statement about many rows, in as many parts as need be; the rows it returns."""
+
+    async def sql(self, text: str, arguments: Sequence[Any] = ()) -> list[Row]:
+        """Run a statement given as text, with ``?`` for each argument; the rows it returns."""
+
+    async def insert(
+        self,
+        table: Table,
+        columns: tuple[str, ...],
+        rows: Sequence[Sequence[Any]],
+        conflict: str = "",
+    ) -> list[Row]:
+        """Insert many rows; what a RETURNING in ``conflict`` returns."""
+
+    async def query(self, statement: Executable) -> list[dict[str, Any]]:
+        """Run any SQLAlchemy statement, for the paths that are not hot; rows as dictionaries."""
+
+    async def change(self, statement: Executable) -> int:
+        """Run any SQLAlchemy change, for the paths that are not hot; how many rows it touched."""
+
+    async def lease(self, lanes: Sequence[Row], until: int, token: int) -> list[Row]:
+        """Lease what is due in these lanes (subscription no, due by, at most) under a token.
+
+        Returns event key, subscription no, attempts, step and trigger of each delivery.
+        """
+
+    async def hold(self, names: Iterable[str]) -> set[str]:
+        """Hold names until the transaction ends; those of them that another transaction holds."""
+
 
 Job = Callable[[Tx], Awaitable[T]]
+#: Whether what came of a job is there.
+Proof = Callable[[Tx, T], Awaitable[bool]]
 
 
-class Database:
-    """The open database file."""
+class Database(Protocol):
+    """A database that is open."""
 
-    def __init__(self, path: Path, clock: Clock) -> None:
-        self._path = path
-        self._clock = clock
-        self._lock = filelock.hold(path)
-        self._engine = connecting.engine(path, connecting.WRITER)
-        self._readers = Readers(path, clock)
-        self._waiting: deque[tuple[Job[Any], asyncio.Future[Any]]] = deque()
-        self._wanted = asyncio.Event()
-        self._loop: asyncio.Task[None] | None = None
-        self._closing = False
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes work with it at the same time."""
+
+    @property
+    def node(self) -> int:
+        """The number that the keys of this process have in them, and those of no other."""
 
     async def open(self) -> None:
         """Connect and begin to take jobs."""
-        connection = await self._engine.connect()
-        driver = (await connection.get_raw_connection()).driver_connection
-        self._loop = asyncio.create_task(self._write(connection, driver), name="store-writer")
-        await self._readers.open()
 
     async def close(self) -> None:
-        """Finish the jobs that wait, then close every connection and give the file back."""
-        self._closing = True
-        self._wanted.set()
-        if self._loop is not None:
-            await asyncio.wait([self._loop])
-        await self._readers.close()
-        await self._engine.dispose()
-        os.close(self._lock)
+        """Finish the jobs that wait, then close every connection."""
 
-    async def write(self, job: Job[T]) -> T:
+    async def write(self, job: Job[T], use: Use = Use.REST, proof: Proof[T] | None = None) -> T:
         """Run ``job`` inside a write transaction; its result once that is durably committed.
 
+        ``proof`` decides where the connection was lost before the commit was answered.
+
         Raises:
-            StoreUnavailableError: the transaction could not be committed; nothing of it was kept.
+            StoreUnavailableError: the transaction could not be committed, or nobody knows.
         """
-        if self._closing or self._loop is None or self._loop.done():
-            raise StoreUnavailableError("The database is not open for changes.")
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._waiting.append((job, future))
-        self._wanted.set()
-        return await future
 
     def read(self) -> AbstractAsyncContextManager[Tx]:
         """A read transaction: one snapshot for all its statements. Keep it short."""
-        return self._readers.read()
 
     async def look(self, statement: Statement, **given: Any) -> list[Row]:
         """Run one reading statement, which is a snapshot by itself: a third of the cost.
 
         A parameter named ``now`` is the transaction's time.
         """
-        return await self._readers.look(statement, **given)
-
-    async def _write(self, connection: AsyncConnection, driver: Any) -> None:
-        try:
-            while self._waiting or not self._closing:
-                await self._wanted.wait()
-                self._wanted.clear()
-                while self._waiting:
-                    count = min(len(self._waiting), _JOBS)
-                    jobs = [self._waiting.popleft() for _ in range(count)]
-                    await self._commit(Tx(connection, driver, self._clock.now()), jobs)
-        finally:
-            _refuse(self._waiting, StoreUnavailableError("The database is closed."))
-            await connection.close()
-
-    async def _commit(self, tx: Tx, jobs: list[tuple[Job[Any], asyncio.Future[Any]]]) -> None:
-        done: list[tuple[asyncio.Future[Any], Any]] = []
-        try:
-            await tx.sql("BEGIN IMMEDIATE")
-            for job, future in jobs:
-                if not future.cancelled():
-                    done.append((future, await _guarded(tx, job)))
-            await tx.sql("COMMIT")
-        except BaseException as error:
-            _refuse(jobs, _unavailable(error))
-            await _rollback(tx)
-            if not isinstance(error, sqlite3.Error):
-                raise
-            return
-        for future, outcome in done:
-            if future.done():
-                continue
-            if isinstance(outcome, BaseException):
-                future.set_exception(outcome)
-            else:
-                future.set_result(outcome)
 
 
-async def _guarded(tx: Tx, job: Job[Any]) -> Any:
-    """Run one job in a savepoint; an exception of its own is its result, not its neighbours'."""
-    await tx.sql("SAVEPOINT job")
-    try:
-        outcome = await job(tx)
-    except Exception as error:
-        if is_fatal(error):
-            raise
-        await tx.sql("ROLLBACK TO job")
-        outcome = error
-    await tx.sql("RELEASE job")
-    return outcome
+def alone(job: Job[T], otherwise: T) -> Job[T]:
+    """``job``, or ``otherwise`` while another process does any of these."""
 
+    async def guarded(tx: Tx) -> T:
+        return otherwise if await tx.hold(("chores",)) else await job(tx)
 
-async def _rollback(tx: Tx) -> None:
-    with suppress(sqlite3.Error):  # SQLite may have rolled back by itself
-        await tx.sql("ROLLBACK")
-
-
-def _refuse(
-    jobs: Iterable[tuple[Job[Any], asyncio.Future[Any]]], why: StoreUnavailableError
-) -> None:
-    for _, future in jobs:
-        if not future.done():
-            future.set_exception(why)
-
-
-def _unavailable(error: BaseException) -> StoreUnavailableError:
-    return StoreUnavailableError(f"The database did not take the change: {error}")
+    return guarded

@@ -7,8 +7,6 @@ limits, its pause or hold, its circuit.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import chain
 from typing import Final
 
 from sqlalchemy import bindparam, case, or_, select
@@ -21,7 +19,7 @@ from service.domain.times import HURRIED
 from service.ports import Claim, Claimed, Lane, LaneQuota, Settled, Settlement
 from service.store import health, settling, tallying
 from service.store.announcing import Announcer
-from service.store.database import Database, Tx
+from service.store.database import Database, Tx, Use, alone
 from service.store.health_book import Draft, HealthBook
 from service.store.rows import (
     SECRET_COLUMNS,
@@ -31,19 +29,13 @@ from service.store.rows import (
 )
 from service.store.schema import (
     dead_letters,
+    delivery_queue,
     events,
     subscription_secrets,
     subscriptions,
 )
 from service.store.schema_health import subscription_health
-from service.store.statements import (
-    CHUNK,
-    Row,
-    Statement,
-    among,
-    flat,
-    placeholders,
-)
+from service.store.statements import Many, Row, Statement, among
 
 _LANES: Final = Statement(
     select(
@@ -87,29 +79,20 @@ _SNAPSHOTS: Final = Statement(
 )
 
 
-@lru_cache(maxsize=1024)
-def _claim_text(lanes: int) -> str:
-    """Each lane gives its own oldest due rows: a backlog of one is never ahead of another."""
-    lane = (
-        "SELECT * FROM (SELECT event_key, subscription_no FROM delivery_queue "
-        "WHERE subscription_no = ? AND due_at <= ? AND token IS NULL ORDER BY due_at LIMIT ?)"
+_TOKEN: Final = Statement(
+    select(delivery_queue.c.token).where(
+        delivery_queue.c.event_key == bindparam("event"),
+        delivery_queue.c.subscription_no == bindparam("lane"),
     )
-    return (
-        "UPDATE delivery_queue SET due_at = ?, token = ?, attempts = attempts + 1, step = step + 1 "
-        # the SELECT around the UNION lets SQLite find the rows by their key (see is_one_of)
-        "WHERE (event_key, subscription_no) IN "
-        f"(SELECT * FROM ({' UNION ALL '.join([lane] * lanes)})) "
-        "RETURNING event_key, subscription_no, attempts, step, trigger"
-    )
-
-
-@lru_cache(maxsize=1024)
-def _release_text(rows: int) -> str:
-    return (
-        "UPDATE delivery_queue SET due_at = ?, token = NULL, attempts = attempts - 1, "
-        f"step = step - 1 FROM (VALUES {placeholders(3, rows)}) AS v WHERE event_key = v.column1 "
-        "AND subscription_no = v.column2 AND token = v.column3"
-    )
+)
+_RELEASE: Final = Many(
+    "UPDATE delivery_queue SET due_at = :now, token = NULL, attempts = attempts - 1, "
+    "step = step - 1 FROM {rows} WHERE event_key = v.column1 "
+    "AND subscription_no = v.column2 AND token = v.column3",
+    delivery_queue.c.event_key,
+    delivery_queue.c.subscription_no,
+    delivery_queue.c.token,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,27 +126,25 @@ class DeliverStore:
             if not open_quotas:
                 return Claim(lanes, ())
             token = self._keys.next(tx.now)
-            arguments = chain.from_iterable(
+            wanted = [
                 (q.lane, _horizon(found[q.lane], tx.now), _room(q, found[q.lane], tx.now))
                 for q in open_quotas
-            )
-            rows = await tx.sql(_claim_text(len(open_quotas)), (tx.now + lease, token, *arguments))
+            ]
+            rows = await tx.lease(wanted, tx.now + lease, token)
             events = await _events(tx, sorted({row[0] for row in rows}))
             claimed = [_claimed(row, token, lanes[row[1]], events[row[0]]) for row in rows]
             return Claim(lanes, claimed)
 
-        return await self._database.write(job)
+        return await self._database.write(job, Use.CLAIM, _is_claimed)
 
     async def release(self, claimed: Sequence[Claimed]) -> None:
         """Give back what was claimed and not sent."""
 
         async def job(tx: Tx) -> None:
-            for start in range(0, len(claimed), CHUNK):
-                chunk = claimed[start : start + CHUNK]
-                rows = flat((*each.ref, each.token) for each in chunk)
-                await tx.sql(_release_text(len(chunk)), (tx.now, *rows))
+            rows = sorted((*each.ref, each.token) for each in claimed)
+            await tx.each(_RELEASE, rows, now=tx.now)
 
-        await self._database.write(job)
+        await self._database.write(job, Use.CLAIM)
 
     async def settle(self, results: Sequence[Settlement]) -> Settled:
         """Write results, fenced by token."""
@@ -177,7 +158,7 @@ class DeliverStore:
             return Settled(late, due, frozenset(draft.recovered)), draft
 
         async with self._book.turn:
-            settled, draft = await self._database.write(job)
+            settled, draft = await self._database.write(job, Use.SETTLE)
             self._book.keep(draft)
         return settled
 
@@ -185,14 +166,14 @@ class DeliverStore:
         """Write the counts that wait for the next settle; 0, since nothing is left then."""
         if not self._book.is_empty:
             async with self._book.turn:
-                self._book.keep(await self._database.write(self._book.draft))
+                self._book.keep(await self._database.write(self._book.draft, Use.SETTLE))
         return 0
 
     async def forget_counts(self) -> int:
         """Delete a batch of counts that nobody asks for any more; how much."""
         if not await tallying.is_due(self._database):
             return 0  # the usual case, and one that needs no writer
-        return await self._database.write(tallying.forget)
+        return await self._database.write(alone(tallying.forget, 0))
 
     async def _lanes(self, tx: Tx, numbers: list[int]) -> dict[int, _State]:
         width = len(SUBSCRIPTION_COLUMNS)
@@ -214,6 +195,14 @@ class DeliverStore:
             )
             for no, rows in found.items()
         }
+
+
+async def _is_claimed(tx: Tx, claim: Claim) -> bool:
+    """Whether the claim is there: all of it, if its first delivery is."""
+    for each in claim.deliveries[:1]:
+        event, lane = each.ref
+        return await tx.fetch(_TOKEN, event=event, lane=lane) == [(each.token,)]
+    return True
 
 
 def _not_before(at: int, judged: Health | None) -> int:

@@ -8,8 +8,9 @@ from sqlalchemy import select
 
 from service.domain.health import Health, Slice
 from service.store.database import Tx
+from service.store.schema import delivery_queue
 from service.store.schema_health import subscription_health
-from service.store.statements import Row, Statement, among
+from service.store.statements import Many, Row, Statement, among, one_of
 
 _COLUMNS: Final = tuple(column.name for column in subscription_health.columns)
 _READ: Final = Statement(
@@ -25,10 +26,11 @@ _REPLACE: Final = "ON CONFLICT (subscription_no) DO UPDATE SET " + ", ".join(
 )
 #: What is in flight comes from the index of leases, which holds nothing else: without the word it
 #: would be looked for in a lane's whole backlog.
-_IN_FLIGHT: Final = (
+_IN_FLIGHT: Final = Many(
     "WITH leased AS MATERIALIZED "
     "(SELECT subscription_no FROM delivery_queue WHERE token IS NOT NULL) "
-    "SELECT DISTINCT subscription_no FROM leased WHERE subscription_no IN ({})"
+    f"SELECT DISTINCT subscription_no FROM leased WHERE {one_of(('subscription_no',))}",
+    delivery_queue.c.subscription_no,
 )
 
 
@@ -57,9 +59,8 @@ async def unclean(tx: Tx) -> set[int]:
 
 async def in_flight(tx: Tx, lanes: Iterable[int]) -> set[int]:
     """Those of these lanes that have anything in flight, in whichever worker."""
-    numbers = sorted(lanes)
-    marks = ", ".join("?" * len(numbers))
-    return {row[0] for row in await tx.sql(_IN_FLIGHT.format(marks), numbers)}
+    numbers = [(lane,) for lane in sorted(lanes)]
+    return {row[0] for row in await tx.each(_IN_FLIGHT, numbers)}
 
 
 def health_of(row: Row) -> Health:

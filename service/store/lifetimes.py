@@ -8,23 +8,25 @@ The subscription with the highest number always stays: SQLite gives the next one
 one, so its number would come back, and with it whatever still goes by that number in memory.
 """
 
-from collections.abc import Sequence
 from typing import Final
 
 from sqlalchemy import and_, bindparam, exists, func, or_, select
 
 from service.ports import SilentOperation
 from service.store import subscribing
-from service.store.database import Database, Tx
+from service.store.database import Database, Tx, alone
 from service.store.schema import (
     Big,
     dead_letters,
     delivery_queue,
     events,
     operations,
+    replays,
+    subscription_secrets,
     subscriptions,
 )
-from service.store.statements import CHUNK, Statement
+from service.store.schema_health import subscription_health
+from service.store.statements import CHUNK, Many, Statement, deletion, one_of
 
 #: Operations looked at in one step of a walk over all of them.
 _STRIDE: Final = 5_000
@@ -52,6 +54,7 @@ _EXPIRED: Final = Statement(
     )
     .order_by(operations.c.expires_at)
     .limit(CHUNK)
+    .with_for_update(skip_locked=True)
 )
 _newest: Final = subscriptions.alias("newest")
 #: A tombstone's own subscription may go when nothing of it is open or told of.
@@ -83,6 +86,19 @@ _GONE: Final = Statement(
     )
     .order_by(operations.c.ended_at)
     .limit(CHUNK)
+    .with_for_update(of=operations, skip_locked=True)
+)
+_STRIP: Final = Many(
+    "UPDATE operations SET progress = NULL, result = NULL, error = NULL, "
+    "warnings = NULL, metadata = NULL, client_job_id = NULL, forgotten_at = :now "
+    f"WHERE {one_of(('key',))}",
+    operations.c.key,
+)
+_OF_OPERATION: Final = (deletion(replays.c.operation_key), deletion(operations.c.key))
+_OF_SUBSCRIPTION: Final = (
+    deletion(subscription_secrets.c.subscription_no),
+    deletion(subscription_health.c.subscription_no),
+    deletion(subscriptions.c.no),
 )
 
 
@@ -120,46 +136,29 @@ class LifetimeStore:
         """Remove the bodies of a batch of expired operations."""
 
         async def job(tx: Tx) -> int:
-            keys = [row[0] for row in await tx.fetch(_EXPIRED, now=tx.now)]
-            await tx.sql(
-                "UPDATE operations SET progress = NULL, result = NULL, error = NULL, "
-                "warnings = NULL, metadata = NULL, client_job_id = NULL, forgotten_at = ? "
-                f"WHERE key IN {_marks(keys)}",
-                (tx.now, *keys),
-            )
+            keys = await tx.fetch(_EXPIRED, now=tx.now)
+            await tx.each(_STRIP, keys, now=tx.now)
             return len(keys)
 
         if not await self._database.look(_EXPIRED):
             return 0  # the usual case, and one that needs no writer
-        return await self._database.write(job)
+        return await self._database.write(alone(job, 0))
 
     async def remove_tombstones(self, retention: int) -> int:
         """Delete a batch of tombstones of which no event is left, with their subscriptions."""
 
         async def job(tx: Tx) -> int:
             rows = await tx.fetch(_GONE, now=tx.now, retention=retention)
-            keys = [row[0] for row in rows]
-            await tx.sql(f"DELETE FROM replays WHERE operation_key IN {_marks(keys)}", keys)
-            await tx.sql(f"DELETE FROM operations WHERE key IN {_marks(keys)}", keys)
-            numbers = [row[2] for row in rows if row[2] is not None]
-            await tx.sql(
-                f"DELETE FROM subscription_secrets WHERE subscription_no IN {_marks(numbers)}",
-                numbers,
-            )
-            await tx.sql(
-                f"DELETE FROM subscription_health WHERE subscription_no IN {_marks(numbers)}",
-                numbers,
-            )
-            await tx.sql(f"DELETE FROM subscriptions WHERE no IN {_marks(numbers)}", numbers)
+            for statement in _OF_OPERATION:
+                await tx.each(statement, [row[:1] for row in rows])
+            numbers = [row[2:3] for row in rows if row[2] is not None]
+            for statement in _OF_SUBSCRIPTION:
+                await tx.each(statement, numbers)
             counted = [row[1] for row in rows if row[2] is not None and row[3] is None]
-            for tenant in set(counted):
+            for tenant in sorted(set(counted)):
                 await subscribing.count(tx, tenant, -counted.count(tenant))
             return len(rows)
 
         if not await self._database.look(_GONE, retention=retention):
             return 0  # the usual case, and one that needs no writer
-        return await self._database.write(job)
-
-
-def _marks(values: Sequence[int]) -> str:
-    return f"({', '.join('?' * len(values))})"
+        return await self._database.write(alone(job, 0))

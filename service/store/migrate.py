@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from service.ports import StoreUnavailableError
-from service.store import filelock
+from service.store.sqlite import filelock
 
 _VERSIONS: Final = Path(__file__).parent / "migrations" / "versions"
 
@@ -51,11 +51,7 @@ def migrate(path: Path) -> str:
     present, wanted = revision(path), head()
     if present == wanted:
         return wanted
-    if present is not None and present not in _known():
-        raise StoreUnavailableError(
-            f"{path} has the schema of another version of Ringback ({present}); this one knows it "
-            f"up to {wanted}. Run the version that made it, or a newer one."
-        )
+    check_known(str(path), present)
     handle = filelock.hold(path)
     try:
         # a new file is its owner's only: it will hold what producers sent
@@ -66,6 +62,19 @@ def migrate(path: Path) -> str:
     finally:
         os.close(handle)
     return wanted
+
+
+def check_known(name: str, present: str | None) -> None:
+    """Make sure that the revision of a database is one that this version can go on from.
+
+    Raises:
+        StoreUnavailableError: it is another version's.
+    """
+    if present is not None and present not in _known():
+        raise StoreUnavailableError(
+            f"{name} has the schema of another version of Ringback ({present}); this one knows it "
+            f"up to {head()}. Run the version that made it, or a newer one."
+        )
 
 
 def _known() -> set[str]:

@@ -6,8 +6,7 @@ touched, and the whole group is judged again. So a second writer, whoever it is,
 end.
 """
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
 from service.domain.operation import MOVES, Operation, Status
@@ -15,7 +14,7 @@ from service.ports import StoreUnavailableError
 from service.store.database import Tx
 from service.store.rows import OPERATION_COLUMNS, operation_row
 from service.store.schema import operations
-from service.store.statements import CHUNK, Row, flat, insert_text, placeholders
+from service.store.statements import Many, Row
 
 T = TypeVar("T")
 
@@ -42,7 +41,40 @@ _CHANGED: Final = (
 )
 #: Before them: the key, and the status and sequence that were read.
 _FIRST: Final = 4
-_STATUS: Final = f"was.column{_FIRST + _CHANGED.index('status')}"
+_STATUS: Final = f"v.column{_FIRST + _CHANGED.index('status')}"
+_UNLESS_THERE: Final = "ON CONFLICT (tenant_id, id) DO NOTHING RETURNING key"
+
+
+def _along_the_table() -> str:
+    """From each status that is no end: the moves of the table, or to stay."""
+    return " OR ".join(
+        f"(operations.status = '{before}' AND {_STATUS} IN ({_words({before, *moves})}))"
+        for before, moves in MOVES.items()
+        if moves
+    )
+
+
+def _words(statuses: set[Status]) -> str:
+    return ", ".join(f"'{status}'" for status in sorted(statuses))
+
+
+def _update() -> Many:
+    """One UPDATE of many rows, each only from where it was read, along the table."""
+    changes = ", ".join(
+        f'"{name}" = v.column{place}' for place, name in enumerate(_CHANGED, _FIRST)
+    )
+    read = (operations.c.key, operations.c.status, operations.c.sequence)
+    return Many(
+        f"UPDATE operations SET {changes} FROM {{rows}} "
+        "WHERE operations.key = v.column1 AND operations.status = v.column2 "
+        f"AND operations.sequence = v.column3 AND ({_along_the_table()}) "
+        "RETURNING operations.key",
+        *read,
+        *(operations.c[name] for name in _CHANGED),
+    )
+
+
+_UPDATE: Final = _update()
 
 
 class MovedError(Exception):
@@ -75,16 +107,9 @@ async def write(tx: Tx, moves: Sequence[Move]) -> None:
         for before, after in moves
         if before is not None and before.sequence != after.sequence
     ]
-    for chunk in _chunks(new):
-        text = insert_text(
-            operations,
-            OPERATION_COLUMNS,
-            len(chunk),
-            "ON CONFLICT (tenant_id, id) DO NOTHING RETURNING key",
-        )
-        await _expect(tx, text, flat(chunk), len(chunk))
-    for chunk in _chunks(moved):
-        await _expect(tx, _update_text(len(chunk)), flat(chunk), len(chunk))
+    made = await tx.insert(operations, OPERATION_COLUMNS, new, _UNLESS_THERE)
+    _expect(made, len(new))
+    _expect(await tx.each(_UPDATE, moved), len(moved))
 
 
 async def mark_retried(tx: Tx, failed: Operation) -> None:
@@ -97,46 +122,14 @@ async def mark_retried(tx: Tx, failed: Operation) -> None:
         "UPDATE operations SET retried_by = ? "
         "WHERE key = ? AND status = ? AND retried_by IS NULL RETURNING key"
     )
-    await _expect(tx, text, (failed.retried_by, failed.key, Status.FAILED.value), 1)
+    _expect(await tx.sql(text, (failed.retried_by, failed.key, Status.FAILED.value)), 1)
 
 
-async def _expect(tx: Tx, text: str, arguments: Row, count: int) -> None:
-    if len(await tx.sql(text, arguments)) != count:
+def _expect(touched: Sequence[Row], count: int) -> None:
+    if len(touched) != count:
         raise MovedError
 
 
 def _row(before: Operation, after: Operation) -> Row:
     values = dict(zip(OPERATION_COLUMNS, operation_row(after), strict=True))
     return (before.key, before.status.value, before.sequence, *(values[c] for c in _CHANGED))
-
-
-def _chunks(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
-    return (rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK))
-
-
-@lru_cache(maxsize=CHUNK)
-def _update_text(rows: int) -> str:
-    """One UPDATE of many rows, each only from where it was read, along the table."""
-    changes = ", ".join(
-        f'"{name}" = was.column{place}' for place, name in enumerate(_CHANGED, _FIRST)
-    )
-    values = placeholders(_FIRST - 1 + len(_CHANGED), rows)
-    return (
-        f"UPDATE operations SET {changes} FROM (VALUES {values}) AS was "
-        "WHERE operations.key = was.column1 AND operations.status = was.column2 "
-        f"AND operations.sequence = was.column3 AND ({_along_the_table()}) "
-        "RETURNING operations.key"
-    )
-
-
-def _along_the_table() -> str:
-    """From each status that is no end: the moves of the table, or to stay."""
-    return " OR ".join(
-        f"(operations.status = '{before}' AND {_STATUS} IN ({_words({before, *moves})}))"
-        for before, moves in MOVES.items()
-        if moves
-    )
-
-
-def _words(statuses: set[Status]) -> str:
-    return ", ".join(f"'{status}'" for status in sorted(statuses))

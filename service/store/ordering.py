@@ -11,16 +11,17 @@
 """
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from typing import Final
 
-from sqlalchemy import ColumnElement, exists, func, select
+from sqlalchemy import ColumnElement, bindparam, exists, func, select
 
+from service.domain.ids import KeyMaker
 from service.domain.times import NEVER
-from service.store.database import Database, Tx
-from service.store.queueing import QUEUE_COLUMNS
+from service.store.database import Database, Tx, alone
+from service.store.moving import MovedError
+from service.store.queueing import IS_ONE_OF, PAIR, QUEUE_COLUMNS
 from service.store.schema import delivery_queue, subscriptions
-from service.store.statements import CHUNK, Row, Statement, flat, placeholders
+from service.store.statements import CHUNK, Many, Row, Statement
 
 #: (subscription no, operation key)
 Chain = tuple[int, int]
@@ -30,7 +31,7 @@ _DUE: Final = QUEUE_COLUMNS.index("due_at")
 _OPERATION: Final = QUEUE_COLUMNS.index("operation_key")
 
 #: When what was parked is due: not before it would have been without the others.
-_LET_GO: Final = f"due_at = CASE WHEN due_at > ? + {NEVER} THEN due_at - {NEVER} ELSE ? END"
+_LET_GO: Final = f"due_at = CASE WHEN due_at > :now + {NEVER} THEN due_at - {NEVER} ELSE :now END"
 _HAS_PARKED: Final = exists().where(
     delivery_queue.c.subscription_no == subscriptions.c.no, delivery_queue.c.due_at >= NEVER
 )
@@ -77,37 +78,38 @@ def _stuck() -> Statement:
 _STUCK: Final = _stuck()
 
 
-@lru_cache(maxsize=1024)
-def _occupied_text(chains: int) -> str:
-    return (
-        f"SELECT v.column1, v.column2 FROM (VALUES {placeholders(2, chains)}) AS v WHERE EXISTS "
-        "(SELECT 1 FROM delivery_queue q WHERE q.subscription_no = v.column1 "
-        "AND q.operation_key = v.column2)"
-    )
-
-
-@lru_cache(maxsize=1024)
-def _release_text(chains: int) -> str:
-    head = (
-        "(SELECT min(q.event_key) FROM delivery_queue q WHERE q.subscription_no = v.column1 "
-        "AND q.operation_key = v.column2)"
-    )
-    return (
-        f"UPDATE delivery_queue SET {_LET_GO} WHERE (event_key, subscription_no) IN "
-        f"(SELECT {head}, v.column1 FROM (VALUES {placeholders(2, chains)}) AS v) "
-        f"AND due_at >= {NEVER} RETURNING subscription_no, due_at"
-    )
-
-
-_LOOSEN: Final = (
-    f"UPDATE delivery_queue SET {_LET_GO}, operation_key = NULL "
-    "WHERE (event_key, subscription_no) IN (SELECT event_key, subscription_no FROM delivery_queue "
-    f"WHERE subscription_no = ? AND due_at >= {NEVER} ORDER BY due_at LIMIT {CHUNK})"
+_CHAIN: Final = (delivery_queue.c.subscription_no, delivery_queue.c.operation_key)
+_OCCUPIED: Final = Many(
+    "SELECT v.column1, v.column2, (SELECT max(q.event_key) FROM delivery_queue q "
+    "WHERE q.subscription_no = v.column1 AND q.operation_key = v.column2) FROM {rows}",
+    *_CHAIN,
+)
+_RELEASE: Final = Many(
+    f"UPDATE delivery_queue SET {_LET_GO} WHERE (event_key, subscription_no) IN "
+    "(SELECT (SELECT min(q.event_key) FROM delivery_queue q WHERE q.subscription_no = v.column1 "
+    "AND q.operation_key = v.column2), v.column1 FROM {rows}) "
+    f"AND due_at >= {NEVER} RETURNING subscription_no, due_at",
+    *_CHAIN,
+)
+_PARKED: Final = Statement(
+    select(*PAIR)
+    .where(delivery_queue.c.subscription_no == bindparam("lane"), delivery_queue.c.due_at >= NEVER)
+    .order_by(delivery_queue.c.due_at)
+    .limit(CHUNK)
+    .with_for_update(skip_locked=True)
+)
+_LOOSEN: Final = Many(
+    f"UPDATE delivery_queue SET {_LET_GO}, operation_key = NULL WHERE {IS_ONE_OF}", *PAIR
 )
 
 
-async def park(tx: Tx, rows: list[Row]) -> list[Row]:
-    """New rows of the queue, oldest event first; parked where their chain has another before."""
+async def park(tx: Tx, rows: list[Row], keys: KeyMaker) -> list[Row]:
+    """New rows of the queue, oldest event first; parked where their chain has another before.
+
+    Raises:
+        MovedError: another process gave the event before a key that is larger than ours. ``keys``
+        goes on from there.
+    """
     chains = {(row[_LANE], row[_OPERATION]) for row in rows if row[_OPERATION] is not None}
     if not chains:
         return rows
@@ -115,21 +117,22 @@ async def park(tx: Tx, rows: list[Row]) -> list[Row]:
     kept: list[Row] = []
     for row in rows:
         chain = (row[_LANE], row[_OPERATION])
+        if row[0] < taken.get(chain, 0):
+            keys.go_past(taken[chain])
+            raise MovedError
         if chain in taken:
             kept.append((*row[:_DUE], row[_DUE] + NEVER, *row[_DUE + 1 :]))
         else:
             kept.append(row)
         if chain in chains:
-            taken.add(chain)
+            taken[chain] = row[0]
     return kept
 
 
-async def _occupied(tx: Tx, chains: Sequence[Chain]) -> set[Row]:
-    taken: set[Row] = set()
-    for start in range(0, len(chains), CHUNK):
-        chunk = chains[start : start + CHUNK]
-        taken.update(await tx.sql(_occupied_text(len(chunk)), flat(chunk)))
-    return taken
+async def _occupied(tx: Tx, chains: Sequence[Chain]) -> dict[Chain, int]:
+    """The newest event of each chain that has any."""
+    found = await tx.each(_OCCUPIED, chains)
+    return {(lane, operation): key for lane, operation, key in found if key is not None}
 
 
 async def release_next(tx: Tx, left: Iterable[Sequence[int | None]]) -> dict[int, int]:
@@ -139,11 +142,8 @@ async def release_next(tx: Tx, left: Iterable[Sequence[int | None]]) -> dict[int
     """
     chains = sorted({(lane, key) for lane, key in left if lane is not None and key is not None})
     due: dict[int, int] = {}
-    for start in range(0, len(chains), CHUNK):
-        chunk = chains[start : start + CHUNK]
-        rows = await tx.sql(_release_text(len(chunk)), (tx.now, tx.now, *flat(chunk)))
-        for lane, at in rows:
-            due[lane] = min(due.get(lane, at), at)
+    for lane, at in await tx.each(_RELEASE, chains, now=tx.now):
+        due[lane] = min(due.get(lane, at), at)
     return due
 
 
@@ -156,7 +156,7 @@ async def unpark(database: Database) -> list[int]:
 
     async def job(tx: Tx) -> list[int]:
         for lane in lanes:
-            await tx.sql(_LOOSEN, (tx.now, tx.now, lane))
+            await tx.each(_LOOSEN, await tx.fetch(_PARKED, lane=lane), now=tx.now)
         return lanes or list(await release_next(tx, chains))
 
-    return await database.write(job)
+    return await database.write(alone(job, []))

@@ -6,13 +6,27 @@ it (:mod:`service.store.lifetimes` says why).
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import bindparam, select
 
-from service.store.database import Database, Tx
-from service.store.schema import events, subscriptions, tenants
-from service.store.statements import CHUNK, Statement, flat, is_one_of
+from service.store.database import Database, Tx, alone
+from service.store.queueing import IS_ONE_OF, PAIR
+from service.store.schema import (
+    attempts,
+    dead_letters,
+    deliveries,
+    delivery_queue,
+    event_ids,
+    events,
+    operations,
+    replays,
+    subscription_secrets,
+    subscriptions,
+    tenants,
+)
+from service.store.schema_health import attempt_tallies, subscription_health
+from service.store.statements import CHUNK, Many, Row, Statement, deletion
 
 #: Milliseconds after which no request that had begun before can add anything more.
 _SETTLED: Final = 300_000
@@ -31,15 +45,28 @@ _EMPTIED: Final = ", ".join(
     for column in subscriptions.columns
     if column.nullable and column.name != "deleted_at"
 )
-_OF_EVENT: Final = ("attempts", "deliveries", "delivery_queue", "dead_letters")
-_PAIR: Final = ("event_key", "subscription_no")
+_HANGS_ON_EVENTS: Final = (attempts, deliveries, delivery_queue, dead_letters)
+_OF_EVENTS: Final = (
+    *(deletion(table.c.event_key) for table in _HANGS_ON_EVENTS),
+    deletion(events.c.key),
+)
+_IDS: Final = deletion(event_ids.c.tenant_id, event_ids.c.id)
+_OF_PAIRS: Final = tuple(
+    Many(f"DELETE FROM {table.name} WHERE {IS_ONE_OF}", *PAIR) for table in _HANGS_ON_EVENTS
+)
+_OF_OPERATIONS: Final = (deletion(replays.c.operation_key), deletion(operations.c.key))
+_OF_SUBSCRIPTIONS: Final = tuple(
+    deletion(table.c.subscription_no)
+    for table in (subscription_secrets, subscription_health, attempt_tallies)
+)
+_SUBSCRIPTIONS: Final = deletion(subscriptions.c.no)
 
 
 async def purge(database: Database) -> int:
     """Delete a batch of what is left of one deleted tenant; how many rows, 0 when none are left."""
     if not await database.look(_UNPURGED):
         return 0  # the usual case, and one that needs no writer
-    return await database.write(_purge)
+    return await database.write(alone(_purge, 0))
 
 
 async def _purge(tx: Tx) -> int:
@@ -55,14 +82,9 @@ async def _purge(tx: Tx) -> int:
 
 async def _events(tx: Tx, tenant_id: str) -> int:
     rows = await tx.fetch(_EVENTS, tenant=tenant_id)
-    keys = [row[0] for row in rows]
-    for table in _OF_EVENT:
-        await tx.sql(f"DELETE FROM {table} WHERE event_key IN {_marks(keys)}", keys)
-    names = [(tenant_id, row[1]) for row in rows]
-    if names:
-        which = is_one_of(("tenant_id", "id"), len(names))
-        await tx.sql(f"DELETE FROM event_ids WHERE {which}", flat(names))
-    await tx.sql(f"DELETE FROM events WHERE key IN {_marks(keys)}", keys)
+    for statement in _OF_EVENTS:
+        await tx.each(statement, [row[:1] for row in rows])
+    await tx.each(_IDS, [(tenant_id, row[1]) for row in rows])
     return len(rows)
 
 
@@ -72,8 +94,8 @@ async def _dead_letters(tx: Tx, tenant_id: str) -> int:
         f"SELECT event_key, subscription_no FROM dead_letters WHERE tenant_id = ? LIMIT {CHUNK}",
         (tenant_id,),
     )
-    for table in _OF_EVENT if pairs else ():
-        await tx.sql(f"DELETE FROM {table} WHERE {is_one_of(_PAIR, len(pairs))}", flat(pairs))
+    for statement in _OF_PAIRS:
+        await tx.each(statement, pairs)
     return len(pairs)
 
 
@@ -81,10 +103,9 @@ async def _operations(tx: Tx, tenant_id: str) -> int:
     rows = await tx.sql(
         f"SELECT key FROM operations WHERE tenant_id = ? LIMIT {CHUNK}", (tenant_id,)
     )
-    keys = [row[0] for row in rows]
-    await tx.sql(f"DELETE FROM replays WHERE operation_key IN {_marks(keys)}", keys)
-    await tx.sql(f"DELETE FROM operations WHERE key IN {_marks(keys)}", keys)
-    return len(keys)
+    for statement in _OF_OPERATIONS:
+        await tx.each(statement, rows)
+    return len(rows)
 
 
 async def _subscriptions(tx: Tx, tenant_id: str) -> int:
@@ -93,15 +114,14 @@ async def _subscriptions(tx: Tx, tenant_id: str) -> int:
         f"AND no < (SELECT max(no) FROM subscriptions) LIMIT {CHUNK}",
         (tenant_id,),
     )
-    numbers = [row[0] for row in rows]
-    await _what_hangs_on(tx, numbers)
-    await tx.sql(f"DELETE FROM subscriptions WHERE no IN {_marks(numbers)}", numbers)
-    return len(numbers)
+    await _what_hangs_on(tx, rows)
+    await tx.each(_SUBSCRIPTIONS, rows)
+    return len(rows)
 
 
-async def _what_hangs_on(tx: Tx, numbers: Sequence[int]) -> None:
-    for table in ("subscription_secrets", "subscription_health", "attempt_tallies"):
-        await tx.sql(f"DELETE FROM {table} WHERE subscription_no IN {_marks(numbers)}", numbers)
+async def _what_hangs_on(tx: Tx, numbers: Sequence[Row]) -> None:
+    for statement in _OF_SUBSCRIPTIONS:
+        await tx.each(statement, numbers)
 
 
 async def _last_subscription(tx: Tx, tenant_id: str) -> int:
@@ -111,9 +131,8 @@ async def _last_subscription(tx: Tx, tenant_id: str) -> int:
         "WHERE tenant_id = ? AND url <> '' RETURNING no",
         (tx.now, tenant_id),
     )
-    numbers = [row[0] for row in rows]
-    await _what_hangs_on(tx, numbers)
-    return len(numbers)
+    await _what_hangs_on(tx, rows)
+    return len(rows)
 
 
 async def _keys_and_answers(tx: Tx, tenant_id: str) -> int:
@@ -135,7 +154,3 @@ _STEPS: Final[tuple[Callable[[Tx, str], Awaitable[int]], ...]] = (
     _last_subscription,
     _keys_and_answers,
 )
-
-
-def _marks(values: Sequence[Any]) -> str:
-    return f"({', '.join('?' * len(values))})"

@@ -7,9 +7,19 @@ from service.domain.delivery import Trigger
 from service.domain.times import HURRIED
 from service.store.database import Tx
 from service.store.schema import delivery_queue
-from service.store.statements import Row, flat, is_one_of
+from service.store.statements import Many, Row, one_of
 
 QUEUE_COLUMNS: Final = tuple(column.name for column in delivery_queue.columns)
+#: The columns that name a delivery.
+PAIR: Final = (delivery_queue.c.event_key, delivery_queue.c.subscription_no)
+IS_ONE_OF: Final = one_of([column.name for column in PAIR])
+
+_UNFINISH: Final = Many(f"DELETE FROM deliveries WHERE {IS_ONE_OF}", *PAIR)
+_REPLAYING: Final = Many(
+    "UPDATE dead_letters SET state = 'replaying', replays = replays + 1 "
+    f"WHERE {IS_ONE_OF} AND state = 'open'",
+    *PAIR,
+)
 
 
 async def enqueue(tx: Tx, pairs: Sequence[Row], trigger: Trigger) -> None:
@@ -23,16 +33,9 @@ async def reopen(tx: Tx, rows: Sequence[Row], trigger: Trigger) -> None:
 
     The attempts count on, the schedule starts anew.
     """
-    if not rows:
-        return
-    pairs = flat(row[:2] for row in rows)
-    which = is_one_of(("event_key", "subscription_no"), len(rows))
-    await tx.sql(f"DELETE FROM deliveries WHERE {which}", pairs)
+    pairs = [row[:2] for row in rows]
+    await tx.each(_UNFINISH, pairs)
     due = HURRIED if trigger is Trigger.MANUAL else tx.now
     queued = [(*row[:2], due, row[2], 0, trigger.value, None, None) for row in rows]
     await tx.insert(delivery_queue, QUEUE_COLUMNS, queued)
-    await tx.sql(
-        "UPDATE dead_letters SET state = 'replaying', replays = replays + 1 "
-        f"WHERE {which} AND state = 'open'",
-        pairs,
-    )
+    await tx.each(_REPLAYING, pairs)

@@ -20,7 +20,8 @@ from sqlalchemy import (
     text,
 )
 
-import service.store.schema_health  # noqa: F401  its tables are part of the same metadata
+import service.store.schema_health
+import service.store.schema_processes  # noqa: F401  as above
 from service.store import schema_base
 
 #: What is asked of the schema, and of all tables.

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final
 
 from service.domain.attempt_log import error_of
@@ -13,8 +12,9 @@ from service.ports import Settlement
 from service.store import burying, ordering
 from service.store.announcing import Announcer
 from service.store.database import Tx
-from service.store.schema import attempts, deliveries
-from service.store.statements import CHUNK, Row, flat, is_one_of, placeholders
+from service.store.queueing import IS_ONE_OF, PAIR
+from service.store.schema import attempts, deliveries, delivery_queue
+from service.store.statements import Many, Row, one_of
 
 _ATTEMPT_COLUMNS: Final = tuple(column.name for column in attempts.columns)
 #: A result that comes after its lease ran out replaces the ``unknown`` the sweep wrote for it.
@@ -25,25 +25,22 @@ _ATTEMPT_KNOWN: Final = (
         for name in ("duration_ms", "status_code", "error_class", "message", "detail")
     )
 )
-_PAIR: Final = ("event_key", "subscription_no")
-
-
-@lru_cache(maxsize=1024)
-def _delete_text(rows: int) -> str:
-    owned = is_one_of((*_PAIR, "token"), rows)
-    return (
-        f"DELETE FROM delivery_queue WHERE {owned} "
-        "RETURNING event_key, subscription_no, operation_key"
-    )
-
-
-@lru_cache(maxsize=1024)
-def _postpone_text(rows: int) -> str:
-    return (
-        "UPDATE delivery_queue SET due_at = v.column4, token = NULL, trigger = 'schedule' "
-        f"FROM (VALUES {placeholders(4, rows)}) AS v WHERE event_key = v.column1 "
-        "AND subscription_no = v.column2 AND token = v.column3 RETURNING event_key, subscription_no"
-    )
+_OWNED: Final = (*PAIR, delivery_queue.c.token)
+_TAKE_OUT: Final = Many(
+    f"DELETE FROM delivery_queue WHERE {one_of([column.name for column in _OWNED])} "
+    "RETURNING event_key, subscription_no, operation_key",
+    *_OWNED,
+)
+_POSTPONE: Final = Many(
+    "UPDATE delivery_queue SET due_at = v.column4, token = NULL, trigger = 'schedule' "
+    "FROM {rows} WHERE event_key = v.column1 "
+    "AND subscription_no = v.column2 AND token = v.column3 RETURNING event_key, subscription_no",
+    *_OWNED,
+    delivery_queue.c.due_at,
+)
+_RESOLVE: Final = Many(
+    f"UPDATE dead_letters SET state = 'resolved', resolved_at = :now WHERE {IS_ONE_OF}", *PAIR
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,24 +89,15 @@ def _newest(results: Sequence[Settlement]) -> list[Settlement]:
 
 async def _take_out(tx: Tx, finished: Sequence[Settlement]) -> dict[DeliveryRef, int | None]:
     """Delete what is finished from the queue; what of it was still ours, with its chain."""
-    owned: dict[DeliveryRef, int | None] = {}
-    for start in range(0, len(finished), CHUNK):
-        chunk = finished[start : start + CHUNK]
-        rows = flat((*each.claimed.ref, each.claimed.token) for each in chunk)
-        deleted = await tx.sql(_delete_text(len(chunk)), rows)
-        owned |= {DeliveryRef(*ref): chain for *ref, chain in deleted}
-    return owned
+    rows = sorted((*each.claimed.ref, each.claimed.token) for each in finished)
+    return {DeliveryRef(*ref): chain for *ref, chain in await tx.each(_TAKE_OUT, rows)}
 
 
 async def _postpone(tx: Tx, delayed: Sequence[Settlement]) -> set[DeliveryRef]:
-    owned: set[DeliveryRef] = set()
-    for start in range(0, len(delayed), CHUNK):
-        chunk = delayed[start : start + CHUNK]
-        rows = flat(
-            (*each.claimed.ref, each.claimed.token, tx.now + _delay(each)) for each in chunk
-        )
-        owned.update(DeliveryRef(*row) for row in await tx.sql(_postpone_text(len(chunk)), rows))
-    return owned
+    rows = sorted(
+        (*each.claimed.ref, each.claimed.token, tx.now + _delay(each)) for each in delayed
+    )
+    return {DeliveryRef(*row) for row in await tx.each(_POSTPONE, rows)}
 
 
 def _delay(each: Settlement) -> int:
@@ -122,13 +110,7 @@ async def _finish(tx: Tx, delivered: Sequence[Settlement]) -> None:
     rows = [(*d.claimed.ref, status, d.claimed.attempt, tx.now) for d in delivered]
     await tx.insert(deliveries, columns, rows)
     # nothing in a claim tells which had a dead letter: it may have died before its first attempt
-    for start in range(0, len(rows), CHUNK):
-        chunk = rows[start : start + CHUNK]
-        await tx.sql(
-            "UPDATE dead_letters SET state = 'resolved', resolved_at = ? WHERE "
-            + is_one_of(_PAIR, len(chunk)),
-            (tx.now, *flat(row[:2] for row in chunk)),
-        )
+    await tx.each(_RESOLVE, [row[:2] for row in rows], now=tx.now)
 
 
 def _corpse(each: Settlement) -> burying.Corpse:

@@ -1,28 +1,22 @@
-"""How statements reach the driver cheaply.
+"""Statements as all databases share them; how each writes them is in its own folder.
 
-A statement is written in SQLAlchemy Core and compiled once; on the hot path it then goes straight
-to the driver connection that SQLAlchemy's engine opened: one hop to aiosqlite's thread (about 45
-us of processor time) where ``AsyncConnection.execute`` takes four (about 210 us). Many rows go as
-one statement with many ``VALUES``, since ``executemany`` gives the interpreter away once a row.
+A statement is written in SQLAlchemy Core and compiled once, or as text where it is about many
+rows. On the hot path it then goes straight to the driver.
 """
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+import re
+from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import BindParameter, ColumnElement, Executable, Table, bindparam
-from sqlalchemy.dialects.sqlite import aiosqlite as sqlite
-from sqlalchemy.ext.compiler import compiles
+from sqlalchemy import BindParameter, Column, ColumnElement, Executable, bindparam
 from sqlalchemy.sql import ClauseElement
-from sqlalchemy.sql.compiler import SQLCompiler
 
 Row = tuple[Any, ...]
 
-#: Rows in one statement, so that no job holds the writer long.
+#: Rows in one statement, so that no job holds the others up for long.
 CHUNK: Final = 500
 
-_DIALECT: Final = sqlite.dialect(paramstyle="qmark")
+_MARK: Final = re.compile(r"(\{rows\}|:[a-z_]+)")
 
 
 class among(ColumnElement[bool]):  # noqa: N801  reads like SQLAlchemy's own lower-case constructs
@@ -35,68 +29,43 @@ class among(ColumnElement[bool]):  # noqa: N801  reads like SQLAlchemy's own low
         self.values: BindParameter[Any] = bindparam(name)
 
 
-@compiles(among, "sqlite")
-def _among_sqlite(element: among, compiler: SQLCompiler, **kw: Any) -> str:
-    column = compiler.process(element.column, **kw)
-    values = compiler.process(element.values, **kw)
-    return f"{column} IN (SELECT value FROM json_each({values}))"
-
-
 class Statement:
-    """A compiled statement and the order of its parameters."""
+    """A statement that each database compiles once."""
 
-    __slots__ = ("_names", "_rest", "text")
+    __slots__ = ("core",)
 
     def __init__(self, statement: Executable) -> None:
         if not isinstance(statement, ClauseElement):
             raise TypeError(statement)
-        compiled = statement.compile(dialect=_DIALECT)
-        if not isinstance(compiled, SQLCompiler):
-            raise TypeError(compiled)
-        self.text = str(compiled)
-        self._names = tuple(compiled.positiontup or ())
-        self._rest = {k: v for k, v in compiled.params.items() if v is not None}
-
-    def arguments(self, given: Mapping[str, Any]) -> tuple[Any, ...]:
-        """The parameters in their places; lists become JSON for :class:`among`."""
-        rest = self._rest
-        return tuple(
-            _bound(given[name] if name in given else rest.get(name)) for name in self._names
-        )
+        self.core: ClauseElement = statement
 
 
-def _bound(value: Any) -> Any:
-    return json.dumps(value) if isinstance(value, list) else value
+class Many:
+    """A statement about many rows at once.
+
+    In its text ``{rows}`` is a table ``v`` of the rows, whose columns are ``column1``, ``column2``
+    and so on, of the types of ``columns``; ``:name`` is a value that is given.
+    """
+
+    __slots__ = ("parts", "types")
+
+    def __init__(self, text: str, *columns: Column[Any]) -> None:
+        #: Text, and marks between.
+        self.parts: Final[Sequence[str]] = tuple(_MARK.split(text))
+        self.types: Final = tuple(column.type for column in columns)
 
 
-@lru_cache(maxsize=4096)
-def placeholders(columns: int, rows: int) -> str:
-    """``(?, ?), (?, ?)`` for 2 columns and 2 rows."""
-    row = f"({', '.join('?' * columns)})"
-    return ", ".join([row] * rows)
+def deletion(*columns: Column[Any], where: str = "TRUE") -> Many:
+    """Deletes the rows that have one of the given values in these columns of their table."""
+    names = [column.name for column in columns]
+    return Many(f"DELETE FROM {columns[0].table.name} WHERE {one_of(names)} AND {where}", *columns)
 
 
-@lru_cache(maxsize=4096)
-def is_one_of(columns: tuple[str, ...], rows: int) -> str:
-    """``(a, b) IN`` a list of rows, in the form for which SQLite takes an index.
+def one_of(columns: Sequence[str]) -> str:
+    """``(a, b) IN`` the rows of a :class:`Many`, in the form for which SQLite takes an index.
 
     The bare ``IN (VALUES ..., ...)`` is a compound of as many SELECTs, and for such it reads the
     whole table.
     """
     picked = ", ".join(f"column{number}" for number in range(1, len(columns) + 1))
-    values = placeholders(len(columns), rows)
-    return f"({', '.join(columns)}) IN (SELECT {picked} FROM (VALUES {values}))"
-
-
-@lru_cache(maxsize=4096)
-def insert_text(table: Table, columns: tuple[str, ...], rows: int, conflict: str = "") -> str:
-    """One INSERT of many rows into ``table``."""
-    names = ", ".join(f'"{name}"' for name in columns)
-    return (
-        f'INSERT INTO "{table.name}" ({names}) VALUES {placeholders(len(columns), rows)} {conflict}'
-    )
-
-
-def flat(rows: Iterable[Sequence[Any]]) -> tuple[Any, ...]:
-    """The rows' values one after the other."""
-    return tuple(value for row in rows for value in row)
+    return f"({', '.join(columns)}) IN (SELECT {picked} FROM {{rows}})"

@@ -1,7 +1,6 @@
 """What keeps the queue moving: due lanes, leases that ran out, closed lanes, old rows."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from operator import itemgetter
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Select, and_, bindparam, case, exists, func, or_, select
@@ -13,10 +12,11 @@ from service.domain.outcome import ErrorClass
 from service.domain.retry import Dead, DeadReason, crashed
 from service.domain.times import HURRIED
 from service.ports import Backlog
-from service.store import burying, once, ordering, tickets
+from service.store import burying, forgetting, ordering
 from service.store.announcing import Announcer
 from service.store.burying import Corpse
-from service.store.database import Database, Tx
+from service.store.database import Database, Tx, alone
+from service.store.queueing import IS_ONE_OF, PAIR
 from service.store.rows import schedule_of
 from service.store.schema import (
     attempts,
@@ -26,10 +26,9 @@ from service.store.schema import (
     events,
     operations,
     subscriptions,
-    tenants,
 )
 from service.store.schema_health import subscription_health
-from service.store.statements import CHUNK, Row, Statement, flat, is_one_of
+from service.store.statements import CHUNK, Many, Row, Statement
 
 #: Neither paused nor held, nor its circuit open: all that is due may go, not only what is hurried.
 _IS_OPEN: Final = and_(
@@ -103,6 +102,7 @@ def _queued(*more: ColumnElement[Any]) -> Select[Any]:
             ),
         )
         .limit(CHUNK)
+        .with_for_update(of=delivery_queue, skip_locked=True)
     )
 
 
@@ -154,37 +154,22 @@ _OLD: Final = Statement(
         events.c.key.is_not(None),
     )
 )
-_OLD_KEYS: Final = Statement(
-    select(events.c.key, events.c.tenant_id, events.c.id, events.c.feed_position)
-    .where(
-        events.c.key < bindparam("floor"),
-        ~exists().where(delivery_queue.c.event_key == events.c.key),
-    )
-    .order_by(events.c.key)
-    .limit(CHUNK)
-)
-
-#: The tenants are named for the index that begins with them.
-_RESOLVED: Final = Statement(
-    select(dead_letters.c.event_key, dead_letters.c.subscription_no)
-    .where(
-        dead_letters.c.tenant_id.in_(select(tenants.c.id)),
-        dead_letters.c.state == DeadLetterState.RESOLVED.value,
-        dead_letters.c.event_key < bindparam("floor"),
-        ~exists().where(events.c.key == dead_letters.c.event_key),
-        ~exists().where(delivery_queue.c.event_key == dead_letters.c.event_key),
-    )
-    .limit(CHUNK)
-)
-
 _NEWEST: Final = tuple(
     Statement(select(func.max(table.c.key))) for table in (events, operations, audit_log)
 )
 
-_PAIR: Final = ("event_key", "subscription_no")
+_RELEASE: Final = Many(
+    "UPDATE delivery_queue SET due_at = :now, token = NULL, "
+    f"trigger = '{Trigger.SCHEDULE.value}' WHERE {IS_ONE_OF}",
+    *PAIR,
+)
+_REMOVE: Final = Many(
+    f"DELETE FROM delivery_queue WHERE {IS_ONE_OF} RETURNING subscription_no, operation_key", *PAIR
+)
 #: What is known of an attempt whose worker died.
 _UNKNOWN_COLUMNS: Final = (
-    *_PAIR,
+    "event_key",
+    "subscription_no",
     "number",
     "trigger",
     "started_at",
@@ -209,6 +194,7 @@ class SweepStore:
 
     async def reclaim(self, schedule: tuple[float, ...], *, everything: bool = False) -> list[int]:
         """Make due again what was leased by workers that are gone."""
+        everything = everything and not self._database.is_shared  # else others hold leases too
         if not everything and not await self._database.look(_LEASE_RAN_OUT):
             return []  # the usual case, and one that needs no writer
 
@@ -218,7 +204,7 @@ class SweepStore:
             await self._write_off(tx, rows, schedule)
             return [row[1] for row in rows]
 
-        return await self._database.write(job)
+        return await self._database.write(alone(job, []))
 
     async def unpark(self) -> list[int]:
         """Let go a batch of what waits in ordered lanes without need."""
@@ -238,7 +224,7 @@ class SweepStore:
             await self._bury(tx, [_corpse(row, _closed_reason(row)) for row in rows])
             return len(rows)
 
-        return await self._database.write(job)
+        return await self._database.write(alone(job, 0))
 
     async def forget(self, retention: int) -> int:
         """Delete a batch of what is past its time; open deliveries become dead letters first."""
@@ -248,11 +234,9 @@ class SweepStore:
             rows = await tx.fetch(_OLD, floor=floor)
             await _remove(tx, rows)
             await self._bury(tx, [_corpse(row, DeadReason.EXPIRED) for row in rows])
-            done = len(rows) or await _delete_events(tx, floor) or await _delete_resolved(tx, floor)
-            done += await once.forget_answers(tx)
-            return done + await tickets.forget_old(tx)
+            return len(rows) + (0 if rows else await forgetting.forget(tx, floor))
 
-        return await self._database.write(job)
+        return await self._database.write(alone(job, 0))
 
     async def _bury(self, tx: Tx, corpses: Sequence[Corpse]) -> None:
         # the lanes of who is told of it are found by the next look at what is due
@@ -287,26 +271,15 @@ def _verdict_is_dead(row: Row, schedule: tuple[float, ...]) -> bool:
 
 
 async def _release(tx: Tx, rows: Sequence[Row]) -> None:
-    if rows:
-        await tx.sql(
-            "UPDATE delivery_queue SET due_at = ?, token = NULL, trigger = ? "
-            f"WHERE {is_one_of(_PAIR, len(rows))}",
-            (tx.now, Trigger.SCHEDULE.value, *_refs(rows)),
-        )
+    await tx.each(_RELEASE, _refs(rows), now=tx.now)
 
 
 async def _remove(tx: Tx, rows: Sequence[Row]) -> None:
-    if rows:
-        left = await tx.sql(
-            f"DELETE FROM delivery_queue WHERE {is_one_of(_PAIR, len(rows))} "
-            "RETURNING subscription_no, operation_key",
-            _refs(rows),
-        )
-        await ordering.release_next(tx, left)
+    await ordering.release_next(tx, await tx.each(_REMOVE, _refs(rows)))
 
 
-def _refs(rows: Iterable[Row]) -> tuple[int, ...]:
-    return flat(row[:2] for row in rows)
+def _refs(rows: Iterable[Row]) -> list[Row]:
+    return sorted(row[:2] for row in rows)
 
 
 def _closed_reason(row: Row) -> DeadReason:
@@ -326,51 +299,3 @@ def _corpse(row: Row, reason: DeadReason) -> Corpse:
         message=_WORKER_DIED if crash else None,
         event=tuple(row[8:13]),
     )
-
-
-async def _delete_events(tx: Tx, floor: int) -> int:
-    """Delete the oldest events past retention with their deliveries and attempts.
-
-    What an open dead letter has of its event is its own copy; its attempts stay with it.
-    """
-    old = await tx.fetch(_OLD_KEYS, floor=floor)
-    if not old:
-        return 0
-    keys = [row[0] for row in old]
-    marks = f"({', '.join('?' * len(keys))})"
-    unresolved = (
-        "AND NOT EXISTS (SELECT 1 FROM dead_letters d WHERE d.event_key = {0}.event_key "
-        "AND d.subscription_no = {0}.subscription_no AND d.state <> 'resolved')"
-    )
-    for table in ("attempts", "deliveries"):
-        await tx.sql(
-            f"DELETE FROM {table} WHERE event_key IN {marks} {unresolved.format(table)}", keys
-        )
-    await tx.sql(
-        f"DELETE FROM dead_letters WHERE event_key IN {marks} AND state = 'resolved'", keys
-    )
-    await tx.sql(
-        f"DELETE FROM event_ids WHERE {is_one_of(('tenant_id', 'id'), len(old))}",
-        flat(row[1:3] for row in old),
-    )
-    await tx.sql(f"DELETE FROM events WHERE key IN {marks}", keys)
-    await _raise_floors(tx, {row[1]: row[3] for row in sorted(old, key=itemgetter(3))})
-    return len(keys)
-
-
-async def _raise_floors(tx: Tx, floors: Mapping[str, int]) -> None:
-    """Note up to which place of each tenant's feed events may be missing."""
-    for tenant, floor in sorted(floors.items()):
-        await tx.sql(
-            "UPDATE tenants SET feed_floor = ? WHERE id = ? AND feed_floor < ?",
-            (floor, tenant, floor),
-        )
-
-
-async def _delete_resolved(tx: Tx, floor: int) -> int:
-    """Delete what was delivered only after its event had retired."""
-    rows = await tx.fetch(_RESOLVED, floor=floor)
-    if rows:
-        for table in ("attempts", "deliveries", "dead_letters"):
-            await tx.sql(f"DELETE FROM {table} WHERE {is_one_of(_PAIR, len(rows))}", _refs(rows))
-    return len(rows)

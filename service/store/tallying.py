@@ -17,7 +17,7 @@ from service.ports import Settlement
 from service.store.database import Database, Tx
 from service.store.schema import Big
 from service.store.schema_health import attempt_tallies
-from service.store.statements import CHUNK, Statement, flat, is_one_of
+from service.store.statements import CHUNK, Many, Statement, one_of
 
 #: In the place of a subscription's number.
 WHOLE: Final = 0
@@ -39,7 +39,10 @@ _PAST: Final = Statement(
     .where(_own.slice_at < bindparam("now", type_=Big) - bindparam("kept", type_=Big))
     .limit(CHUNK)
 )
-_KEY: Final = ("subscription_no", "slice_at", "bucket")
+_KEY: Final = tuple(attempt_tallies.primary_key.columns)
+_DELETE: Final = Many(
+    f"DELETE FROM attempt_tallies WHERE {one_of([column.name for column in _KEY])}", *_KEY
+)
 
 
 class Key(NamedTuple):
@@ -74,8 +77,7 @@ async def add(tx: Tx, counts: Mapping[Key, int]) -> None:
         (*key[:3], count if key.succeeded else 0, 0 if key.succeeded else count)
         for key, count in sorted(counts.items())
     ]
-    for start in range(0, len(rows), CHUNK):
-        await tx.insert(attempt_tallies, _COLUMNS, rows[start : start + CHUNK], _ADD)
+    await tx.insert(attempt_tallies, _COLUMNS, rows, _ADD)
 
 
 async def is_due(database: Database) -> bool:
@@ -86,6 +88,5 @@ async def is_due(database: Database) -> bool:
 async def forget(tx: Tx) -> int:
     """Delete a batch of what is past its time; how much."""
     rows = await tx.fetch(_PAST, now=tx.now, kept=tallies.KEPT)
-    if rows:
-        await tx.sql(f"DELETE FROM attempt_tallies WHERE {is_one_of(_KEY, len(rows))}", flat(rows))
+    await tx.each(_DELETE, rows)
     return len(rows)

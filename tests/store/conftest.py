@@ -1,6 +1,6 @@
 """A migrated database in a temporary file, and rows for it."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from service.store.managing import ManageStore
 from service.store.migrate import migrate
 from service.store.reading import ReadStore
 from tests.support.clock import FakeClock
+from tests.support.databases import Place, database_at
+from tests.support.postgres import Databases
 from tests.support.world import World, opened_world
 
 Put = Callable[..., Awaitable[None]]
@@ -49,17 +51,30 @@ def path(tmp_path: Path, empty: bytes) -> Path:
 
 
 @pytest.fixture
-async def database(path: Path, clock: FakeClock) -> AsyncIterator[Database]:
-    database = Database(path, clock)
+def url(databases: Databases) -> Iterator[str]:
+    with databases.database() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def place(request: pytest.FixtureRequest) -> Place:
+    """Where the store is: every test that does not say otherwise runs on both."""
+    found: Place = request.getfixturevalue("path" if request.param == "sqlite" else "url")
+    return found
+
+
+@pytest.fixture
+async def database(place: Place, clock: FakeClock) -> AsyncIterator[Database]:
+    database = database_at(place, clock)
     await database.open()
     yield database
     await database.close()
 
 
 @pytest.fixture
-async def world(path: Path, clock: FakeClock) -> AsyncIterator[World]:
+async def world(place: Place, clock: FakeClock) -> AsyncIterator[World]:
     """The whole store, in place of the single parts that the other fixtures are."""
-    async with opened_world(path, clock) as world:
+    async with opened_world(place, clock) as world:
         yield world
 
 

@@ -25,8 +25,9 @@ from service.ports import (
 )
 from service.store import accepting, schema
 from service.store.once import LIFETIME
-from service.store.tx import Tx
+from service.store.sqlite.tx import SqliteTx
 from tests.support.clock import FakeClock
+from tests.support.databases import ONLY_SQLITE
 from tests.support.world import (
     World,
     accepted,
@@ -245,13 +246,14 @@ async def test_a_subscription_made_in_the_same_commit_is_matched(world: World) -
     assert row["event_key"] == (await world.event_keys())["just after"]
 
 
+@ONLY_SQLITE
 async def test_a_change_that_failed_with_its_commit_is_not_remembered(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lane = await world.subscribe()
-    plain = Tx.sql
+    plain = SqliteTx.sql
 
-    async def full(tx: Tx, text: str, arguments: Sequence[Any] = ()) -> list[Any]:
+    async def full(tx: SqliteTx, text: str, arguments: Sequence[Any] = ()) -> list[Any]:
         if text == "COMMIT":
             error = sqlite3.OperationalError("database or disk is full")
             error.sqlite_errorcode = sqlite3.SQLITE_FULL
@@ -259,7 +261,7 @@ async def test_a_change_that_failed_with_its_commit_is_not_remembered(
         return await plain(tx, text, arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Tx, "sql", full)
+        patch.setattr(SqliteTx, "sql", full)
         lost = await asyncio.gather(
             world.set_status(lane, "disabled"), world.posted(event()), return_exceptions=True
         )

@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 
 from service.store import accepting, schema, subscribing, sweeping
+from service.store.sqlite import compiling
+from service.store.sqlite.tx import SqliteTx
 from service.store.statements import Statement
-from service.store.tx import Tx
+from tests.support.databases import ONLY_SQLITE
 from tests.support.world import World, event
 
 pytestmark = pytest.mark.anyio
@@ -108,19 +110,20 @@ async def test_no_index_keeps_them(world: World) -> None:
     assert index.match("note", None, "op1") == []
 
 
+@ONLY_SQLITE
 async def test_where_there_are_none_nobody_looks_for_them(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await world.subscribe("general")
     await world.posted(event())
-    fetch = Tx.fetch
+    fetch = SqliteTx.fetch
     asked: list[Statement] = []
 
-    async def spy(self: Tx, statement: Statement, **given: Any) -> list[Any]:  # noqa: ANN401  as it is
+    async def spy(self: SqliteTx, statement: Statement, **given: Any) -> list[Any]:  # noqa: ANN401  as it is
         asked.append(statement)
         return await fetch(self, statement, **given)
 
-    monkeypatch.setattr(Tx, "fetch", spy)
+    monkeypatch.setattr(SqliteTx, "fetch", spy)
     await world.posted(event())
     assert len(asked) == 2  # the operation, the tenant's row
 
@@ -130,6 +133,7 @@ async def test_where_there_are_none_nobody_looks_for_them(
     assert len(asked) == 3
 
 
+@ONLY_SQLITE
 @pytest.mark.parametrize(
     ("statement", "wanted", "unwanted"),
     [
@@ -159,7 +163,8 @@ async def test_a_million_of_them_are_in_nobodys_way(
     world: World, statement: Statement, wanted: str, unwanted: str
 ) -> None:
     async with world.database.read() as tx:
-        rows = await tx.sql(f"EXPLAIN QUERY PLAN {statement.text}", statement.arguments({}))
+        compiled = compiling.compiled(statement)
+        rows = await tx.sql(f"EXPLAIN QUERY PLAN {compiled.text}", compiled.arguments({}))
 
     plan = "\n".join(str(row[3]) for row in rows)
     assert wanted in plan

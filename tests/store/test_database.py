@@ -13,10 +13,19 @@ from sqlalchemy import insert, select, text
 from service.ports import StoreUnavailableError
 from service.store.database import Database, Job, Tx
 from service.store.schema import tenants
+from service.store.sqlite import SqliteDatabase
+from service.store.sqlite.tx import SqliteTx
 from service.store.statements import Statement
 from tests.support.clock import FakeClock
+from tests.support.databases import Place
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def place(path: Path) -> Place:
+    """What is shown here is SQLite's own."""
+    return path
 
 
 def tenant(name: str) -> Job[str]:
@@ -61,13 +70,13 @@ def begins(statements: list[str]) -> int:
 def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Every statement given as text, in order."""
     seen: list[str] = []
-    run = Tx.sql
+    run = SqliteTx.sql
 
-    async def note(self: Tx, text: str, arguments: tuple[object, ...] = ()) -> object:
+    async def note(self: SqliteTx, text: str, arguments: tuple[object, ...] = ()) -> object:
         seen.append(text)
         return await run(self, text, arguments)
 
-    monkeypatch.setattr(Tx, "sql", note)
+    monkeypatch.setattr(SqliteTx, "sql", note)
     return seen
 
 
@@ -186,7 +195,7 @@ async def test_a_cancelled_caller_does_not_break_the_others(database: Database) 
 async def test_close_finishes_what_waits_and_takes_nothing_more(
     path: Path, clock: FakeClock
 ) -> None:
-    database = Database(path, clock)
+    database = SqliteDatabase(path, clock)
     await database.open()
     waiting = [asyncio.create_task(database.write(tenant(f"t{n}"))) for n in range(200)]
     await asyncio.sleep(0)
@@ -250,9 +259,9 @@ async def test_a_second_process_is_refused(database: Database, path: Path) -> No
     assert await database.write(tenant("first")) == "first"
     program = (
         "import sys; from pathlib import Path\n"
-        "from service.store.database import Database\n"
+        "from service.store.sqlite import SqliteDatabase\n"
         "from tests.support.clock import FakeClock\n"
-        "Database(Path(sys.argv[1]), FakeClock())\n"
+        "SqliteDatabase(Path(sys.argv[1]), FakeClock())\n"
     )
     second = await asyncio.to_thread(
         subprocess.run,
@@ -270,7 +279,7 @@ async def test_a_second_process_is_refused(database: Database, path: Path) -> No
 
 async def test_the_file_is_given_back(path: Path, clock: FakeClock) -> None:
     for _ in range(2):
-        database = Database(path, clock)
+        database = SqliteDatabase(path, clock)
         await database.open()
         await database.close()
 
@@ -291,7 +300,7 @@ async def test_a_reader_is_told_when_the_database_cannot_be_read(
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(Tx, "fetch", fail)
+        patch.setattr(SqliteTx, "fetch", fail)
         with pytest.raises(told, match="disk I/O error"):
             await database.look(Statement(select(tenants.c.id)))
         with pytest.raises(told, match="disk I/O error"):

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,8 +13,11 @@ from service.domain.delivery import Trigger
 from service.domain.outcome import ErrorClass
 from service.domain.retry import DeadReason
 from service.ports import Claimed, LaneQuota, ReplayRun
-from service.store import delivering, schema, sweeping
+from service.store import schema, sweeping
 from service.store.database import Tx
+from service.store.sqlite import compiling
+from service.store.sqlite.tx import SqliteTx
+from tests.support.databases import ONLY_SQLITE
 from tests.support.world import LEASE, SCHEDULE, World, answer, event, fault, ref_of
 
 pytestmark = pytest.mark.anyio
@@ -573,18 +577,21 @@ async def live(world: World) -> None:
         pass
 
 
+@ONLY_SQLITE
 async def test_no_change_reads_a_whole_table_of_deliveries_or_events(world: World) -> None:
     texts: list[str] = []
 
     async def listen(tx: Tx) -> None:
+        assert isinstance(tx, SqliteTx)
         connection = await tx.connection.get_raw_connection()
-        await connection.driver_connection.set_trace_callback(texts.append)  # type: ignore[union-attr]  # the driver's own
+        driver: Any = connection.driver_connection
+        await driver.set_trace_callback(texts.append)
 
     await world.database.write(listen)
     await live(world)
     await world.close()
 
-    explained = explain(world.path, [text for text in texts if text.startswith(CHANGES)])
+    explained = explain(Path(world.place), [text for text in texts if text.startswith(CHANGES)])
     await world.open()
     assert len(explained) > 30
     assert {text: steps for text, steps in explained.items() if reads_all(steps)} == {}
@@ -593,9 +600,9 @@ async def test_no_change_reads_a_whole_table_of_deliveries_or_events(world: Worl
 @pytest.mark.parametrize(
     "text",
     [
-        delivering._claim_text(200),  # noqa: SLF001  the plan of these very statements matters
-        sweeping._DUE_LANES.text,  # noqa: SLF001  as above
-        sweeping._LEASE_RAN_OUT.text,  # noqa: SLF001  as above
+        compiling.lease_text(200),
+        compiling.compiled(sweeping._DUE_LANES).text,  # noqa: SLF001  the plan of these very statements
+        compiling.compiled(sweeping._LEASE_RAN_OUT).text,  # noqa: SLF001  as above
     ],
 )
 def test_no_look_reads_a_whole_table_of_deliveries_or_events(path: Path, text: str) -> None:
@@ -627,6 +634,7 @@ def reads_all(steps: Iterable[str]) -> bool:
     return any(step.startswith("SCAN") and step.split()[1] in LARGE for step in steps)
 
 
+@ONLY_SQLITE
 async def test_a_claim_costs_the_same_however_long_the_backlog_is(world: World) -> None:
     lane = await world.subscribe()
     await world.queued(lane, 3)
@@ -651,9 +659,9 @@ def instructions(world: World, lane: int) -> int:
         taken += 1
         return 0
 
-    with closing(sqlite3.connect(world.path)) as connection:
+    with closing(sqlite3.connect(world.place)) as connection:
         connection.set_progress_handler(count, 1)
-        text = delivering._claim_text(1)  # noqa: SLF001  the cost of this very statement
+        text = compiling.lease_text(1)
         rows = connection.execute(text, (1, 1, lane, world.clock.now(), 10)).fetchall()
         connection.set_progress_handler(None, 0)
     assert len(rows) == 3

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +17,7 @@ from service.ports import Claimed, LaneQuota
 from service.store import announcing, schema
 from service.store.schema_health import attempt_tallies, subscription_health
 from tests.support.clock import FakeClock
+from tests.support.databases import Place
 from tests.support.world import LEASE, World, event, fault, opened_world
 
 pytestmark = pytest.mark.anyio
@@ -29,8 +29,8 @@ PATIENT = (0.0,) * 50
 
 
 @pytest.fixture
-async def world(path: Path, clock: FakeClock) -> AsyncIterator[World]:
-    async with opened_world(path, clock, PATIENT, breaker=True) as world:
+async def world(place: Place, clock: FakeClock) -> AsyncIterator[World]:
+    async with opened_world(place, clock, PATIENT, breaker=True) as world:
         yield world
 
 
@@ -178,10 +178,10 @@ async def test_a_person_may_begin_anew(world: World, how: str) -> None:
     assert await state(world, lane) is Circuit.OPEN
 
 
-async def test_without_a_breaker_nothing_waits(path: Path, clock: FakeClock) -> None:
-    async with opened_world(path, clock, PATIENT, breaker=True) as world:
+async def test_without_a_breaker_nothing_waits(place: Place, clock: FakeClock) -> None:
+    async with opened_world(place, clock, PATIENT, breaker=True) as world:
         lane = await tripped(world)
-    async with opened_world(path, clock, PATIENT, breaker=False) as world:
+    async with opened_world(place, clock, PATIENT, breaker=False) as world:
         # whatever was open before it was switched off
         assert await world.sweep.due_lanes() == [lane.no]
         assert len(await world.deliver_due(500)) == 10

@@ -19,9 +19,10 @@ from sqlalchemy import Connection, create_engine
 from sqlalchemy.pool import NullPool
 
 from service.ports import StoreUnavailableError
-from service.store import filelock, migrate
+from service.store import migrate
 from service.store.migrations import upgrading
 from service.store.schema import metadata
+from service.store.sqlite import filelock
 
 Objects = dict[tuple[str, str], str]
 

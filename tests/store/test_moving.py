@@ -9,8 +9,8 @@ from service.domain.errors import RefusalKind
 from service.domain.operation import MOVES, Operation, Status, changed, is_end
 from service.ports import AcceptRequest, StoreUnavailableError
 from service.store import moving, schema
+from service.store.database import Tx
 from service.store.moving import Move
-from service.store.tx import Tx
 from tests.support.world import World, accepted, event, refused
 
 pytestmark = pytest.mark.anyio

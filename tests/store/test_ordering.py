@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from service.domain.delivery import DeliveryStatus, Trigger
-from service.domain.ids import DeliveryRef
+from service.domain.ids import DeliveryRef, KeyMaker
 from service.domain.subscription import Subscription
 from service.domain.times import HURRIED, NEVER
 from service.ports import (
@@ -21,6 +21,7 @@ from service.ports import (
 from service.store import ordering, schema
 from service.store.database import Tx
 from service.store.queueing import QUEUE_COLUMNS
+from service.store.sqlite.tx import SqliteTx
 from tests.support.world import LEASE, SCHEDULE, World, answer, event
 
 pytestmark = pytest.mark.anyio
@@ -133,7 +134,9 @@ async def test_without_an_ordered_lane_nothing_is_looked_up() -> None:
 
     rows = [(n, 1, 5, 0, 0, "schedule", None, None) for n in range(3)]
 
-    assert await ordering.park(Closed(), rows) is rows  # type: ignore[arg-type]  # it is not asked
+    kept = await ordering.park(Closed(), rows, KeyMaker())  # type: ignore[arg-type]  # it is not asked
+
+    assert kept is rows
 
 
 async def test_a_retry_keeps_its_place(world: World) -> None:
@@ -517,12 +520,13 @@ async def test_a_large_backlog_is_not_read_through(world: World) -> None:
         steps += 1
 
     async def look(tx: Tx) -> None:
+        assert isinstance(tx, SqliteTx)
         driver: Any = (await tx.connection.get_raw_connection()).driver_connection
         await driver.set_progress_handler(count, 100)
         for statement in (ordering._STUCK, ordering._UNORDERED):  # noqa: SLF001  what is measured
             await tx.fetch(statement)
         await ordering.release_next(tx, [(lane.no, operation)])
-        await ordering.park(tx, rows[:1])
+        await ordering.park(tx, [(world.keys.next(world.clock.now()), *rows[0][1:])], world.keys)
         await driver.set_progress_handler(None, 100)
 
     await world.database.write(look)

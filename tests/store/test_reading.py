@@ -22,9 +22,10 @@ from service.ports import (
     UndeliveredView,
 )
 from service.store import reading_undelivered, schema
-from service.store.database import Tx
 from service.store.managing import ManageStore
 from service.store.reading import ReadStore
+from service.store.sqlite import compiling
+from service.store.sqlite.tx import SqliteTx
 from service.store.statements import Statement
 from tests.support.clock import FakeClock
 
@@ -482,24 +483,27 @@ async def test_a_walk_is_bounded_and_misses_nothing(
 def plans(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A line for each table that a read touches, as SQLite plans it."""
     lines: list[str] = []
-    query, fetch = Tx.query, Tx.fetch
+    query, fetch = SqliteTx.query, SqliteTx.fetch
 
-    async def explain(tx: Tx, text: str, arguments: tuple[Any, ...] = ()) -> None:
+    async def explain(tx: SqliteTx, text: str, arguments: tuple[Any, ...] = ()) -> None:
         lines.extend(row[3] for row in await tx.sql(f"EXPLAIN QUERY PLAN {text}", arguments))
 
-    async def noted_query(self: Tx, statement: Executable) -> list[dict[str, Any]]:
+    async def noted_query(self: SqliteTx, statement: Executable) -> list[dict[str, Any]]:
         assert hasattr(statement, "compile")
         options = {"literal_binds": True}
         dialect = self.connection.dialect
         await explain(self, str(statement.compile(dialect=dialect, compile_kwargs=options)))
         return await query(self, statement)
 
-    async def noted_fetch(self: Tx, statement: Statement, **given: object) -> list[tuple[Any, ...]]:
-        await explain(self, statement.text, statement.arguments(given))
+    async def noted_fetch(
+        self: SqliteTx, statement: Statement, **given: object
+    ) -> list[tuple[Any, ...]]:
+        compiled = compiling.compiled(statement)
+        await explain(self, compiled.text, compiled.arguments(given))
         return await fetch(self, statement, **given)
 
-    monkeypatch.setattr(Tx, "query", noted_query)
-    monkeypatch.setattr(Tx, "fetch", noted_fetch)
+    monkeypatch.setattr(SqliteTx, "query", noted_query)
+    monkeypatch.setattr(SqliteTx, "fetch", noted_fetch)
     return lines
 
 

@@ -15,7 +15,7 @@ from service.domain.api_keys import Scope, hash_key
 from service.runtime import hosting
 from service.runtime.wiring import Opened, open_service
 from service.settings import load
-from service.store.tx import Tx
+from service.store.database import Tx
 
 BASE = "https://ringback.test"
 ADMIN = "rb_00000000_" + "A" * 43

@@ -35,7 +35,7 @@ from service.ports import (
 from service.store import schema
 from service.store.accepting import AcceptStore
 from service.store.announcing import Announcer
-from service.store.database import Database, Tx
+from service.store.database import Tx
 from service.store.delivering import DeliverStore
 from service.store.lifetimes import LifetimeStore
 from service.store.managing import ManageStore
@@ -45,6 +45,7 @@ from service.store.reading import ReadStore
 from service.store.replaying import ReplayStore
 from service.store.sweeping import SweepStore, newest_key
 from tests.support.clock import FakeClock
+from tests.support.databases import Place, database_at
 from tests.support.dice import SeededDice
 
 #: Three attempts: at once, after about 5 s, after about 5 min.
@@ -60,13 +61,13 @@ class World:
 
     def __init__(
         self,
-        path: Path,
+        place: Place,
         clock: FakeClock,
         schedule: Sequence[float] = SCHEDULE,
         *,
         breaker: bool = False,
     ) -> None:
-        self.path = path
+        self.place = place
         self.clock = clock
         self.schedule = tuple(schedule)
         #: Whether circuits open: most tests let more fail than they would wait for.
@@ -74,9 +75,9 @@ class World:
         self.dice = SeededDice()
 
     async def open(self) -> None:
-        self.database = Database(self.path, self.clock)
+        self.database = database_at(self.place, self.clock)
         await self.database.open()
-        self.keys = KeyMaker(after=await newest_key(self.database))
+        self.keys = KeyMaker(self.database.node, await newest_key(self.database))
         self.accept = AcceptStore(self.database, self.keys, self.dice, self.schedule, TTL)
         announcer = Announcer(self.accept, self.keys, self.dice)
         self.deliver = DeliverStore(self.database, self.keys, announcer, breaker=self.breaker)
@@ -91,7 +92,7 @@ class World:
         await self.database.close()
 
     async def crash(self) -> None:
-        """Forget everything that is not in the file, and start as the service does."""
+        """Forget everything that is not in the database, and start as the service does."""
         await self.close()
         await self.open()
         while await self.sweep.reclaim(self.schedule, everything=True):
@@ -317,10 +318,10 @@ class World:
 
 @asynccontextmanager
 async def opened_world(
-    path: Path, clock: FakeClock, schedule: Sequence[float] = SCHEDULE, *, breaker: bool = False
+    place: Place, clock: FakeClock, schedule: Sequence[float] = SCHEDULE, *, breaker: bool = False
 ) -> AsyncIterator[World]:
-    """A world over the migrated file at ``path``."""
-    world = World(path, clock, schedule, breaker=breaker)
+    """A world over the migrated database at ``place``."""
+    world = World(place, clock, schedule, breaker=breaker)
     await world.open()
     try:
         yield world

@@ -1,14 +1,20 @@
 """Runs the revisions in one transaction."""
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any, Final
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import URL, Connection, create_engine
+from sqlalchemy import URL, Connection, create_engine, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from service.ports import StoreUnavailableError
+
+#: The advisory lock of whoever migrates a server's database.
+_LOCK: Final = 7_242_255_225
 
 
 def upgrade(path: Path, wanted: str) -> None:
@@ -32,6 +38,20 @@ def upgrade(path: Path, wanted: str) -> None:
         raise StoreUnavailableError(
             f"{path} could not be brought to the schema {wanted} and is as it was: {error.orig}."
         ) from error
+
+
+async def upgrade_server(connect: Callable[[], Awaitable[Any]], wanted: str) -> None:
+    """Upgrade a PostgreSQL database to the revision ``wanted``; on any error it stays as it was.
+
+    Of several processes that start at once one does it, and the others find it done.
+    """
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
+    try:
+        async with engine.begin() as connection:
+            await connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
+            await connection.run_sync(_run, wanted)
+    finally:
+        await engine.dispose()
 
 
 def _run(connection: Connection, wanted: str) -> None:

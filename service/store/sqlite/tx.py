@@ -1,18 +1,19 @@
-"""A transaction in progress, as jobs and reads see it."""
+"""A transaction of SQLite in progress, as jobs and reads see it."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import CursorResult, Executable, Table
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.store.statements import CHUNK, Row, Statement, flat, insert_text
+from service.store.sqlite import compiling
+from service.store.statements import CHUNK, Many, Row, Statement
 
 
-class Tx:
-    """A transaction in progress. ``now`` is its one time, in ms."""
+class SqliteTx:
+    """See :class:`service.store.database.Tx`."""
 
     __slots__ = ("_driver", "connection", "now", "running")
 
@@ -25,11 +26,21 @@ class Tx:
 
     async def fetch(self, statement: Statement, **given: Any) -> list[Row]:
         """Run a compiled statement; the rows it returns."""
-        rows = await self._driver.execute_fetchall(statement.text, statement.arguments(given))
+        compiled = compiling.compiled(statement)
+        rows = await self._driver.execute_fetchall(compiled.text, compiled.arguments(given))
         return list(rows)
 
+    async def each(self, statement: Many, rows: Sequence[Row], **given: Any) -> list[Row]:
+        """Run a statement about many rows; the rows it returns."""
+        found: list[Row] = []
+        for start in range(0, len(rows), CHUNK):
+            chunk = rows[start : start + CHUNK]
+            text = compiling.many_text(statement, len(chunk))
+            found += await self.sql(text, compiling.many_arguments(statement, chunk, given))
+        return found
+
     async def sql(self, text: str, arguments: Sequence[Any] = ()) -> list[Row]:
-        """Run a statement given as text (many-row forms); the rows it returns."""
+        """Run a statement given as text; the rows it returns."""
         return list(await self._driver.execute_fetchall(text, tuple(arguments)))
 
     async def insert(
@@ -38,20 +49,32 @@ class Tx:
         columns: tuple[str, ...],
         rows: Sequence[Sequence[Any]],
         conflict: str = "",
-    ) -> None:
+    ) -> list[Row]:
         """Insert many rows, in as few statements as the chunk size allows."""
+        found: list[Row] = []
         for start in range(0, len(rows), CHUNK):
             chunk = rows[start : start + CHUNK]
-            await self.sql(insert_text(table, columns, len(chunk), conflict), flat(chunk))
+            text = compiling.insert_text(table, columns, len(chunk), conflict)
+            found += await self.sql(text, compiling.flat(chunk))
+        return found
 
     async def query(self, statement: Executable) -> list[dict[str, Any]]:
-        """Run any SQLAlchemy statement, for the paths that are not hot; rows as dictionaries."""
+        """Run any SQLAlchemy statement; rows as dictionaries."""
         result = await self._execute(statement)
         return [dict(row) for row in result.mappings()]
 
     async def change(self, statement: Executable) -> int:
-        """Run any SQLAlchemy change, for the paths that are not hot; how many rows it touched."""
+        """Run any SQLAlchemy change; how many rows it touched."""
         return (await self._execute(statement)).rowcount
+
+    async def lease(self, lanes: Sequence[Row], until: int, token: int) -> list[Row]:
+        """Lease what is due in these lanes."""
+        text = compiling.lease_text(len(lanes))
+        return await self.sql(text, (until, token, *compiling.flat(lanes)))
+
+    async def hold(self, names: Iterable[str]) -> set[str]:  # noqa: ARG002  there is no other writer
+        """Nobody else holds anything: there is one writer."""
+        return set()
 
     async def _execute(self, statement: Executable) -> CursorResult[Any]:
         # a task of its own, which lives on when the caller is cancelled: SQLAlchemy throws the

@@ -14,10 +14,10 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.ports import Clock, StoreUnavailableError
-from service.store import connecting
-from service.store.faults import is_fatal
+from service.store.sqlite import connecting
+from service.store.sqlite.faults import is_fatal
+from service.store.sqlite.tx import SqliteTx
 from service.store.statements import Row, Statement
-from service.store.tx import Tx
 
 _READERS: Final = 4
 
@@ -56,10 +56,10 @@ class Readers:
         await self._engine.dispose()
 
     @asynccontextmanager
-    async def read(self) -> AsyncIterator[Tx]:
+    async def read(self) -> AsyncIterator[SqliteTx]:
         """See :meth:`service.store.database.Database.read`."""
         reader = await self._take()
-        tx = Tx(*reader, self._clock.now())
+        tx = SqliteTx(*reader, self._clock.now())
         try:
             await tx.sql("BEGIN")
             yield tx
@@ -74,7 +74,7 @@ class Readers:
     async def look(self, statement: Statement, **given: Any) -> list[Row]:
         """See :meth:`service.store.database.Database.look`."""
         reader = await self._take()
-        tx = Tx(*reader, self._clock.now())
+        tx = SqliteTx(*reader, self._clock.now())
         try:
             return await tx.fetch(statement, now=tx.now, **given)
         except sqlite3.Error as error:
@@ -88,7 +88,7 @@ class Readers:
             raise StoreUnavailableError("The database is not open.")
         return await self._idle.get()
 
-    async def _give_back(self, tx: Tx, reader: _Reader) -> None:
+    async def _give_back(self, tx: SqliteTx, reader: _Reader) -> None:
         _, driver = reader
         await driver.interrupt()  # what nobody waits for any more; else there is nothing running
         if tx.running is not None:

@@ -1,0 +1,22 @@
+"""What several processes need that work with one database."""
+
+from alembic import op
+from sqlalchemy import BigInteger, Column, Integer
+
+revision = "0006"
+down_revision = "0005"
+
+Big = BigInteger().with_variant(Integer(), "sqlite")
+
+#: As many as the keys have room for.
+_NODES = 256
+
+
+def upgrade() -> None:
+    """Add the numbers of processes."""
+    nodes = op.create_table(
+        "nodes",
+        Column("no", Integer, primary_key=True, autoincrement=False),
+        Column("taken_until", Big, nullable=False),
+    )
+    op.bulk_insert(nodes, [{"no": number, "taken_until": 0} for number in range(_NODES)])

@@ -1,0 +1,135 @@
+"""Connections to the server: how they are made, and small pools of them.
+
+Limits are given when connecting, so that no session has a state of its own. Behind a pooler that
+lends a server's connection for one transaction (PgBouncer; ``?pgbouncer=true`` in the URL) they go
+with each transaction instead, and no statement is kept prepared.
+"""
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import asyncpg
+from asyncpg import Connection
+
+from service.ports import StoreUnavailableError
+from service.store.postgres import faults
+
+_FLAG: Final = "pgbouncer"
+#: What no statement, no wait for a lock and no idle transaction may take longer than, in ms. What
+#: they are for is short: this is when something is wrong. Compiling plans never pays here.
+LIMITS: Final = {
+    "statement_timeout": "15000",
+    "lock_timeout": "5000",
+    "idle_in_transaction_session_timeout": "10000",
+    "jit": "off",
+}
+#: Seconds after which a server that does not answer is given up.
+_CONNECT: Final = 5.0
+_ANSWER: Final = 20.0
+#: Seconds that anyone waits for a connection of the pool.
+_PATIENCE: Final = 10.0
+#: Statements that each connection keeps prepared.
+_PREPARED: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the server is, and whether a pooler stands before it."""
+
+    dsn: str
+    is_pooled: bool
+
+    @classmethod
+    def of(cls, url: str) -> "Address":
+        """Of a ``postgresql://`` URL."""
+        parts = urlsplit(url)
+        given = parse_qsl(parts.query, keep_blank_values=True)
+        is_pooled = any(name == _FLAG and value == "true" for name, value in given)
+        query = urlencode([(name, value) for name, value in given if name != _FLAG], safe="/")
+        return cls(urlunsplit(parts._replace(query=query)), is_pooled)
+
+    @property
+    def name(self) -> str:
+        """How it is shown to people: without user and password."""
+        parts = urlsplit(self.dsn)
+        host = parts.netloc.rpartition("@")[2]
+        return f"postgresql://{host}{parts.path}"
+
+    async def connect(self, limits: dict[str, str] | None = None) -> Connection:
+        """A new connection, with limits other than the usual ones if they are given.
+
+        Raises:
+            StoreUnavailableError: there is none to be had.
+        """
+        own = LIMITS if limits is None else limits
+        settings = {} if self.is_pooled else {**own, "application_name": "ringback"}
+        try:
+            return await asyncpg.connect(
+                self.dsn,
+                timeout=_CONNECT,
+                command_timeout=_ANSWER,
+                statement_cache_size=0 if self.is_pooled else _PREPARED,
+                max_cached_statement_lifetime=0,
+                server_settings=settings,
+            )
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:
+            said = str(error) or type(error).__name__
+            text = f"The database {self.name} cannot be reached: {said}"
+            raise StoreUnavailableError(text) from error
+
+
+class Pool:
+    """A few connections, each made when it is first needed, and made anew when it was lost."""
+
+    def __init__(self, address: Address, size: int) -> None:
+        self._address = address
+        self._free = asyncio.Semaphore(size)
+        self._idle: list[Connection] = []
+        self._size = size
+
+    async def take(self) -> Connection:
+        """A connection for one's own, until it is given back.
+
+        Raises:
+            StoreUnavailableError: none was free for long, or none can be made.
+        """
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await self._free.acquire()
+        except TimeoutError:
+            raise StoreUnavailableError("All connections to the database are busy.") from None
+        try:
+            while self._idle:
+                connection = self._idle.pop()
+                if not connection.is_closed():
+                    return connection
+            return await self._address.connect()
+        except BaseException:
+            self._free.release()
+            raise
+
+    async def give_back(self, connection: Connection) -> None:
+        """Take a connection back; whatever is under way on it is rolled back."""
+        try:
+            if connection.is_in_transaction():
+                await connection.execute("ROLLBACK", timeout=_CONNECT)
+        except Exception as error:
+            connection.terminate()
+            if faults.sort(error) is faults.Fault.OWN:
+                raise
+        finally:
+            if not connection.is_closed():
+                self._idle.append(connection)
+            self._free.release()
+
+    async def close(self) -> None:
+        """Disconnect, as each comes back."""
+        for _ in range(self._size):
+            await self._free.acquire()
+        for connection in self._idle:
+            with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                await connection.close(timeout=_CONNECT)
+        self._idle.clear()

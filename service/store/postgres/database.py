@@ -1,0 +1,265 @@
+"""The PostgreSQL database: a transaction a job, with a few connections for each use.
+
+Several processes work with it at once, so jobs lock what they judge, in the same order everywhere:
+names of idempotency keys, operations, subscriptions, deliveries, and the tenant's row last. A job
+that another was in the way of runs once more. So does one whose connection was lost, as long as
+nothing was committed; where that is not known, the proof of the job decides.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final, TypeVar
+
+from asyncpg import Connection
+
+from service.ports import Clock, StoreUnavailableError
+from service.store.database import Job, Proof, Use
+from service.store.postgres import faults
+from service.store.postgres.connections import LIMITS, Address, Pool
+from service.store.postgres.faults import Fault
+from service.store.postgres.nodes import free_node, renew_node, take_node
+from service.store.postgres.server_time import ServerTime
+from service.store.postgres.tx import PostgresTx
+from service.store.statements import Row, Statement
+
+T = TypeVar("T")
+
+_SIZES: Final = {Use.ACCEPT: 1, Use.CLAIM: 1, Use.SETTLE: 1, Use.REST: 2}
+_READS: Final = 4
+#: How often a job is run that others are in the way of.
+_TRIES: Final = 5
+#: Seconds between two looks at what became of a commit; how many there are.
+_LOOK: Final = 0.25
+_LOOKS: Final = 20
+#: Seconds between two words with the server: what time it has, that this process still lives.
+_TEND: Final = 10.0
+
+_BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+_SNAPSHOT: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_TIME: Final = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+_LIMITS: Final = ", ".join(f"set_config('{k}', '{v}', true)" for k, v in LIMITS.items())
+_BEGUN: Final = f"SELECT {_TIME}, pg_current_xact_id()::text"
+_FATE: Final = "SELECT pg_xact_status($1::text::xid8)"
+
+
+class _AgainError(Exception):
+    """The job has to run once more; nothing of it was kept."""
+
+
+class PostgresDatabase:
+    """See :class:`service.store.database.Database`.
+
+    Transactions have the server's time, unless it is ``fixed``: then that of ``clock``.
+    """
+
+    #: Other processes work with it too.
+    is_shared: Final = True
+
+    def __init__(self, url: str, clock: Clock, *, fixed: bool = False) -> None:
+        self._address = Address.of(url)
+        self._clock = clock
+        self._time: Clock | ServerTime = clock if fixed else ServerTime(clock)
+        self._pools = {use: Pool(self._address, size) for use, size in _SIZES.items()}
+        self._reads = Pool(self._address, _READS)
+        self._jobs: set[asyncio.Task[Any]] = set()
+        self._tending: asyncio.Task[None] | None = None
+        self._is_open = False
+        self.node = 0
+
+    async def open(self) -> None:
+        """Connect, and take a number for the keys of this process."""
+        self._is_open = True
+        self.node = await self.write(take_node)
+        self._tending = asyncio.create_task(self._tend(), name="store-tending")
+
+    async def close(self) -> None:
+        """Finish the jobs that run, then close every connection."""
+        if self._tending is not None:
+            self._tending.cancel()
+            await asyncio.gather(self._tending, return_exceptions=True)
+            with suppress(StoreUnavailableError):
+                await self.write(lambda tx: free_node(tx, self.node))
+        self._is_open = False
+        await asyncio.gather(*self._jobs, return_exceptions=True)
+        for pool in (*self._pools.values(), self._reads):
+            await pool.close()
+
+    async def write(self, job: Job[T], use: Use = Use.REST, proof: Proof[T] | None = None) -> T:
+        """Run ``job`` inside a write transaction; its result once that is durably committed."""
+        if not self._is_open:
+            raise StoreUnavailableError("The database is not open for changes.")
+        # what a caller no longer waits for is finished all the same
+        return await asyncio.shield(self._background(self._run(job, self._pools[use], proof)))
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[PostgresTx]:
+        """A read transaction."""
+        connection = await self._begun(self._reads, _SNAPSHOT)
+        try:
+            yield PostgresTx(connection, self._time.now())
+        except Exception as error:
+            told = _told(error, connection)
+            if told is error:
+                raise
+            raise told from error
+        finally:
+            await asyncio.shield(self._background(self._reads.give_back(connection)))
+
+    async def look(self, statement: Statement, **given: Any) -> list[Row]:
+        """Run one reading statement."""
+
+        async def ask(connection: Connection) -> list[Row]:
+            now = self._time.now()
+            return await PostgresTx(connection, now).fetch(statement, **{"now": now, **given})
+
+        if self._address.is_pooled:  # outside of a transaction each message may go elsewhere
+            async with self.read() as tx:
+                return await tx.fetch(statement, **{"now": tx.now, **given})
+        return await self._asked(self._reads, ask)
+
+    # --- writing
+
+    async def _run(self, job: Job[T], pool: Pool, proof: Proof[T] | None) -> T:
+        for _ in range(_TRIES - 1):
+            try:
+                return await self._once(job, pool, proof)
+            except _AgainError:
+                continue
+        try:
+            return await self._once(job, pool, proof)
+        except _AgainError as error:
+            cause = error.__cause__ or error
+            if faults.sort(cause) is Fault.AGAIN:
+                raise cause from None
+            raise faults.unavailable(cause) from cause
+
+    async def _once(self, job: Job[T], pool: Pool, proof: Proof[T] | None) -> T:
+        connection = await self._begun(pool, _BEGIN)
+        try:
+            tx, number = await self._tx(connection)
+            outcome = await job(tx)
+        except Exception as error:
+            await pool.give_back(connection)
+            raise _sorted(error) from error
+        try:
+            said = await connection.execute("COMMIT")
+        except Exception as error:
+            if faults.is_refusal(error):
+                raise _sorted(error) from error
+            connection.terminate()
+            return await self._resolved(outcome, proof, number, error)
+        finally:
+            await pool.give_back(connection)
+        if said != "COMMIT":
+            raise StoreUnavailableError("The database rolled the change back.")
+        return outcome
+
+    async def _tx(self, connection: Connection) -> tuple[PostgresTx, str]:
+        """The transaction just begun, and its number in the server."""
+        if self._address.is_pooled:
+            await connection.execute(f"SELECT {_LIMITS}")
+        now, number = await connection.fetchrow(_BEGUN)
+        if isinstance(self._time, ServerTime):
+            self._time.heard(now)
+        return PostgresTx(connection, self._time.now()), number
+
+    async def _resolved(
+        self, outcome: T, proof: Proof[T] | None, number: str, error: Exception
+    ) -> T:
+        """What became of a commit whose answer was lost.
+
+        The server's own word is not enough to say that it was committed: after a crash the numbers
+        of transactions that left no trace are given again.
+
+        Raises:
+            StoreUnavailableError: it was not kept, or nobody knows.
+        """
+        for _ in range(_LOOKS):
+            with suppress(StoreUnavailableError):
+                fate = await self._asked(self._reads, lambda c: c.fetchval(_FATE, number))
+                if fate == "aborted":
+                    raise _AgainError from error
+                if fate == "committed" and await self._is_proven(outcome, proof):
+                    return outcome
+                if fate != "in progress":
+                    break
+            await asyncio.sleep(_LOOK)
+        raise faults.unavailable(error) from error
+
+    async def _is_proven(self, outcome: T, proof: Proof[T] | None) -> bool:
+        if proof is None:
+            return False
+        async with self.read() as tx:
+            return await proof(tx, outcome)
+
+    # --- connections
+
+    async def _begun(self, pool: Pool, begin: str) -> Connection:
+        """A connection with a transaction begun; one that was lost meanwhile is made anew."""
+        for _ in range(_TRIES):
+            connection = await pool.take()
+            try:
+                await connection.execute(begin)
+            except BaseException as error:
+                connection.terminate()
+                await pool.give_back(connection)
+                if faults.sort(error) is Fault.UNAVAILABLE:
+                    raise faults.unavailable(error) from error
+                if faults.sort(error) is not Fault.LOST:
+                    raise
+            else:
+                return connection
+        raise StoreUnavailableError("Connections to the database are lost as soon as made.")
+
+    async def _asked(self, pool: Pool, ask: Callable[[Connection], Coroutine[Any, Any, T]]) -> T:
+        """Ask outside of a transaction; once more where the connection was lost meanwhile."""
+        for is_last in (False, True):
+            connection = await pool.take()
+            try:
+                return await ask(connection)
+            except Exception as error:
+                told = _told(error, connection)
+                if told is error:
+                    raise
+                if is_last or faults.sort(error) is not Fault.LOST:
+                    raise told from error
+            finally:
+                await asyncio.shield(self._background(pool.give_back(connection)))
+        raise StoreUnavailableError("The database could not be read.")
+
+    def _background(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.create_task(work)
+        self._jobs.add(task)
+        task.add_done_callback(self._finished)
+        return task
+
+    def _finished(self, task: asyncio.Task[Any]) -> None:
+        self._jobs.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever waited was told; nobody waits where he was cancelled
+
+    async def _tend(self) -> None:
+        while True:
+            await asyncio.sleep(_TEND)
+            with suppress(StoreUnavailableError):
+                await self.write(lambda tx: renew_node(tx, self.node))
+
+
+def _sorted(error: Exception) -> Exception:
+    """What is raised for an error inside a transaction that was not committed."""
+    fault = faults.sort(error)
+    if fault in (Fault.AGAIN, Fault.LOST):
+        return _AgainError()
+    return faults.unavailable(error) if fault is Fault.UNAVAILABLE else error
+
+
+def _told(error: Exception, connection: Connection) -> Exception:
+    """What a reader is told: that the database is not available, or the error of his statement."""
+    if faults.sort(error) in (Fault.OWN, Fault.AGAIN):
+        return error
+    if isinstance(error, TimeoutError):  # nobody knows when it would be free again
+        connection.terminate()
+    return StoreUnavailableError(
+        f"The database could not be read: {str(error) or type(error).__name__}"
+    )

@@ -1,0 +1,76 @@
+"""What the server's errors mean for a transaction."""
+
+from enum import Enum
+from typing import Final
+
+import asyncpg
+from asyncpg import exceptions
+
+from service.ports import StoreUnavailableError
+
+
+class Fault(Enum):
+    """What is to be done about an error."""
+
+    #: The connection is gone; nothing was committed unless COMMIT was under way.
+    LOST = "lost"
+    #: Another transaction was in the way: the job sees what it did when it runs once more.
+    AGAIN = "again"
+    #: The server cannot take anything now.
+    UNAVAILABLE = "unavailable"
+    #: It is the statement's own.
+    OWN = "own"
+
+
+_AGAIN: Final = (
+    exceptions.DeadlockDetectedError,
+    exceptions.SerializationError,
+    # two inserted the same at once: the second finds the first when it looks again
+    exceptions.UniqueViolationError,
+    # a migration went by
+    exceptions.InvalidCachedStatementError,
+)
+_LOST: Final = (
+    exceptions.PostgresConnectionError,
+    exceptions.AdminShutdownError,
+    exceptions.CrashShutdownError,
+    exceptions.IdleInTransactionSessionTimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+)
+_UNAVAILABLE: Final = (
+    exceptions.CannotConnectNowError,
+    exceptions.InsufficientResourcesError,
+    exceptions.LockNotAvailableError,
+    exceptions.QueryCanceledError,
+    exceptions.ReadOnlySQLTransactionError,
+    exceptions.PostgresSystemError,
+    exceptions.InvalidAuthorizationSpecificationError,
+    exceptions.InvalidCatalogNameError,
+    exceptions.ProtocolViolationError,  # a pooler has no connection to the server
+    TimeoutError,
+)
+
+
+def sort(error: BaseException) -> Fault:
+    """What an error means."""
+    if isinstance(error, _AGAIN):
+        return Fault.AGAIN
+    if isinstance(error, _UNAVAILABLE):
+        return Fault.UNAVAILABLE
+    # a wrong argument is an InterfaceError too, but the driver says so in its own class
+    if isinstance(error, _LOST) and not isinstance(error, ValueError | TypeError):
+        return Fault.LOST
+    return Fault.OWN
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether the server itself says that a COMMIT failed; what ends the session may come after."""
+    return isinstance(error, asyncpg.PostgresError) and error.severity_en == "ERROR"
+
+
+def unavailable(error: BaseException) -> StoreUnavailableError:
+    """What the caller is told; the server's words name no value of ours."""
+    said = str(error) or type(error).__name__
+    return StoreUnavailableError(f"The database did not take the change: {said}")

@@ -1,0 +1,56 @@
+"""Brings a PostgreSQL database to the schema this version works with."""
+
+from sqlalchemy.exc import DBAPIError
+
+from service.ports import StoreUnavailableError
+from service.store.migrate import check_known, head
+from service.store.postgres.connections import Address
+
+#: A migration may take its time, but does not wait long for a lock that deliveries wait for too.
+_LIMITS = {"lock_timeout": "30000", "jit": "off"}
+
+
+async def revision(address: Address) -> str | None:
+    """The revision of the schema; ``None`` when there is nothing in it."""
+    connection = await address.connect()
+    try:
+        tables = {
+            row[0]
+            for row in await connection.fetch(
+                "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"
+            )
+        }
+        if "alembic_version" in tables:
+            found = await connection.fetchval("SELECT version_num FROM alembic_version")
+            return None if found is None else str(found)
+        if "tenants" in tables or "events" in tables:
+            raise StoreUnavailableError(
+                f"{address.name} holds the tables of another program. "
+                "Set RINGBACK_DATABASE_URL to a database of Ringback's own."
+            )
+    finally:
+        await connection.close()
+    return None
+
+
+async def migrate(url: str) -> str:
+    """Bring the database to the newest revision, all or nothing. Its revision then.
+
+    Raises:
+        StoreUnavailableError: it could not be done; the database is as it was.
+    """
+    address, wanted = Address.of(url), head()
+    present = await revision(address)
+    if present == wanted:
+        return wanted
+    check_known(address.name, present)
+    from service.store.migrations import upgrading  # noqa: PLC0415  heavy, and seldom needed
+
+    try:
+        await upgrading.upgrade_server(lambda: address.connect(_LIMITS), wanted)
+    except DBAPIError as error:
+        raise StoreUnavailableError(
+            f"{address.name} could not be brought to the schema {wanted} and is as it was: "
+            f"{error.orig}."
+        ) from error
+    return wanted

@@ -1,0 +1,80 @@
+"""A transaction of PostgreSQL in progress, as jobs and reads see it."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from asyncpg import Connection
+from sqlalchemy import Executable, Table
+
+from service.store.postgres import compiling
+from service.store.statements import Many, Row, Statement
+
+#: Rows in one statement: memory in the server, not time, is what bounds it.
+_CHUNK = 5_000
+
+
+class PostgresTx:
+    """See :class:`service.store.database.Tx`."""
+
+    __slots__ = ("_driver", "now")
+
+    def __init__(self, driver: Connection, now: int) -> None:
+        self._driver = driver
+        self.now = now
+
+    async def fetch(self, statement: Statement, **given: Any) -> list[Row]:
+        """Run a compiled statement; the rows it returns."""
+        compiled = compiling.compiled(statement)
+        return await self._rows(compiled.text, compiled.arguments(given))
+
+    async def each(self, statement: Many, rows: Sequence[Row], **given: Any) -> list[Row]:
+        """Run a statement about many rows; the rows it returns."""
+        found: list[Row] = []
+        for start in range(0, len(rows), _CHUNK):
+            chunk = rows[start : start + _CHUNK]
+            arguments = compiling.many_arguments(statement, chunk, given)
+            found += await self._rows(compiling.many_text(statement), arguments)
+        return found
+
+    async def sql(self, text: str, arguments: Sequence[Any] = ()) -> list[Row]:
+        """Run a statement given as text; the rows it returns."""
+        return await self._rows(compiling.numbered(text), arguments)
+
+    async def insert(
+        self,
+        table: Table,
+        columns: tuple[str, ...],
+        rows: Sequence[Sequence[Any]],
+        conflict: str = "",
+    ) -> list[Row]:
+        """Insert many rows."""
+        found: list[Row] = []
+        text = compiling.insert_text(table, columns, conflict)
+        for start in range(0, len(rows), _CHUNK):
+            found += await self._rows(text, tuple(zip(*rows[start : start + _CHUNK], strict=True)))
+        return found
+
+    async def query(self, statement: Executable) -> list[dict[str, Any]]:
+        """Run any SQLAlchemy statement; rows as dictionaries."""
+        compiled = compiling.compiled_now(statement)
+        rows = await self._driver.fetch(compiled.text, *compiled.arguments({}))
+        return [dict(row) for row in rows]
+
+    async def change(self, statement: Executable) -> int:
+        """Run any SQLAlchemy change; how many rows it touched."""
+        compiled = compiling.compiled_now(statement)
+        status = await self._driver.execute(compiled.text, *compiled.arguments({}))
+        return int(status.rpartition(" ")[2])
+
+    async def lease(self, lanes: Sequence[Row], until: int, token: int) -> list[Row]:
+        """Lease what is due in these lanes."""
+        columns = zip(*lanes, strict=True)
+        return await self._rows(compiling.LEASE, (until, token, *columns))
+
+    async def hold(self, names: Iterable[str]) -> set[str]:
+        """Take an advisory lock for each name; those that another transaction has."""
+        wanted = sorted(set(names))
+        return {row[0] for row in await self._rows(compiling.HOLD, (wanted,))} if wanted else set()
+
+    async def _rows(self, text: str, arguments: Sequence[Any]) -> list[Row]:
+        return [tuple(row) for row in await self._driver.fetch(text, *arguments)]

