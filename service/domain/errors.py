@@ -60,3 +60,13 @@ def not_found(what: str, name: str) -> Refusal:
 def conflict(detail: str, **extra: object) -> Refusal:
     """A refusal because of the present state, which ``detail`` names."""
     return Refusal(RefusalKind.CONFLICT, detail, extra=extra)
+
+
+def still_running(key: str) -> Refusal:
+    """A request with this ``Idempotency-Key`` is under way, here or in another process."""
+    return Refusal(
+        RefusalKind.CONFLICT,
+        f"A request with the Idempotency-Key {key!r} is still running. Repeat this one later to "
+        "get its answer.",
+        retry_after=1,
+    )

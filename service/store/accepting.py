@@ -21,7 +21,7 @@ from service.domain.acceptance import (
     Verdict,
 )
 from service.domain.delivery import Trigger
-from service.domain.errors import Refusal
+from service.domain.errors import Refusal, still_running
 from service.domain.ids import KeyMaker
 from service.domain.matching import Index
 from service.domain.retry import first_due
@@ -59,9 +59,10 @@ if TYPE_CHECKING:
 MAX_DELIVERIES: Final = 5_000
 
 _FIND_OPERATIONS: Final = Statement(
-    select(*(operations.c[name] for name in OPERATION_COLUMNS)).where(
-        operations.c.tenant_id == bindparam("tenant"), among(operations.c.id, "names")
-    )
+    select(*(operations.c[name] for name in OPERATION_COLUMNS))
+    .where(operations.c.tenant_id == bindparam("tenant"), among(operations.c.id, "names"))
+    .order_by(operations.c.id)
+    .with_for_update()
 )
 _FIND_EVENTS: Final = Statement(
     select(event_ids.c.id, events.c.type, events.c.operation_id, events.c.sequence, events.c.status)
@@ -99,6 +100,8 @@ class _Work:
     """What one group comes to, before it is written."""
 
     planner: Planner
+    #: Tenant and ``Idempotency-Key`` of requests that another process is about.
+    running: set[once.TenantKey]
     results: list[AcceptResult] = field(default_factory=list)
     kept: list[once.KeptAnswer] = field(default_factory=list)
     #: The requests that changed something and want that in the audit log.
@@ -163,10 +166,10 @@ class AcceptStore:
         return done.results
 
     async def _accept(self, tx: Tx, group: Sequence[AcceptRequest], *, bounded: bool) -> "_Done":
-        answers = await once.find_answers(
-            tx, [(request.tenant_id, request.once.key) for request in group if request.once]
-        )
-        work = _Work(await self._planner(tx, group))
+        keyed = [(request.tenant_id, request.once.key) for request in group if request.once]
+        running = await once.hold(tx, keyed)
+        answers = await once.find_answers(tx, keyed)
+        work = _Work(await self._planner(tx, group), running)
         for request in group:
             answer = await _judge(tx, work, request, answers)
             work.results.append(AcceptResult(answer))
@@ -270,6 +273,8 @@ Answers = dict[tuple[str, str], tuple[bytes, bytes]]
 async def _judge(tx: Tx, work: _Work, request: AcceptRequest, answers: Answers) -> Answer:
     only = request.once
     if only is not None:
+        if (request.tenant_id, only.key) in work.running:
+            return still_running(only.key)
         kept = answers.get((request.tenant_id, only.key))
         if kept is not None:
             return once.judge(only, *kept)

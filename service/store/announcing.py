@@ -15,7 +15,7 @@ from service.domain.ids import KeyMaker
 from service.domain.operational import Notice
 from service.ports import Dice
 from service.store.database import Tx
-from service.store.schema import subscriptions
+from service.store.schema import subscriptions, tenants
 from service.store.statements import Statement, among
 
 #: Open dead letters of a subscription that are counted anew each time.
@@ -27,6 +27,12 @@ _NAMES: Final = Statement(
     select(subscriptions.c.no, subscriptions.c.tenant_id, subscriptions.c.id).where(
         among(subscriptions.c.no, "lanes")
     )
+)
+_TENANTS: Final = Statement(
+    select(tenants.c.id)
+    .where(among(tenants.c.id, "tenants"))
+    .order_by(tenants.c.id)
+    .with_for_update()
 )
 _OPEN_LETTERS: Final = (
     "SELECT count(*) FROM (SELECT 1 FROM dead_letters "
@@ -59,6 +65,9 @@ class Announcer:
 
     async def crossed(self, tx: Tx, lane: int, more: int) -> list[int]:
         """The thresholds that ``more`` new open dead letters of a lane have crossed."""
+        if tx.is_shared:  # others add to them too
+            count = await _count(tx, lane, _ALL)
+            return operational.thresholds(count - more, count)
         known = self._many.get(lane, 0) + more
         is_far = lane in self._many and not operational.thresholds(known - more, known)
         count = await _count(tx, lane, _FEW + 1)
@@ -87,6 +96,13 @@ class Announcer:
             created_at=now,
             body=operational.render(notice, name, now),
         )
+
+
+async def lock_tenants(tx: Tx, tenant_ids: Iterable[str]) -> None:
+    """Let nobody else write events of these tenants; nothing but inserts comes after."""
+    wanted = sorted(set(tenant_ids))
+    if wanted:
+        await tx.fetch(_TENANTS, tenants=wanted)
 
 
 async def names_of(tx: Tx, lanes: Iterable[int]) -> Mapping[int, tuple[str, str]]:

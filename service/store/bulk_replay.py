@@ -36,18 +36,43 @@ from service.store.schema import (
     replays,
     subscriptions,
 )
-from service.store.statements import CHUNK, Row
+from service.store.statements import CHUNK, Row, Statement
 
 _START: Final = DeliveryRef(0, -1)
+#: Milliseconds after its last look in which nobody else carries on what a process carries through.
+_CARRIED: Final = 10_000
+
+RUNNING: Final = Statement(
+    select(replays.c.operation_key).where(replays.c.finished_at.is_(None)).limit(1)
+)
 
 
-async def runs(tx: Tx, which: ColumnElement[bool]) -> list[ReplayRun]:
+async def take(tx: Tx, node: int) -> list[ReplayRun]:
+    """The running bulk replays that a process is to carry through: those nobody else does now.
+
+    So that each is as fast as it was asked to be, however many processes there are.
+    """
+    taken = await tx.sql(
+        "UPDATE replays SET carrier = ?, carried_until = ? WHERE finished_at IS NULL "
+        "AND (carrier = ? OR carried_until < ?) RETURNING operation_key",
+        (node, tx.now + _CARRIED, node, tx.now),
+    )
+    return await _runs(tx, replays.c.operation_key.in_([row[0] for row in taken]))
+
+
+async def lock(tx: Tx, key: int) -> ReplayRun:
+    """One bulk replay, for a step of it: nobody else does one now."""
+    return (await _runs(tx, replays.c.operation_key == key))[0]
+
+
+async def _runs(tx: Tx, which: ColumnElement[bool]) -> list[ReplayRun]:
     """The bulk replays of which this holds, with their operations as they are now."""
     rows = await tx.query(
         select(replays, *(operations.c[name].label(f"op_{name}") for name in OPERATION_COLUMNS))
         .join(operations, operations.c.key == replays.c.operation_key)
         .where(which)
         .order_by(replays.c.operation_key)
+        .with_for_update(of=replays)
     )
     return [_run(row) for row in rows]
 
@@ -176,6 +201,7 @@ async def _next_dead(tx: Tx, run: ReplayRun, limit: int) -> list[dict[str, Any]]
         )
         .order_by(table.event_key, table.subscription_no)
         .limit(limit)
+        .with_for_update(of=dead_letters)
     )
 
 
@@ -262,6 +288,8 @@ async def _candidates(tx: Tx, run: ReplayRun) -> list[dict[str, Any]]:
         )
         .order_by(events.c.key)
         .limit(CHUNK)
+        # as long as one is wanted, retention leaves it
+        .with_for_update(of=events, read=True, key_share=True)
     )
 
 

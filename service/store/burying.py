@@ -8,10 +8,9 @@ from typing import Final
 from service.domain import ids, operational
 from service.domain.delivery import DeadLetterState, DeliveryStatus
 from service.domain.health import DisabledReason
-from service.domain.ids import DeliveryRef, KeyMaker
+from service.domain.ids import DeliveryRef
 from service.domain.operational import Notice
 from service.domain.retry import DeadReason
-from service.store import versions
 from service.store.announcing import Announcer, names_of
 from service.store.database import Tx
 from service.store.schema import dead_letters, deliveries
@@ -54,27 +53,37 @@ class Corpse:
         return operational.is_operational(self.event[1], self.event[2])
 
 
-async def bury(tx: Tx, corpses: Sequence[Corpse], announcer: Announcer) -> frozenset[int]:
-    """Write finished deliveries and open dead letters for them; the lanes of who is told of it."""
-    if not corpses:
-        return frozenset()
+async def bury(tx: Tx, corpses: Sequence[Corpse]) -> None:
+    """Write finished deliveries and open dead letters for them."""
     status = DeliveryStatus.DEAD.value
     columns = ("event_key", "subscription_no", "status", "attempts", "finished_at")
     await tx.insert(
         deliveries, columns, [(*each.ref, status, each.attempts, tx.now) for each in corpses]
     )
     await tx.insert(dead_letters, _COLUMNS, [_row(each, tx.now) for each in corpses], _AGAIN)
-    return await _tell(tx, [each for each in corpses if not each.is_silent], announcer)
 
 
-async def _tell(tx: Tx, corpses: Sequence[Corpse], announcer: Announcer) -> frozenset[int]:
+async def tell(
+    tx: Tx, corpses: Sequence[Corpse], announcer: Announcer, others: Sequence[Notice] = ()
+) -> frozenset[int]:
+    """Tell of what was buried, and of ``others``; the lanes of who is told.
+
+    It counts what others may add to, so the rows of the tenants are to be locked before.
+    """
+    noted = [each for each in corpses if not each.is_silent]
+    return await announcer.announce(tx, [*await _notices(tx, noted, announcer), *others])
+
+
+async def _notices(tx: Tx, corpses: Sequence[Corpse], announcer: Announcer) -> list[Notice]:
+    if not corpses:
+        return []
     lanes = Counter(each.ref.subscription_no for each in corpses)
     names = await names_of(tx, lanes)
     notices = [_notice(each, names[each.ref.subscription_no][1]) for each in corpses]
     for lane, count in sorted(lanes.items()):
         crossed = await announcer.crossed(tx, lane, count)
         notices += [operational.threshold(*names[lane], each) for each in crossed]
-    return await announcer.announce(tx, notices)
+    return notices
 
 
 def _notice(corpse: Corpse, subscription_id: str) -> Notice:
@@ -112,17 +121,15 @@ def _row(each: Corpse, now: int) -> Row:
     )
 
 
-async def disable(
-    tx: Tx, keys: KeyMaker, tenant_id: str, subscription_no: int, reason: DisabledReason
-) -> str | None:
-    """Disable a subscription; the sweep moves what waits for it. Its id, if it was enabled."""
+async def disable(tx: Tx, subscription_no: int, reason: DisabledReason) -> str | None:
+    """Disable a subscription; the sweep moves what waits for it. Its id, if it was enabled.
+
+    Its tenant's configuration is to be given another version then.
+    """
     rows = await tx.sql(
         "UPDATE subscriptions SET status = 'disabled', disabled_reason = ?, updated_at = ?, "
         "version = version + 1 WHERE no = ? AND deleted_at IS NULL AND status <> 'disabled' "
         "RETURNING id",
         (reason.value, tx.now, subscription_no),
     )
-    if not rows:
-        return None
-    await versions.renew(tx, keys, tenant_id)
-    return str(rows[0][0])
+    return str(rows[0][0]) if rows else None

@@ -36,6 +36,10 @@ class Tx(Protocol):
     def now(self) -> int:
         """Its one time, in ms."""
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether others may change what it reads while it runs."""
+
     async def fetch(self, statement: Statement, **given: Any) -> list[Row]:
         """Run a compiled statement; the rows it returns."""
 

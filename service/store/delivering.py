@@ -150,10 +150,10 @@ class DeliverStore:
         """Write results, fenced by token."""
 
         async def job(tx: Tx) -> tuple[Settled, Draft]:
-            kept = await settling.settle(tx, results, self._announcer)
-            draft = await self._book.draft(tx, kept.results)
+            kept = await settling.settle(tx, results)
+            draft = await self._book.draft(tx, kept.results, kept.dead)
             due = {lane: _not_before(at, draft.judged.get(lane)) for lane, at in kept.due.items()}
-            due |= dict.fromkeys(kept.told | draft.told | draft.recovered, tx.now)
+            due |= dict.fromkeys(draft.told | draft.recovered, tx.now)
             late = len(results) - len(kept.results)
             return Settled(late, due, frozenset(draft.recovered)), draft
 

@@ -13,13 +13,17 @@ from service.store.schema_health import subscription_health
 from service.store.statements import Many, Row, Statement, among, one_of
 
 _COLUMNS: Final = tuple(column.name for column in subscription_health.columns)
-_READ: Final = Statement(
-    select(*subscription_health.columns).where(
-        among(subscription_health.c.subscription_no, "lanes")
-    )
+_some = select(*subscription_health.columns).where(
+    among(subscription_health.c.subscription_no, "lanes")
 )
+_READ: Final = Statement(_some)
+_LOCK: Final = Statement(_some.order_by(subscription_health.c.subscription_no).with_for_update())
+_UNLESS: Final = "ON CONFLICT (subscription_no) DO NOTHING"
 _UNCLEAN: Final = (
-    "SELECT subscription_no FROM subscription_health WHERE streak > 0 OR trips > 0 OR told > 0"
+    "SELECT subscription_no FROM subscription_health WHERE (streak > 0 OR trips > 0 OR told > 0)"
+)
+_UNCLEAN_OF: Final = Many(
+    f"{_UNCLEAN} AND {one_of(('subscription_no',))}", subscription_health.c.subscription_no
 )
 _REPLACE: Final = "ON CONFLICT (subscription_no) DO UPDATE SET " + ", ".join(
     f"{name} = excluded.{name}" for name in _COLUMNS[1:]
@@ -39,6 +43,18 @@ async def read(tx: Tx, lanes: Iterable[int]) -> dict[int, Health]:
     return {row[0]: health_of(row) for row in await tx.fetch(_READ, lanes=sorted(lanes))}
 
 
+async def lock(tx: Tx, lanes: Iterable[int]) -> dict[int, Health]:
+    """As :func:`read`, for a change: nobody else changes them now. Lanes never heard of are new."""
+    wanted = sorted(lanes)
+    found = await tx.fetch(_LOCK, lanes=wanted)
+    known = {row[0] for row in found}
+    new = [lane for lane in wanted if lane not in known]
+    if tx.is_shared and new:
+        await tx.insert(subscription_health, _COLUMNS, [_row(n, Health()) for n in new], _UNLESS)
+        found += await tx.fetch(_LOCK, lanes=new)
+    return {row[0]: health_of(row) for row in found}
+
+
 async def write(tx: Tx, healths: Mapping[int, Health]) -> None:
     """Write the health of these lanes."""
     rows = [_row(lane, each) for lane, each in sorted(healths.items())]
@@ -47,14 +63,16 @@ async def write(tx: Tx, healths: Mapping[int, Health]) -> None:
 
 async def clear(tx: Tx, lane: int) -> None:
     """Begin anew with a lane's receiver; only when it was heard of last is still known."""
-    for was in (await read(tx, [lane])).values():
+    for was in (await lock(tx, [lane])).values():
         fresh = Health(last_success_at=was.last_success_at, last_failure_at=was.last_failure_at)
         await write(tx, {lane: fresh})
 
 
-async def unclean(tx: Tx) -> set[int]:
-    """The lanes for which a success is more than a count."""
-    return {row[0] for row in await tx.sql(_UNCLEAN)}
+async def unclean(tx: Tx, lanes: Iterable[int] | None = None) -> set[int]:
+    """The lanes for which a success is more than a count; of these lanes, where they are given."""
+    if lanes is None:
+        return {row[0] for row in await tx.sql(_UNCLEAN)}
+    return {row[0] for row in await tx.each(_UNCLEAN_OF, [(lane,) for lane in lanes])}
 
 
 async def in_flight(tx: Tx, lanes: Iterable[int]) -> set[int]:

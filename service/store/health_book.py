@@ -18,8 +18,9 @@ from service.domain.ids import KeyMaker
 from service.domain.operational import Notice
 from service.domain.retry import Dead, DeadReason
 from service.ports import Settlement
-from service.store import burying, health, tallying
-from service.store.announcing import Announcer, names_of
+from service.store import burying, health, tallying, versions
+from service.store.announcing import Announcer, lock_tenants, names_of
+from service.store.burying import Corpse
 from service.store.database import Tx
 from service.store.tallying import Counts
 
@@ -63,21 +64,30 @@ class HealthBook:
         #: Held from a draft until it is kept or dropped: drafts build on what is kept.
         self.turn = asyncio.Lock()
 
-    async def draft(self, tx: Tx, kept: Sequence[Settlement] = ()) -> Draft:
-        """Judge results in the transaction that keeps them."""
-        if self._unclean is None:
-            self._unclean = await health.unclean(tx)
+    async def draft(
+        self, tx: Tx, kept: Sequence[Settlement] = (), dead: Sequence[Corpse] = ()
+    ) -> Draft:
+        """Judge results in the transaction that keeps them, and tell of it and of the dead."""
         draft = Draft(tallying.counts_of(kept, tx.now))
         batch = _by_lane(kept)
+        if tx.is_shared:  # others may have judged meanwhile
+            self._unclean = await health.unclean(tx, batch)
+        elif self._unclean is None:
+            self._unclean = await health.unclean(tx)
         is_time = tx.now - self._written_at >= _EVERY
         plain = {} if is_time else {lane: d for lane, d in batch.items() if self._is_plain(lane, d)}
         draft.waiting = {lane: reduce(rules.together, done) for lane, done in plain.items()}
         lanes = (batch.keys() - plain.keys()) | (self._waiting.keys() if is_time else set())
-        await self._judge(tx, draft, {lane: self._work(lane, batch) for lane in lanes})
-        await self._close(tx, draft, kept)
+        notices = await self._judge(tx, draft, {lane: self._work(lane, batch) for lane in lanes})
+        renewed, more = await _close(tx, draft, kept)
+        notices += more
         if is_time:
             await tallying.add(tx, self._counts + draft.counts)
             draft.written_at = tx.now
+        await lock_tenants(tx, [*renewed, *(each.tenant_id for each in (*notices, *dead))])
+        for tenant in sorted(renewed):
+            await versions.renew(tx, self._keys, tenant)
+        draft.told = await burying.tell(tx, dead, self._announcer, notices)
         return draft
 
     def keep(self, draft: Draft) -> None:
@@ -107,9 +117,9 @@ class HealthBook:
         waiting = self._waiting.get(lane)
         return [*([] if waiting is None else [waiting]), *batch.get(lane, ())]
 
-    async def _judge(self, tx: Tx, draft: Draft, work: _Work) -> None:
-        """Apply the rules to these lanes, and tell of what changed."""
-        before = await health.read(tx, work)
+    async def _judge(self, tx: Tx, draft: Draft, work: _Work) -> list[Notice]:
+        """Apply the rules to these lanes; what there is to tell."""
+        before = await health.lock(tx, work)
         for lane, done in work.items():
             now = _was(before, lane)
             for each in done:
@@ -120,16 +130,20 @@ class HealthBook:
         draft.recovered = {n for n, now in judged if _was(before, n).trips and not now.trips}
         told = {n for n, now in judged if now.told is not _was(before, n).told}
         names = await names_of(tx, told) if told else {}
-        notices = [_turn(names[lane], draft.judged[lane]) for lane in sorted(told) if lane in names]
-        draft.told |= await self._announcer.announce(tx, notices)
+        return [_turn(names[lane], draft.judged[lane]) for lane in sorted(told) if lane in names]
 
-    async def _close(self, tx: Tx, draft: Draft, kept: Sequence[Settlement]) -> None:
-        """Disable what is gone, or was given up."""
-        for lane, (tenant, reason, silent) in sorted(_closing(draft, kept, tx.now).items()):
-            name = await burying.disable(tx, self._keys, tenant, lane, reason)
-            if name is not None and not silent:
-                notice = operational.disabled(tenant, name, reason)
-                draft.told |= await self._announcer.announce(tx, [notice])
+
+async def _close(tx: Tx, draft: Draft, kept: Sequence[Settlement]) -> tuple[set[str], list[Notice]]:
+    """Disable what is gone, or was given up; whose configuration that changes, what to tell."""
+    renewed: set[str] = set()
+    notices = []
+    for lane, (tenant, reason, silent) in sorted(_closing(draft, kept, tx.now).items()):
+        name = await burying.disable(tx, lane, reason)
+        if name is not None:
+            renewed.add(tenant)
+        if name is not None and not silent:
+            notices.append(operational.disabled(tenant, name, reason))
+    return renewed, notices
 
 
 def _by_lane(kept: Iterable[Settlement]) -> _Work:

@@ -219,7 +219,7 @@ class ManageStore:
         """Run ``body`` with the subscription as it is, if the tenant has it."""
 
         async def job(tx: Tx) -> T | Refusal:
-            found = await subscribing.find(tx, tenant_id, name)
+            found = await subscribing.lock(tx, tenant_id, name)
             return not_found("subscription", name) if found is None else await body(tx, found)
 
         return await self._database.write(job)

@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 
 from sqlalchemy import bindparam, delete, select
 
-from service.domain.errors import Refusal, RefusalKind
+from service.domain.errors import Refusal, RefusalKind, still_running
 from service.ports import Once, Replayed
 from service.store.database import Tx
 from service.store.schema import idempotency_keys
@@ -65,6 +65,8 @@ async def once(
 
 async def find_answer(tx: Tx, tenant_id: str, wanted: Once) -> Replayed | Refusal | None:
     """The answer kept before; why it is not for this request; ``None`` where there is none."""
+    if await hold(tx, [(tenant_id, wanted.key)]):
+        return still_running(wanted.key)
     kept = await find_answers(tx, [(tenant_id, wanted.key)])
     return judge(wanted, *kept[tenant_id, wanted.key]) if kept else None
 
@@ -78,6 +80,12 @@ def judge(wanted: Once, fingerprint: bytes, answer: bytes) -> Replayed | Refusal
         f"The Idempotency-Key {wanted.key!r} was used in the last 24 hours for another request. "
         "Give this request a key of its own, or repeat the first one unchanged.",
     )
+
+
+async def hold(tx: Tx, pairs: Iterable[TenantKey]) -> set[TenantKey]:
+    """Let nobody else use these keys until the transaction ends; those that somebody uses now."""
+    names = {f"once/{tenant}/{key}": (tenant, key) for tenant, key in pairs}
+    return {names[name] for name in await tx.hold(names)}
 
 
 async def find_answers(tx: Tx, pairs: Iterable[TenantKey]) -> dict[TenantKey, tuple[bytes, bytes]]:

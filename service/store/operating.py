@@ -29,9 +29,9 @@ _MAX_BEFORE: Final = 5_000
 
 _COLUMNS: Final = tuple(operations.c[name] for name in OPERATION_COLUMNS)
 _BY_ID: Final = Statement(
-    select(*_COLUMNS).where(
-        operations.c.tenant_id == bindparam("tenant"), operations.c.id == bindparam("name")
-    )
+    select(*_COLUMNS)
+    .where(operations.c.tenant_id == bindparam("tenant"), operations.c.id == bindparam("name"))
+    .with_for_update()
 )
 _BY_CLIENT_JOB: Final = Statement(
     select(*_COLUMNS).where(

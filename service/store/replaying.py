@@ -84,7 +84,9 @@ class ReplayStore:
         queued = await _queued(tx, ref)
         if queued is not None:
             return await _hurry(tx, ref, queued, trigger)
-        finished = await tx.query(select(deliveries).where(_pair(deliveries, ref)))
+        finished = await tx.query(
+            select(deliveries).where(_pair(deliveries, ref)).with_for_update()
+        )
         if not finished:
             return not_found("delivery", name)
         refusal = _refuse_closed(subscription)
@@ -118,16 +120,22 @@ class ReplayStore:
         return await self._database.write(job)
 
     async def running_replays(self) -> list[ReplayRun]:
-        """The bulk replays that are not finished."""
-        async with self._database.read() as tx:
-            return await bulk_replay.runs(tx, replays.c.finished_at.is_(None))
+        """The bulk replays that are not finished and that this process is to carry through."""
+        node = self._database.node
+
+        async def job(tx: Tx) -> list[ReplayRun]:
+            return await bulk_replay.take(tx, node)
+
+        if not await self._database.look(bulk_replay.RUNNING):
+            return []  # the usual case, and one that needs no writer
+        return await self._database.write(job)
 
     async def step_replay(self, run: ReplayRun, limit: int) -> ReplayStep:
         """Look at the next candidates of a bulk replay and reopen what it matches."""
 
         async def job(tx: Tx) -> ReplayStep:
             key = run.operation.key
-            present = (await bulk_replay.runs(tx, replays.c.operation_key == key))[0]
+            present = await bulk_replay.lock(tx, key)
             step = await bulk_replay.step(tx, present, limit)
             await tx.change(
                 update(replays)
@@ -185,7 +193,7 @@ class ReplayStore:
         async def job(tx: Tx) -> Refusal | None:
             name = ids.dead_letter_id(ref)
             which = and_(_pair(dead_letters, ref), dead_letters.c.tenant_id == tenant_id)
-            found = await tx.query(select(dead_letters).where(which))
+            found = await tx.query(select(dead_letters).where(which).with_for_update())
             if not found:
                 return not_found("dead letter", name)
             letter = found[0]
@@ -210,7 +218,9 @@ class ReplayStore:
 
 async def _refuse_replay(tx: Tx, ref: DeliveryRef) -> Refusal | None:
     name = ids.dead_letter_id(ref)
-    found = await tx.query(select(dead_letters.c.state).where(_pair(dead_letters, ref)))
+    found = await tx.query(
+        select(dead_letters.c.state).where(_pair(dead_letters, ref)).with_for_update()
+    )
     if not found:
         return not_found("dead letter", name)
     state = found[0]["state"]
@@ -290,7 +300,9 @@ def _pair(table: Any, ref: DeliveryRef) -> Any:
 
 
 async def _queued(tx: Tx, ref: DeliveryRef) -> dict[str, Any] | None:
-    found = await tx.query(select(delivery_queue).where(_pair(delivery_queue, ref)))
+    found = await tx.query(
+        select(delivery_queue).where(_pair(delivery_queue, ref)).with_for_update()
+    )
     return found[0] if found else None
 
 

@@ -348,6 +348,9 @@ replays = Table(
     Column("replayed", Big, nullable=False),
     Column("skipped", Big, nullable=False),
     Column("finished_at", Big),
+    # the process that carries it through, and until when no other may
+    Column("carrier", Integer),
+    Column("carried_until", Big, nullable=False, server_default=text("0")),
 )
 
 idempotency_keys = Table(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Final
 
 from service.domain.attempt_log import error_of
@@ -10,7 +11,6 @@ from service.domain.ids import DeliveryRef
 from service.domain.retry import Dead, DeadReason, Delivered, RetryAfter
 from service.ports import Settlement
 from service.store import burying, ordering
-from service.store.announcing import Announcer
 from service.store.database import Tx
 from service.store.queueing import IS_ONE_OF, PAIR
 from service.store.schema import attempts, deliveries, delivery_queue
@@ -51,11 +51,11 @@ class Kept:
     results: Sequence[Settlement]
     #: For each lane with something to come, when its first is due.
     due: Mapping[int, int]
-    #: Lanes in which something is due now, since somebody is told of a death.
-    told: frozenset[int]
+    #: What was buried, of which somebody is to be told.
+    dead: Sequence[burying.Corpse]
 
 
-async def settle(tx: Tx, results: Sequence[Settlement], announcer: Announcer) -> Kept:
+async def settle(tx: Tx, results: Sequence[Settlement]) -> Kept:
     """Write results."""
     current = _newest(results)
     finished = [each for each in current if not isinstance(each.verdict, RetryAfter)]
@@ -65,17 +65,18 @@ async def settle(tx: Tx, results: Sequence[Settlement], announcer: Announcer) ->
     done = [each for each in finished if each.claimed.ref in owned]
     await _finish(tx, [each for each in done if isinstance(each.verdict, Delivered)])
     dead = [_corpse(each) for each in done if isinstance(each.verdict, Dead)]
-    told = await burying.bury(tx, dead, announcer)
-    await tx.insert(
-        attempts, _ATTEMPT_COLUMNS, [_attempt_row(each, tx.now) for each in results], _ATTEMPT_KNOWN
-    )
+    await burying.bury(tx, dead)
+    # a result that is told twice is one: the last
+    made = {(*each.claimed.ref, each.claimed.attempt): each for each in results}
+    rows = [_attempt_row(each, tx.now) for _, each in sorted(made.items(), key=itemgetter(0))]
+    await tx.insert(attempts, _ATTEMPT_COLUMNS, rows, _ATTEMPT_KNOWN)
     kept = done + [each for each in delayed if each.claimed.ref in postponed]
     held = await _hold(tx, kept)
     released = await ordering.release_next(
         tx, ((ref.subscription_no, chain) for ref, chain in owned.items())
     )
     next_due = {lane: max(at, held.get(lane, at)) for lane, at in released.items()}
-    return Kept(kept, _earliest(kept, next_due, tx.now), told)
+    return Kept(kept, _earliest(kept, next_due, tx.now), dead)
 
 
 def _newest(results: Sequence[Settlement]) -> list[Settlement]:

@@ -31,13 +31,13 @@ _BOUND: Final = Statement(
         subscriptions.c.deleted_at.is_(None),
     )
 )
-_FIND: Final = Statement(
-    select(*(subscriptions.c[name] for name in SUBSCRIPTION_COLUMNS)).where(
-        subscriptions.c.id == bindparam("name"),
-        subscriptions.c.tenant_id == bindparam("tenant"),
-        subscriptions.c.deleted_at.is_(None),
-    )
+_one = select(*(subscriptions.c[name] for name in SUBSCRIPTION_COLUMNS)).where(
+    subscriptions.c.id == bindparam("name"),
+    subscriptions.c.tenant_id == bindparam("tenant"),
+    subscriptions.c.deleted_at.is_(None),
 )
+_FIND: Final = Statement(_one)
+_LOCK: Final = Statement(_one.with_for_update())
 _SECRETS: Final = Statement(
     select(*(subscription_secrets.c[name] for name in SECRET_COLUMNS))
     .where(subscription_secrets.c.subscription_no == bindparam("no"))
@@ -54,6 +54,12 @@ async def find_bound(tx: Tx, tenant_id: str, operation_ids: Iterable[str]) -> In
 async def find(tx: Tx, tenant_id: str, name: str) -> Subscription | None:
     """One subscription that is not deleted."""
     rows = await tx.fetch(_FIND, tenant=tenant_id, name=name)
+    return subscription_of(rows[0]) if rows else None
+
+
+async def lock(tx: Tx, tenant_id: str, name: str) -> Subscription | None:
+    """One subscription that is not deleted, for a change of it: nobody else changes it now."""
+    rows = await tx.fetch(_LOCK, tenant=tenant_id, name=name)
     return subscription_of(rows[0]) if rows else None
 
 

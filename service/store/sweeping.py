@@ -13,7 +13,7 @@ from service.domain.retry import Dead, DeadReason, crashed
 from service.domain.times import HURRIED
 from service.ports import Backlog
 from service.store import burying, forgetting, ordering
-from service.store.announcing import Announcer
+from service.store.announcing import Announcer, lock_tenants
 from service.store.burying import Corpse
 from service.store.database import Database, Tx, alone
 from service.store.queueing import IS_ONE_OF, PAIR
@@ -240,7 +240,9 @@ class SweepStore:
 
     async def _bury(self, tx: Tx, corpses: Sequence[Corpse]) -> None:
         # the lanes of who is told of it are found by the next look at what is due
-        await burying.bury(tx, corpses, self._announcer)
+        await burying.bury(tx, corpses)
+        await lock_tenants(tx, [each.tenant_id for each in corpses])
+        await burying.tell(tx, corpses, self._announcer)
 
     async def _write_off(self, tx: Tx, rows: Sequence[Row], schedule: tuple[float, ...]) -> None:
         """Record an attempt of unknown outcome for each, and judge it as such."""

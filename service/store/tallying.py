@@ -73,9 +73,10 @@ def counts_of(kept: Iterable[Settlement], now: int) -> Counts:
 
 async def add(tx: Tx, counts: Mapping[Key, int]) -> None:
     """Add to what is counted already."""
+    places = sorted({key[:3] for key in counts})
     rows = [
-        (*key[:3], count if key.succeeded else 0, 0 if key.succeeded else count)
-        for key, count in sorted(counts.items())
+        (*place, *(counts.get(Key(*place, succeeded=is_good), 0) for is_good in (True, False)))
+        for place in places
     ]
     await tx.insert(attempt_tallies, _COLUMNS, rows, _ADD)
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Final
 
-from sqlalchemy import bindparam, delete, or_, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, or_, select, update
 
 from service.domain.errors import Refusal
 from service.domain.ids import KeyMaker
@@ -13,11 +13,17 @@ from service.store import auditing
 from service.store.database import Database, Tx
 from service.store.keeping import IN_FORCE
 from service.store.once import once as do_once
-from service.store.schema import api_keys, stream_tickets
+from service.store.schema import Big, api_keys, stream_tickets
 from service.store.statements import CHUNK, Statement, among
 
 #: What a ticket opens that is for no single operation, in the audit log.
 _FEED: Final = "feed"
+
+
+def _before(name: str) -> ColumnElement[int]:
+    return bindparam("now", type_=Big) - bindparam(name, type_=Big)
+
+
 _COLUMNS: Final = tuple(column.name for column in stream_tickets.columns)
 _IN_FORCE: Final = Statement(select(api_keys.c.id).where(among(api_keys.c.id, "names"), IN_FORCE))
 _FIND: Final = Statement(
@@ -31,10 +37,12 @@ _FIND: Final = Statement(
     .join(api_keys, api_keys.c.id == stream_tickets.c.key_id)
     .where(
         stream_tickets.c.hash == bindparam("hash"),
-        stream_tickets.c.created_at > bindparam("now") - bindparam("lifetime"),
+        stream_tickets.c.created_at
+        > bindparam("now", type_=Big) - bindparam("lifetime", type_=Big),
         or_(
             stream_tickets.c.first_used_at.is_not(None),
-            stream_tickets.c.created_at > bindparam("now") - bindparam("first_use"),
+            stream_tickets.c.created_at
+            > bindparam("now", type_=Big) - bindparam("first_use", type_=Big),
         ),
         IN_FORCE,
     )

@@ -10,7 +10,7 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from service.domain.errors import Refusal, RefusalKind
+from service.domain.errors import Refusal, RefusalKind, still_running
 from service.ports import Once, Replayed, Vault
 from service.web import answers
 from service.web.answers import Answer
@@ -48,7 +48,7 @@ class Idempotency:
             return _answer(await act(None), render)
         slot = (call.tenant, key)
         if slot in self._running:
-            return _running(key)
+            return still_running(key)
         self._running.add(slot)
         try:
             result = await act(self._once(call, key, body, keep))
@@ -98,15 +98,6 @@ def _fingerprint(call: Call, body: bytes) -> bytes:
         digest.update(b"%d:" % len(part))
         digest.update(part)
     return digest.digest()
-
-
-def _running(key: str) -> Refusal:
-    return Refusal(
-        RefusalKind.CONFLICT,
-        f"A request with the Idempotency-Key {key!r} is still running. Repeat this one later to "
-        "get its answer.",
-        retry_after=1,
-    )
 
 
 def _context(tenant_id: str, key: str) -> str:

@@ -227,6 +227,7 @@ async def test_disabled_and_deleted_subscriptions_get_none_and_paused_ones_do(
     assert await lanes_of(world, event()) == [[lane.no for lane in lanes[:3]]]
 
 
+@ONLY_SQLITE
 async def test_a_subscription_made_in_the_same_commit_is_matched(world: World) -> None:
     await world.posted(event())  # so that the subscriptions are known, and known to be none
     order: list[str] = []

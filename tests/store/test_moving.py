@@ -11,6 +11,7 @@ from service.ports import AcceptRequest, StoreUnavailableError
 from service.store import moving, schema
 from service.store.database import Tx
 from service.store.moving import Move
+from tests.support.databases import ONLY_SQLITE
 from tests.support.world import World, accepted, event, refused
 
 pytestmark = pytest.mark.anyio
@@ -140,6 +141,7 @@ class Interloper:
         await self._write(tx, moves)
 
 
+@ONLY_SQLITE
 async def test_a_group_whose_operation_moved_meanwhile_is_judged_again(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

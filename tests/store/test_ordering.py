@@ -22,6 +22,7 @@ from service.store import ordering, schema
 from service.store.database import Tx
 from service.store.queueing import QUEUE_COLUMNS
 from service.store.sqlite.tx import SqliteTx
+from tests.support.databases import ONLY_SQLITE
 from tests.support.world import LEASE, SCHEDULE, World, answer, event
 
 pytestmark = pytest.mark.anyio
@@ -501,6 +502,7 @@ async def test_many_that_wait_behind_nothing_are_let_go_in_batches(world: World)
     assert len(await world.claim(quota=1_000)) == 100
 
 
+@ONLY_SQLITE
 async def test_a_large_backlog_is_not_read_through(world: World) -> None:
     """Steps of SQLite's machine, which are the same on every machine of ours."""
     lane = await ordered(world)

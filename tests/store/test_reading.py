@@ -28,6 +28,7 @@ from service.store.sqlite import compiling
 from service.store.sqlite.tx import SqliteTx
 from service.store.statements import Statement
 from tests.support.clock import FakeClock
+from tests.support.databases import ONLY_SQLITE
 
 from .conftest import MakeSubscription, Put
 
@@ -507,6 +508,7 @@ def plans(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return lines
 
 
+@ONLY_SQLITE
 @pytest.mark.parametrize("status", [None, *DeliveryStatus])
 @pytest.mark.parametrize(
     "which",
@@ -540,6 +542,7 @@ async def test_lists_of_deliveries_use_indexes(
     assert len(sorts) <= ("subscription_id" in which or status is DeliveryStatus.DELIVERING)
 
 
+@ONLY_SQLITE
 async def test_other_reads_use_indexes(
     read: ReadStore, log: Log, subscribe: MakeSubscription, plans: list[str], clock: FakeClock
 ) -> None:

@@ -7,6 +7,7 @@ from service.domain.ids import DeliveryRef, key_time
 from service.domain.retry import DeadReason
 from service.store import schema
 from service.store.once import LIFETIME
+from tests.support.databases import ONLY_SQLITE
 from tests.support.world import LEASE, SCHEDULE, World, accepted, event, fault, kept, ref_of
 
 pytestmark = pytest.mark.anyio
@@ -61,6 +62,7 @@ async def test_a_lease_that_ran_out_is_an_attempt_of_unknown_outcome(world: Worl
     assert (again.attempt, again.step) == (2, 2)
 
 
+@ONLY_SQLITE
 async def test_a_start_voids_every_lease(world: World) -> None:
     lane = await world.subscribe()
     await world.queued(lane, 3)

@@ -1,7 +1,7 @@
 """A transaction of PostgreSQL in progress, as jobs and reads see it."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from asyncpg import Connection
 from sqlalchemy import Executable, Table
@@ -10,13 +10,15 @@ from service.store.postgres import compiling
 from service.store.statements import Many, Row, Statement
 
 #: Rows in one statement: memory in the server, not time, is what bounds it.
-_CHUNK = 5_000
+_CHUNK: Final = 5_000
 
 
 class PostgresTx:
     """See :class:`service.store.database.Tx`."""
 
     __slots__ = ("_driver", "now")
+
+    is_shared: Final = True
 
     def __init__(self, driver: Connection, now: int) -> None:
         self._driver = driver

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import CursorResult, Executable, Table
 from sqlalchemy.exc import DBAPIError
@@ -16,6 +16,8 @@ class SqliteTx:
     """See :class:`service.store.database.Tx`."""
 
     __slots__ = ("_driver", "connection", "now", "running")
+
+    is_shared: Final = False
 
     def __init__(self, connection: AsyncConnection, driver: Any, now: int) -> None:
         self.connection = connection
