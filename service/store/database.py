@@ -26,6 +26,7 @@ class Use(Enum):
     ACCEPT = "accept"
     CLAIM = "claim"
     SETTLE = "settle"
+    READ = "read"
     REST = "rest"
 
 

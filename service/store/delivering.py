@@ -5,8 +5,9 @@ fenced by that token. A claim also keeps to what was decided of a lane since it 
 limits, its pause or hold, its circuit.
 """
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from sqlalchemy import bindparam, case, or_, select
@@ -17,7 +18,7 @@ from service.domain.ids import DeliveryRef, KeyMaker
 from service.domain.subscription import SubscriptionStatus
 from service.domain.times import HURRIED
 from service.ports import Claim, Claimed, Lane, LaneQuota, Settled, Settlement
-from service.store import health, settling, tallying
+from service.store import health, pacing, settling, tallying
 from service.store.announcing import Announcer
 from service.store.database import Database, Tx, Use, alone
 from service.store.health_book import Draft, HealthBook
@@ -97,11 +98,15 @@ _RELEASE: Final = Many(
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """A lane, until when its circuit is open (``None``: closed), whether it has sends in flight."""
+    """A lane as all workers find it."""
 
     lane: Lane
+    #: Until when its circuit is open; ``None``: it is closed.
     open_until: int | None
-    is_probed: bool
+    #: Sends in flight, where they are limited for all workers together.
+    in_flight: int = 0
+    #: What its rate allows now; ``None``: whatever the worker thinks.
+    allowance: int | None = None
 
 
 class DeliverStore:
@@ -131,6 +136,7 @@ class DeliverStore:
                 for q in open_quotas
             ]
             rows = await tx.lease(wanted, tx.now + lease, token)
+            await pacing.spend(tx, Counter(row[1] for row in rows))
             events = await _events(tx, sorted({row[0] for row in rows}))
             claimed = [_claimed(row, token, lanes[row[1]], events[row[0]]) for row in rows]
             return Claim(lanes, claimed)
@@ -180,21 +186,12 @@ class DeliverStore:
         found: dict[int, list[Row]] = {}
         for row in await tx.fetch(_LANES, lanes=numbers, now=tx.now):
             found.setdefault(row[0], []).append(row)
-        tripped = {no: rows[0][-1] for no, rows in found.items() if rows[0][-1] is not None}
-        if not self._breaker:
-            tripped = {}
-        probed = await health.in_flight(tx, tripped) if tripped else set()
-        return {
-            no: _State(
-                Lane(
-                    subscription_of(rows[0][:width]),
-                    tuple(secret_of(row[width:-1]) for row in rows),
-                ),
-                tripped.get(no),
-                no in probed,
-            )
-            for no, rows in found.items()
-        }
+        states = {}
+        for no, rows in found.items():
+            secrets = tuple(secret_of(row[width:-1]) for row in rows)
+            lane = Lane(subscription_of(rows[0][:width]), secrets)
+            states[no] = _State(lane, rows[0][-1] if self._breaker else None)
+        return await _limited(tx, states)
 
 
 async def _is_claimed(tx: Tx, claim: Claim) -> bool:
@@ -205,6 +202,32 @@ async def _is_claimed(tx: Tx, claim: Claim) -> bool:
     return True
 
 
+async def _limited(tx: Tx, states: dict[int, _State]) -> dict[int, _State]:
+    """The lanes with what limits them; those left out whose limits another worker reckons with."""
+    limited = [no for no, state in states.items() if _is_limited(tx, state)]
+    if not limited:
+        return states
+    busy = await tx.hold(f"lane/{no}" for no in limited)
+    own = [no for no in limited if f"lane/{no}" not in busy]
+    in_flight = await health.in_flight(tx, own)
+    rates = {no: states[no].lane.subscription.rate_limit_per_second for no in own}
+    allowances = await pacing.allowances(tx, {no: rate for no, rate in rates.items() if rate})
+    for no in own:
+        states[no] = replace(
+            states[no], in_flight=in_flight.get(no, 0), allowance=allowances.get(no)
+        )
+    return {no: state for no, state in states.items() if f"lane/{no}" not in busy}
+
+
+def _is_limited(tx: Tx, state: _State) -> bool:
+    """Whether the lane has limits that this worker alone cannot keep."""
+    if not tx.is_shared:
+        return state.open_until is not None
+    subscription = state.lane.subscription
+    limits = (state.open_until, subscription.max_concurrency, subscription.rate_limit_per_second)
+    return any(limit is not None for limit in limits)
+
+
 def _not_before(at: int, judged: Health | None) -> int:
     return at if judged is None else max(at, judged.open_until)
 
@@ -213,7 +236,7 @@ def _horizon(state: _State, now: int) -> int:
     """Until when what is due may go: of what is kept back only what somebody hurried."""
     subscription = state.lane.subscription
     is_open = subscription.status is SubscriptionStatus.ACTIVE and subscription.hold_until <= now
-    waits = state.open_until is not None and (state.open_until > now or state.is_probed)
+    waits = state.open_until is not None and (state.open_until > now or state.in_flight > 0)
     return now if is_open and not waits else HURRIED
 
 
@@ -222,7 +245,10 @@ def _room(quota: LaneQuota, state: _State, now: int) -> int:
     subscription = state.lane.subscription
     room = quota.quota
     if subscription.max_concurrency is not None:
-        room = min(room, max(subscription.max_concurrency - quota.in_flight, 0))
+        in_flight = max(quota.in_flight, state.in_flight)
+        room = min(room, max(subscription.max_concurrency - in_flight, 0))
+    if state.allowance is not None:
+        room = min(room, state.allowance)
     if state.open_until is not None and state.open_until <= now:
         room = min(room, 1)  # a probe
     if subscription.rate != quota.rate:

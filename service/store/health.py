@@ -33,7 +33,8 @@ _REPLACE: Final = "ON CONFLICT (subscription_no) DO UPDATE SET " + ", ".join(
 _IN_FLIGHT: Final = Many(
     "WITH leased AS MATERIALIZED "
     "(SELECT subscription_no FROM delivery_queue WHERE token IS NOT NULL) "
-    f"SELECT DISTINCT subscription_no FROM leased WHERE {one_of(('subscription_no',))}",
+    f"SELECT subscription_no, count(*) FROM leased WHERE {one_of(('subscription_no',))} "
+    "GROUP BY subscription_no",
     delivery_queue.c.subscription_no,
 )
 
@@ -75,10 +76,10 @@ async def unclean(tx: Tx, lanes: Iterable[int] | None = None) -> set[int]:
     return {row[0] for row in await tx.each(_UNCLEAN_OF, [(lane,) for lane in lanes])}
 
 
-async def in_flight(tx: Tx, lanes: Iterable[int]) -> set[int]:
-    """Those of these lanes that have anything in flight, in whichever worker."""
+async def in_flight(tx: Tx, lanes: Iterable[int]) -> dict[int, int]:
+    """How much each of these lanes has in flight, in all workers; those left out have nothing."""
     numbers = [(lane,) for lane in sorted(lanes)]
-    return {row[0] for row in await tx.each(_IN_FLIGHT, numbers)}
+    return dict(await tx.each(_IN_FLIGHT, numbers))
 
 
 def health_of(row: Row) -> Health:

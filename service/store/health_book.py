@@ -84,7 +84,8 @@ class HealthBook:
         if is_time:
             await tallying.add(tx, self._counts + draft.counts)
             draft.written_at = tx.now
-        await lock_tenants(tx, [*renewed, *(each.tenant_id for each in (*notices, *dead))])
+        told = (*(each.tenant_id for each in notices), *(each.tenant_id for each in dead))
+        await lock_tenants(tx, [*renewed, *told])
         for tenant in sorted(renewed):
             await versions.renew(tx, self._keys, tenant)
         draft.told = await burying.tell(tx, dead, self._announcer, notices)

@@ -26,6 +26,7 @@ from service.store.schema import (
     subscriptions,
 )
 from service.store.schema_health import subscription_health
+from service.store.schema_processes import lane_paces
 from service.store.statements import CHUNK, Many, Statement, deletion, one_of
 
 #: Operations looked at in one step of a walk over all of them.
@@ -98,6 +99,7 @@ _OF_OPERATION: Final = (deletion(replays.c.operation_key), deletion(operations.c
 _OF_SUBSCRIPTION: Final = (
     deletion(subscription_secrets.c.subscription_no),
     deletion(subscription_health.c.subscription_no),
+    deletion(lane_paces.c.subscription_no),
     deletion(subscriptions.c.no),
 )
 

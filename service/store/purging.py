@@ -26,6 +26,7 @@ from service.store.schema import (
     tenants,
 )
 from service.store.schema_health import attempt_tallies, subscription_health
+from service.store.schema_processes import lane_paces
 from service.store.statements import CHUNK, Many, Row, Statement, deletion
 
 #: Milliseconds after which no request that had begun before can add anything more.
@@ -57,7 +58,7 @@ _OF_PAIRS: Final = tuple(
 _OF_OPERATIONS: Final = (deletion(replays.c.operation_key), deletion(operations.c.key))
 _OF_SUBSCRIPTIONS: Final = tuple(
     deletion(table.c.subscription_no)
-    for table in (subscription_secrets, subscription_health, attempt_tallies)
+    for table in (subscription_secrets, subscription_health, attempt_tallies, lane_paces)
 )
 _SUBSCRIPTIONS: Final = deletion(subscriptions.c.no)
 

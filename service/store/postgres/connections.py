@@ -1,4 +1,4 @@
-"""Connections to the server: how they are made, and small pools of them.
+"""Connections to the server: how they are made, and a pool of them.
 
 Limits are given when connecting, so that no session has a state of its own. Behind a pooler that
 lends a server's connection for one transaction (PgBouncer; ``?pgbouncer=true`` in the URL) they go
@@ -6,6 +6,7 @@ with each transaction instead, and no statement is kept prepared.
 """
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -15,6 +16,7 @@ import asyncpg
 from asyncpg import Connection
 
 from service.ports import StoreUnavailableError
+from service.store.database import Use
 from service.store.postgres import faults
 
 _FLAG: Final = "pgbouncer"
@@ -82,15 +84,19 @@ class Address:
 
 
 class Pool:
-    """A few connections, each made when it is first needed, and made anew when it was lost."""
+    """The connections of a process, each made when it is first needed, anew when it was lost.
 
-    def __init__(self, address: Address, size: int) -> None:
+    They are for all uses, but each use has a number of its own, so that none waits for another.
+    """
+
+    def __init__(self, address: Address, sizes: Mapping[Use, int]) -> None:
         self._address = address
-        self._free = asyncio.Semaphore(size)
+        self._sizes = dict(sizes)
+        self._free = {use: asyncio.Semaphore(size) for use, size in sizes.items()}
+        #: The one used last is used next: it knows most statements.
         self._idle: list[Connection] = []
-        self._size = size
 
-    async def take(self) -> Connection:
+    async def take(self, use: Use) -> Connection:
         """A connection for one's own, until it is given back.
 
         Raises:
@@ -98,7 +104,7 @@ class Pool:
         """
         try:
             async with asyncio.timeout(_PATIENCE):
-                await self._free.acquire()
+                await self._free[use].acquire()
         except TimeoutError:
             raise StoreUnavailableError("All connections to the database are busy.") from None
         try:
@@ -108,10 +114,10 @@ class Pool:
                     return connection
             return await self._address.connect()
         except BaseException:
-            self._free.release()
+            self._free[use].release()
             raise
 
-    async def give_back(self, connection: Connection) -> None:
+    async def give_back(self, use: Use, connection: Connection) -> None:
         """Take a connection back; whatever is under way on it is rolled back."""
         try:
             if connection.is_in_transaction():
@@ -123,12 +129,13 @@ class Pool:
         finally:
             if not connection.is_closed():
                 self._idle.append(connection)
-            self._free.release()
+            self._free[use].release()
 
     async def close(self) -> None:
         """Disconnect, as each comes back."""
-        for _ in range(self._size):
-            await self._free.acquire()
+        for use, size in self._sizes.items():
+            for _ in range(size):
+                await self._free[use].acquire()
         for connection in self._idle:
             with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
                 await connection.close(timeout=_CONNECT)

@@ -25,8 +25,8 @@ from service.store.statements import Row, Statement
 
 T = TypeVar("T")
 
-_SIZES: Final = {Use.ACCEPT: 1, Use.CLAIM: 1, Use.SETTLE: 1, Use.REST: 2}
-_READS: Final = 4
+#: Connections for each use, at most.
+_SIZES: Final = {Use.ACCEPT: 1, Use.CLAIM: 1, Use.SETTLE: 1, Use.READ: 4, Use.REST: 2}
 #: How often a job is run that others are in the way of.
 _TRIES: Final = 5
 #: Seconds between two looks at what became of a commit; how many there are.
@@ -60,8 +60,7 @@ class PostgresDatabase:
         self._address = Address.of(url)
         self._clock = clock
         self._time: Clock | ServerTime = clock if fixed else ServerTime(clock)
-        self._pools = {use: Pool(self._address, size) for use, size in _SIZES.items()}
-        self._reads = Pool(self._address, _READS)
+        self._pool = Pool(self._address, _SIZES)
         self._jobs: set[asyncio.Task[Any]] = set()
         self._tending: asyncio.Task[None] | None = None
         self._is_open = False
@@ -82,20 +81,19 @@ class PostgresDatabase:
                 await self.write(lambda tx: free_node(tx, self.node))
         self._is_open = False
         await asyncio.gather(*self._jobs, return_exceptions=True)
-        for pool in (*self._pools.values(), self._reads):
-            await pool.close()
+        await self._pool.close()
 
     async def write(self, job: Job[T], use: Use = Use.REST, proof: Proof[T] | None = None) -> T:
         """Run ``job`` inside a write transaction; its result once that is durably committed."""
         if not self._is_open:
             raise StoreUnavailableError("The database is not open for changes.")
         # what a caller no longer waits for is finished all the same
-        return await asyncio.shield(self._background(self._run(job, self._pools[use], proof)))
+        return await asyncio.shield(self._background(self._run(job, use, proof)))
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[PostgresTx]:
         """A read transaction."""
-        connection = await self._begun(self._reads, _SNAPSHOT)
+        connection = await self._begun(Use.READ, _SNAPSHOT)
         try:
             yield PostgresTx(connection, self._time.now())
         except Exception as error:
@@ -104,7 +102,7 @@ class PostgresDatabase:
                 raise
             raise told from error
         finally:
-            await asyncio.shield(self._background(self._reads.give_back(connection)))
+            await asyncio.shield(self._background(self._pool.give_back(Use.READ, connection)))
 
     async def look(self, statement: Statement, **given: Any) -> list[Row]:
         """Run one reading statement."""
@@ -116,31 +114,36 @@ class PostgresDatabase:
         if self._address.is_pooled:  # outside of a transaction each message may go elsewhere
             async with self.read() as tx:
                 return await tx.fetch(statement, **{"now": tx.now, **given})
-        return await self._asked(self._reads, ask)
+        return await self._asked(ask)
 
     # --- writing
 
-    async def _run(self, job: Job[T], pool: Pool, proof: Proof[T] | None) -> T:
+    async def _run(self, job: Job[T], use: Use, proof: Proof[T] | None) -> T:
         for _ in range(_TRIES - 1):
             try:
-                return await self._once(job, pool, proof)
+                return await self._once(job, use, proof)
             except _AgainError:
                 continue
         try:
-            return await self._once(job, pool, proof)
+            return await self._once(job, use, proof)
         except _AgainError as error:
             cause = error.__cause__ or error
             if faults.sort(cause) is Fault.AGAIN:
                 raise cause from None
             raise faults.unavailable(cause) from cause
 
-    async def _once(self, job: Job[T], pool: Pool, proof: Proof[T] | None) -> T:
-        connection = await self._begun(pool, _BEGIN)
+    async def _once(self, job: Job[T], use: Use, proof: Proof[T] | None) -> T:
+        connection = await self._begun(use, _BEGIN)
+        try:
+            return await self._committed(connection, job, proof)
+        finally:
+            await self._pool.give_back(use, connection)
+
+    async def _committed(self, connection: Connection, job: Job[T], proof: Proof[T] | None) -> T:
         try:
             tx, number = await self._tx(connection)
             outcome = await job(tx)
         except Exception as error:
-            await pool.give_back(connection)
             raise _sorted(error) from error
         try:
             said = await connection.execute("COMMIT")
@@ -149,8 +152,6 @@ class PostgresDatabase:
                 raise _sorted(error) from error
             connection.terminate()
             return await self._resolved(outcome, proof, number, error)
-        finally:
-            await pool.give_back(connection)
         if said != "COMMIT":
             raise StoreUnavailableError("The database rolled the change back.")
         return outcome
@@ -177,7 +178,7 @@ class PostgresDatabase:
         """
         for _ in range(_LOOKS):
             with suppress(StoreUnavailableError):
-                fate = await self._asked(self._reads, lambda c: c.fetchval(_FATE, number))
+                fate = await self._asked(lambda c: c.fetchval(_FATE, number))
                 if fate == "aborted":
                     raise _AgainError from error
                 if fate == "committed" and await self._is_proven(outcome, proof):
@@ -195,15 +196,15 @@ class PostgresDatabase:
 
     # --- connections
 
-    async def _begun(self, pool: Pool, begin: str) -> Connection:
+    async def _begun(self, use: Use, begin: str) -> Connection:
         """A connection with a transaction begun; one that was lost meanwhile is made anew."""
         for _ in range(_TRIES):
-            connection = await pool.take()
+            connection = await self._pool.take(use)
             try:
                 await connection.execute(begin)
             except BaseException as error:
                 connection.terminate()
-                await pool.give_back(connection)
+                await self._pool.give_back(use, connection)
                 if faults.sort(error) is Fault.UNAVAILABLE:
                     raise faults.unavailable(error) from error
                 if faults.sort(error) is not Fault.LOST:
@@ -212,10 +213,10 @@ class PostgresDatabase:
                 return connection
         raise StoreUnavailableError("Connections to the database are lost as soon as made.")
 
-    async def _asked(self, pool: Pool, ask: Callable[[Connection], Coroutine[Any, Any, T]]) -> T:
+    async def _asked(self, ask: Callable[[Connection], Coroutine[Any, Any, T]]) -> T:
         """Ask outside of a transaction; once more where the connection was lost meanwhile."""
         for is_last in (False, True):
-            connection = await pool.take()
+            connection = await self._pool.take(Use.READ)
             try:
                 return await ask(connection)
             except Exception as error:
@@ -225,7 +226,7 @@ class PostgresDatabase:
                 if is_last or faults.sort(error) is not Fault.LOST:
                     raise told from error
             finally:
-                await asyncio.shield(self._background(pool.give_back(connection)))
+                await asyncio.shield(self._background(self._pool.give_back(Use.READ, connection)))
         raise StoreUnavailableError("The database could not be read.")
 
     def _background(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:

@@ -1,7 +1,7 @@
 """What several processes need that work with one database."""
 
 from alembic import op
-from sqlalchemy import BigInteger, Column, Integer, text
+from sqlalchemy import BigInteger, Column, Float, Integer, text
 
 revision = "0006"
 down_revision = "0005"
@@ -13,11 +13,17 @@ _NODES = 256
 
 
 def upgrade() -> None:
-    """Add the numbers of processes, and who carries bulk replays through."""
+    """Add the numbers of processes, their common paces, and who carries bulk replays through."""
     nodes = op.create_table(
         "nodes",
         Column("no", Integer, primary_key=True, autoincrement=False),
         Column("taken_until", Big, nullable=False),
+    )
+    op.create_table(
+        "lane_paces",
+        Column("subscription_no", Big, primary_key=True, autoincrement=False),
+        Column("tokens", Float, nullable=False),
+        Column("filled_at", Big, nullable=False),
     )
     op.add_column("replays", Column("carrier", Integer))
     op.add_column("replays", Column("carried_until", Big, nullable=False, server_default=text("0")))
