@@ -3,11 +3,10 @@
 import sys
 from typing import Final
 
-from service.runtime import keys
+from service.runtime import keys, storage
 from service.runtime.hosting import Part, host, run
 from service.runtime.wiring import open_service
 from service.settings import Settings, check_roles
-from service.store.migrate import migrate as migrate_file
 from service.telemetry import configure_logging
 
 #: Seconds a thread may keep the interpreter while another waits. The event loop waits for the
@@ -36,8 +35,7 @@ async def _serve(settings: Settings, part: Part) -> None:
 
 def migrate(settings: Settings) -> str:
     """Bring the schema up to date; what was done, in a sentence."""
-    revision = migrate_file(settings.database_path)
-    return f"{settings.database_path} is at schema revision {revision}"
+    return run(storage.migrate(settings))
 
 
 def rekey(settings: Settings) -> int:

@@ -166,7 +166,9 @@ class Host:
         if self._opened.new_admin_key is not None:
             shown = f"Admin key, shown this once: {self._opened.new_admin_key}"
             return [shown, f"It is kept in {where}"]
-        return [f"The admin key is in {where}"] if self._settings.admin_key is None else []
+        if self._settings.admin_key is None and where.exists():
+            return [f"The admin key is in {where}"]
+        return []
 
     async def _ready(self) -> str | None:
         if self._draining or self._stop.is_set():

@@ -14,16 +14,22 @@ ADMIN_KEY_FILE: Final = "admin.key"
 ENCRYPTION_KEYS_FILE: Final = "encryption.keys"
 
 
-def admin_key(settings: Settings) -> tuple[str, bool]:
-    """The admin key, and whether it was made just now (and so is to be shown)."""
+def known_admin_key(settings: Settings) -> str | None:
+    """The admin key that was given, or that lies in the data folder."""
     if settings.admin_key is not None:
-        return settings.admin_key.get_secret_value(), False
+        return settings.admin_key.get_secret_value()
     file = settings.data_folder / ADMIN_KEY_FILE
-    if file.exists():
-        return file.read_text().strip(), False
-    made = new_key(os.urandom(KEY_BYTES))
-    _keep(file, made)
-    return made, True
+    return file.read_text().strip() if file.exists() else None
+
+
+def new_admin_key() -> str:
+    """An admin key that nobody has yet."""
+    return new_key(os.urandom(KEY_BYTES))
+
+
+def keep_admin_key(settings: Settings, text: str) -> None:
+    """Put a new admin key into the data folder."""
+    _keep(settings.data_folder / ADMIN_KEY_FILE, text)
 
 
 def key_ring(settings: Settings, *, database_existed: bool) -> KeyRing:

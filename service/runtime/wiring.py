@@ -8,12 +8,12 @@ from typing import Final
 from service import __version__
 from service.broker import ACTOR, QUEUE
 from service.domain import times
-from service.domain.api_keys import ADMIN_KEY_ID, Scope, hash_key, public_part
 from service.domain.ids import KeyMaker
 from service.runtime import keys as own_keys
 from service.runtime.clock import SystemClock, SystemDice
 from service.runtime.messaging import Messaging, open_messaging
 from service.runtime.reach import target_policy
+from service.runtime.storage import ensure_admin_key, open_storage
 from service.sender import GuardedSender
 from service.settings import ROLES, Settings
 from service.store.accepting import AcceptStore
@@ -23,11 +23,9 @@ from service.store.database import Database
 from service.store.delivering import DeliverStore
 from service.store.lifetimes import LifetimeStore
 from service.store.managing import ManageStore
-from service.store.migrate import migrate
 from service.store.operating import OperationStore
 from service.store.reading import ReadStore
 from service.store.replaying import ReplayStore
-from service.store.sqlite import SqliteDatabase, filelock
 from service.store.sweeping import SweepStore, newest_key
 from service.store.tenancy import TenantStore
 from service.store.tickets import TicketStore
@@ -176,34 +174,24 @@ async def open_service(settings: Settings, roles: frozenset[str] = ROLES) -> Asy
 
     Of what this process does not do, nothing is started, and no admin key is made.
     """
-    path = settings.database_path
-    with filelock.held(path):  # of two first starts at once, one makes the keys for both
-        vault = own_keys.key_ring(settings, database_existed=path.exists())
-        admin, made = own_keys.admin_key(settings) if "api" in roles else (None, False)
-    migrate(path)
     clock, dice = SystemClock(), SystemDice()
-    database = SqliteDatabase(path, clock)
-    await database.open()
-    policy = target_policy(settings)
-    sender = GuardedSender(policy, connections=_CONNECTIONS, user_agent=_USER_AGENT)
-    try:
-        async with open_messaging(settings.redis_url, dice) as messaging:
-            keys = KeyMaker(after=await newest_key(database))
+    async with (
+        open_storage(settings, clock) as storage,
+        open_messaging(settings.redis_url, dice) as messaging,
+    ):
+        database, vault = storage.database, storage.vault
+        keys = KeyMaker(database.node, await newest_key(database))
+        policy = target_policy(settings)
+        sender = GuardedSender(policy, connections=_CONNECTIONS, user_agent=_USER_AGENT)
+        try:
             base = Base(settings, clock, dice, keys, vault, database, sender, messaging)
             opened = _build(base)
-            own_keys.check(vault, await opened.stores.manage.sealed_samples())
-            if admin is not None:
-                await _admit(opened, admin)
-            yield replace(opened, new_admin_key=admin if made else None)
-    finally:
-        await sender.close()
-        await database.close()
-
-
-async def _admit(opened: Opened, admin: str) -> None:
-    await opened.stores.manage.ensure_key(
-        ADMIN_KEY_ID, "admin", hash_key(admin), (Scope.ADMIN,), public_part(admin)
-    )
+            manage = opened.stores.manage
+            own_keys.check(vault, await manage.sealed_samples())
+            made = await ensure_admin_key(storage, settings, manage) if "api" in roles else None
+            yield replace(opened, new_admin_key=made)
+        finally:
+            await sender.close()
 
 
 def _build(base: Base) -> Opened:

@@ -40,9 +40,22 @@ def load(environ: Mapping[str, str]) -> Settings:
     except ValidationError as invalid:
         faults += [_fault(error) for error in invalid.errors() if error["loc"][0] in values]
         raise SettingsError(tuple(faults)) from None
+    faults += _contradictions(settings)
     if faults:
         raise SettingsError(tuple(faults))
     return settings
+
+
+def _contradictions(settings: Settings) -> list[str]:
+    """What cannot be together."""
+    faults = []
+    if not settings.is_embedded and settings.encryption_keys is None:
+        faults.append(
+            "RINGBACK_ENCRYPTION_KEYS: is required with a PostgreSQL database, since every process "
+            "has to open what the others sealed; give name:key, with the key made by "
+            "`openssl rand -base64 32`."
+        )
+    return faults
 
 
 def _unknown(name: str, known: tuple[str, ...]) -> str:

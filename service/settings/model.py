@@ -53,9 +53,15 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=1, le=65_535), values.Form("a whole number from 1 to 65535")] = (
         Field(8080, description="port on which the API listens")
     )
-    database_url: Annotated[str, AfterValidator(values.database_url)] = Field(
+    database_url: Annotated[
+        str,
+        AfterValidator(values.database_url),
+        values.Form("the URL of a database", show=values.without_password),
+    ] = Field(
         "sqlite:///./data/ringback.db",
-        description="the SQLite file: `sqlite:///relative.db` or `sqlite:////absolute.db`",
+        description="an SQLite file, `sqlite:///relative.db` or `sqlite:////absolute.db`; or "
+        "`postgresql://user:password@host/database`, with `?pgbouncer=true` behind a pooler that "
+        "lends connections for one transaction",
     )
     redis_url: Annotated[
         str,
@@ -75,7 +81,7 @@ class Settings(BaseSettings):
     encryption_keys: Annotated[SecretStr | None, SECRET] = Field(
         None,
         description="`kid2:base64,kid1:base64`: the first encrypts, all decrypt; without it one is "
-        "generated at first start and kept in the data folder",
+        "generated at first start and kept in the data folder; with `postgresql://` required",
     )
     public_url: Annotated[str, AfterValidator(values.base_url)] = Field(
         default_factory=values.default_public_url,
@@ -162,8 +168,8 @@ class Settings(BaseSettings):
 
     @property
     def data_folder(self) -> Path:
-        """The folder of the SQLite file, in which generated keys are kept too."""
-        return self.database_path.parent
+        """The folder of the SQLite file, or `data`; in it generated keys are kept."""
+        return self.database_path.parent if self.is_embedded else Path("data")
 
     def describe(self) -> tuple[Row, ...]:
         """Every setting in the order of the documentation, secrets masked."""

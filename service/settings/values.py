@@ -22,6 +22,8 @@ REDIS_SCHEMES = frozenset({"redis", "rediss"})
 REDIS_FORMS = "redis://HOST:PORT/0, rediss://HOST:PORT/0 (TLS) or unix:///PATH"
 REDIS_DATABASE = re.compile(r"/?|/[0-9]{1,5}")
 USER_INFO = re.compile(r"(://).*@")
+POSTGRES = "postgresql://"
+POSTGRES_FORM = "postgresql://user:password@host:5432/database"
 MASK = "********"
 #: Requests per second of a key: one in about a quarter of an hour, or more than there could be.
 SLOWEST = 0.001
@@ -72,14 +74,43 @@ def each(text: str, parse: Callable[[str], T]) -> tuple[T, ...]:
 
 
 def database_url(url: str) -> str:
-    """The URL of an SQLite file; never repeats a refused one, which may hold a password."""
-    if url.startswith(("postgresql", "postgres:")):
-        raise ValueError(f"this version stores in SQLite only; use {SQLITE_FORMS}")
+    """Where the database is; never repeats a refused URL, which may hold a password."""
+    if url.startswith(POSTGRES):
+        return _server_url(url)
+    if url.startswith("postgres"):
+        raise ValueError(f"is not the URL of a PostgreSQL database; use {POSTGRES_FORM}")
     path = url.removeprefix(SQLITE)
     no_file = not path or path.endswith("/") or path.startswith((":", "file:"))
     if path == url or no_file or "?" in path:
-        raise ValueError(f"is not the URL of an SQLite file; use {SQLITE_FORMS}")
+        raise ValueError(
+            f"is not the URL of an SQLite file or a PostgreSQL database; use {SQLITE_FORMS}, or "
+            f"{POSTGRES_FORM}"
+        )
     return url
+
+
+def _server_url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        port_fits = parts.port != 0
+    except ValueError:  # of the port
+        raise ValueError(f"is not the URL of a PostgreSQL database; use {POSTGRES_FORM}") from None
+    # the host may be left to the query: a folder of sockets
+    if not port_fits or len(parts.path) <= 1 or not (parts.hostname or "host=" in parts.query):
+        raise ValueError(f"is not the URL of a PostgreSQL database; use {POSTGRES_FORM}")
+    return url
+
+
+def without_password(url: str) -> str:
+    """The URL of a database as it may be shown."""
+    if not url.startswith(POSTGRES):
+        return url
+    parts = urlsplit(url)
+    user, _, host = parts.netloc.rpartition("@")
+    name, colon, _ = user.partition(":")
+    place = f"{name}:{MASK}@{host}" if colon else parts.netloc
+    query = re.sub(r"(password=)[^&]*", rf"\1{MASK}", parts.query)
+    return f"{POSTGRES}{place}{parts.path}{f'?{query}' if query else ''}"
 
 
 def redis_url(url: str) -> str:

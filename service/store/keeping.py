@@ -20,8 +20,7 @@ from sqlalchemy import (
 from service.domain.subscription import headers_context, key_context, secret_context, tls_context
 from service.domain.tenant import DEFAULT_TENANT
 from service.ports import NewText, Principal
-from service.store.database import Database, Tx
-from service.store.readers import Readers
+from service.store.database import Database, Reads, Tx
 from service.store.rows import scopes_of, scopes_text
 from service.store.schema import (
     api_keys,
@@ -108,7 +107,20 @@ async def ensure_key(
     return True
 
 
-async def sealed_samples(database: Database | Readers) -> list[tuple[bytes, str]]:
+async def first_key(
+    tx: Tx, named: tuple[str, str], text: NewText, scopes: Sequence[str], no: int
+) -> bool:
+    """Make a key of the default tenant unless its id is taken; whether it was made.
+
+    The arguments are as in :func:`ensure_key`.
+    """
+    columns = ("id", "name", "tenant_id", "hash", "public", "scopes", "created_at", "no")
+    values = (DEFAULT_TENANT, text.digest, text.public, scopes_text(scopes), tx.now, no)
+    unless_there = "ON CONFLICT (id) DO NOTHING RETURNING id"
+    return bool(await tx.insert(api_keys, columns, [(*named, *values)], unless_there))
+
+
+async def sealed_samples(database: Reads) -> list[tuple[bytes, str]]:
     """A few sealed values with their contexts, to try a key ring on."""
     rows = [row for statement in _SAMPLES for row in await database.look(statement)]
     return [(sealed, secret_context(name, version)) for sealed, name, version in rows]

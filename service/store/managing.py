@@ -190,6 +190,15 @@ class ManageStore:
 
         await self._database.write(job)
 
+    async def first_key(self, key_id: str, name: str, text: NewText, scopes: Sequence[str]) -> bool:
+        """Make this key of the tenant ``default`` unless its id is taken; whether it did."""
+
+        async def job(tx: Tx) -> bool:
+            no = self._keys.next(tx.now)
+            return await keeping.first_key(tx, (key_id, name), text, scopes, no)
+
+        return await self._database.write(job)
+
     async def find_key(self, digest: bytes) -> Principal | None:
         """Whose key this is, when it is neither revoked nor expired."""
         return await keeping.find_key(self._database, digest)

@@ -260,8 +260,9 @@ def test_origins_are_read_as_browsers_send_them() -> None:
 @pytest.mark.parametrize(
     ("name", "url", "reason"),
     [
-        ("DATABASE_URL", "postgresql://u:hunter2@db/ringback", "SQLite only"),
-        ("DATABASE_URL", "postgres://u:hunter2@db/ringback", "SQLite only"),
+        ("DATABASE_URL", "postgresql://u:hunter2@db", "postgresql://user:password@host:5432/"),
+        ("DATABASE_URL", "postgresql://u:hunter2@db:x/ringback", "not the URL of a PostgreSQL"),
+        ("DATABASE_URL", "postgres://u:hunter2@db/ringback", "not the URL of a PostgreSQL"),
         ("DATABASE_URL", "mysql://u:hunter2@db/ringback", "not the URL of an SQLite file"),
         ("REDIS_URL", "http://:hunter2@cache:6379", "is not the URL of a Redis"),
         ("REDIS_URL", "redis://:hunter2@", "is not the URL of a Redis"),
@@ -280,6 +281,30 @@ def test_what_is_not_supported_is_refused_without_repeating_passwords(
 
     assert reason in fault
     assert "hunter2" not in fault
+
+
+def test_a_server_needs_encryption_keys_that_all_processes_have() -> None:
+    (fault,) = faults(DATABASE_URL="postgresql://u:hunter2@db/ringback")
+
+    assert fault.startswith("RINGBACK_ENCRYPTION_KEYS: is required")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://u:hunter2@db:5433/x", "postgresql://u:********@db:5433/x"),
+        ("postgresql://u@db/x?password=hunter2", "postgresql://u@db/x?password=********"),
+        ("postgresql://u@/x?host=/var/run", "postgresql://u@/x?host=/var/run"),
+    ],
+)
+def test_a_servers_password_is_not_shown(url: str, shown: str) -> None:
+    settings = load({"RINGBACK_DATABASE_URL": url, "RINGBACK_ENCRYPTION_KEYS": "k:x"})
+
+    assert settings.database_url == url
+    assert not settings.is_embedded
+    assert settings.data_folder == Path("data")
+    (row,) = (row for row in settings.describe() if row.name == "RINGBACK_DATABASE_URL")
+    assert row.value == shown
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,29 @@ async def revision(address: Address) -> str | None:
     return None
 
 
+def name_of(url: str) -> str:
+    """How a database is shown to people."""
+    return Address.of(url).name
+
+
+async def check(url: str) -> None:
+    """Make sure that this version can work with the database as it is.
+
+    A newer schema will do: migrations let the version before them go on.
+
+    Raises:
+        StoreUnavailableError: it has no schema yet, or an older one.
+    """
+    address, wanted = Address.of(url), head()
+    present = await revision(address)
+    if present is None or present < wanted:
+        state = "no schema yet" if present is None else f"the older schema {present}"
+        raise StoreUnavailableError(
+            f"{address.name} has {state}; this version works with {wanted}. "
+            "Run `ringback migrate` first."
+        )
+
+
 async def migrate(url: str) -> str:
     """Bring the database to the newest revision, all or nothing. Its revision then.
 

@@ -1,0 +1,89 @@
+"""Opens the database that the settings name, with the keys that belong to it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+from service.domain.api_keys import ADMIN_KEY_ID, Scope, hash_key, public_part
+from service.ports import Clock, NewText
+from service.runtime import keys
+from service.settings import Settings
+from service.store.database import Database
+from service.store.managing import ManageStore
+from service.store.migrate import migrate as migrate_file
+from service.store.sqlite import SqliteDatabase, filelock
+from service.vault.keyring import KeyRing
+
+
+class Storage(NamedTuple):
+    """An open database and what goes with it."""
+
+    database: Database
+    vault: KeyRing
+    #: The admin key, if this process knows it, and whether it was made just now.
+    admin_key: str | None
+    is_new: bool = False
+
+
+@asynccontextmanager
+async def open_storage(settings: Settings, clock: Clock) -> AsyncIterator[Storage]:
+    """Open the database; a file is brought up to date first, a server's has to be.
+
+    Raises:
+        StoreUnavailableError: it cannot be opened as it is.
+        SettingsError: the encryption keys are not those that belong to it.
+    """
+    database: Database
+    if settings.is_embedded:
+        path = settings.database_path
+        with filelock.held(path):  # of two first starts at once, one makes the keys for both
+            vault = keys.key_ring(settings, database_existed=path.exists())
+            admin = keys.known_admin_key(settings)
+            is_new = admin is None
+            if admin is None:
+                admin = keys.new_admin_key()
+                keys.keep_admin_key(settings, admin)
+        migrate_file(path)
+        database = SqliteDatabase(path, clock)
+    else:
+        vault = keys.key_ring(settings, database_existed=True)
+        admin, is_new = keys.known_admin_key(settings), False
+        from service.store.postgres import PostgresDatabase, migrating  # noqa: PLC0415  its driver is heavy, and a file needs none
+
+        await migrating.check(settings.database_url)
+        database = PostgresDatabase(settings.database_url, clock)
+    await database.open()
+    try:
+        yield Storage(database, vault, admin, is_new)
+    finally:
+        await database.close()
+
+
+async def migrate(settings: Settings) -> str:
+    """Bring the schema up to date; what was done, in a sentence."""
+    if settings.is_embedded:
+        revision = migrate_file(settings.database_path)
+        return f"{settings.database_path} is at schema revision {revision}"
+    from service.store.postgres import migrating  # noqa: PLC0415  as above
+
+    revision = await migrating.migrate(settings.database_url)
+    return f"{migrating.name_of(settings.database_url)} is at schema revision {revision}"
+
+
+async def ensure_admin_key(storage: Storage, settings: Settings, manage: ManageStore) -> str | None:
+    """Make sure that there is an admin key; the key, when it was made just now.
+
+    One that this process knows is put in force. Otherwise the database has one, or is given one by
+    the first of all processes that start.
+    """
+    text = storage.admin_key
+    if text is not None:
+        digest, public = hash_key(text), public_part(text)
+        await manage.ensure_key(ADMIN_KEY_ID, "admin", digest, (Scope.ADMIN,), public)
+        return text if storage.is_new else None
+    text = keys.new_admin_key()
+    new = NewText(hash_key(text), public_part(text))
+    if not await manage.first_key(ADMIN_KEY_ID, "admin", new, (Scope.ADMIN,)):
+        return None
+    keys.keep_admin_key(settings, text)
+    return text

@@ -1,0 +1,188 @@
+"""The main job on PostgreSQL, from outside: events in, deliveries out, crash, restart, replay."""
+
+import asyncio
+import base64
+import uuid
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support import postgres
+from tests.support.blackbox import Blackbox, blackbox, verify
+from tests.support.postgres import Databases
+from tests.support.receiver import Receiver, Reply
+from tests.support.server import LOCAL, Server, ringback
+
+#: What all processes of one service are given.
+SHARED = {
+    **LOCAL,
+    "RINGBACK_ADMIN_KEY": "rb_test_admin_of_all_processes",
+    "RINGBACK_ENCRYPTION_KEYS": f"k1:{base64.b64encode(bytes(range(32))).decode()}",
+}
+
+
+@pytest.fixture
+def settings(databases: Databases) -> Iterator[dict[str, str]]:
+    """For processes that share a database of the test's own."""
+    with databases.database() as url:
+        yield {**SHARED, "RINGBACK_DATABASE_URL": url}
+
+
+@asynccontextmanager
+async def processes(
+    folder: Path, settings: Mapping[str, str], count: int
+) -> AsyncIterator[list[tuple[Server, Blackbox]]]:
+    """So many processes of one service."""
+    async with AsyncExitStack() as stack:
+        running = []
+        for number in range(count):
+            server = stack.enter_context(Server(folder / str(number), settings))
+            running.append((server, await stack.enter_async_context(blackbox(server))))
+        yield running
+
+
+def test_the_schema_is_made_by_its_own_command(tmp_path: Path, databases: Databases) -> None:
+    with databases.database(migrated=False) as url:
+        settings = {**SHARED, "RINGBACK_DATABASE_URL": url}
+        early = ringback(tmp_path, "serve", settings=settings)
+        assert early.returncode == 1
+        assert "Run `ringback migrate` first" in early.stderr
+
+        made = [ringback(tmp_path, "migrate", settings=settings) for _ in range(2)]
+        assert [done.returncode for done in made] == [0, 0], made
+        assert "is at schema revision" in made[0].stdout
+        with Server(tmp_path, settings) as server:
+            assert server.stop() == 0
+
+
+def test_a_server_that_is_not_there_is_told_without_its_password(tmp_path: Path) -> None:
+    settings = {**SHARED, "RINGBACK_DATABASE_URL": "postgresql://u:hunter2@127.0.0.1:1/ringback"}
+    done = ringback(tmp_path, "serve", settings=settings)
+
+    assert done.returncode == 1
+    assert "postgresql://127.0.0.1:1/ringback cannot be reached" in done.stderr
+    assert "hunter2" not in done.stderr + done.stdout
+
+
+async def test_events_in_deliveries_out_crash_restart_replay(
+    tmp_path: Path, settings: dict[str, str], receiver: Receiver
+) -> None:
+    receiver.script = lambda request: Reply(500 if request.path == "/dead" else 200)
+    with Server(tmp_path, settings) as server:
+        async with blackbox(server) as api:
+            good = await api.subscribe(receiver.url("/good"))
+            dead = await api.subscribe(
+                receiver.url("/dead"), retrySchedule=[0], eventTypes=["COMPLETED"]
+            )
+            made = await api.post("/v1/operations", {"type": "report"})
+            name = made["operationId"]
+            for kind in ("STARTED", "STATUS_UPDATE", "COMPLETED"):
+                await api.event(name, kind)
+            await api.deliveries(good, 3, "delivered")
+            letter = await api.dead_letter(dead)
+            server.restart()
+            log = await api.get(f"/v1/operations/{name}/events")
+            assert [each["sequence"] for each in log["data"]] == [1, 2, 3]
+            receiver.script = lambda _: Reply()
+            await api.post(f"/v1/dead-letters/{letter['id']}/replay")
+            await api.deliveries(dead, 1, "delivered")
+    for request in receiver.requests:
+        verify((good if request.path == "/good" else dead)["secret"], request)
+    assert sum(request.path == "/good" for request in receiver.requests) == 3
+
+
+async def test_what_is_done_through_one_process_holds_in_the_others(
+    tmp_path: Path, settings: dict[str, str], receiver: Receiver
+) -> None:
+    async with processes(tmp_path, settings, 2) as ((_, first), (_, second)):
+        subscription = await first.subscribe(receiver.url("/"))
+        await asyncio.gather(*(api.event("op", "note") for api in (first, second) * 20))
+        await first.deliveries(subscription, 40, "delivered")
+        log = await second.get("/v1/operations/op/events", limit=100)
+        assert [each["sequence"] for each in log["data"]] == list(range(1, 41))
+        assert len(receiver.requests) == 40
+
+        key = await first.post(
+            "/v1/api-keys", {"tenantId": "default", "name": "x", "scopes": ["operations:read"]}, 201
+        )
+        mine = {"authorization": f"Bearer {key['key']}"}
+        assert (await second.http.get("/v1/operations", headers=mine)).status_code == 200
+        assert (await first.http.delete(f"/v1/api-keys/{key['id']}")).is_success
+        assert (await second.http.get("/v1/operations", headers=mine)).status_code == 401
+
+
+class Producer:
+    """Posts events with ids of its own, again and again until it is told that they are kept."""
+
+    def __init__(self, api: Blackbox) -> None:
+        self._api = api
+        self.kept: list[str] = []
+        self.answers: set[int] = set()
+        self.unwaited = 0
+
+    async def post(self, count: int) -> None:
+        for number in range(count):
+            name = uuid.uuid4().hex
+            body = {"id": name, "operationId": f"op-{number % 7}", "type": "note"}
+            while not await self._is_kept(body):
+                await asyncio.sleep(0.02)
+            self.kept.append(name)
+
+    async def _is_kept(self, body: dict[str, Any]) -> bool:
+        try:
+            answer = await self._api.http.post("/v1/events", json=body)
+        except httpx.TransportError:
+            return False
+        self.answers.add(answer.status_code)
+        if answer.status_code == 503 and "retry-after" not in answer.headers:
+            self.unwaited += 1
+        return answer.status_code == 202
+
+
+@pytest.mark.timeout(180)
+async def test_restarts_and_cut_connections_lose_and_double_nothing(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    with postgres.server({"fsync": "on"}) as server:
+        url = server.url()
+        settings = {**SHARED, "RINGBACK_DATABASE_URL": url}
+        done = await asyncio.to_thread(ringback, tmp_path, "migrate", settings=settings)
+        assert done.returncode == 0, done
+        async with processes(tmp_path, settings, 2) as running:
+            subscription = await running[0][1].subscribe(receiver.url("/"))
+            producers = [Producer(api) for _, api in running for _ in range(3)]
+            posting = asyncio.gather(*(each.post(60) for each in producers))
+            for number in range(6):
+                await asyncio.sleep(0.3)
+                if number % 2:
+                    await asyncio.to_thread(server.stop, "immediate")
+                    await asyncio.to_thread(server.start)
+                else:
+                    await postgres.run(url, CUT)
+            await posting
+            api = running[1][1]
+            sent = sorted(name for each in producers for name in each.kept)
+            await api.deliveries(subscription, len(sent), "delivered", timeout=90)
+            found, _ = await api.feed(types="note")
+
+    assert sorted(each["id"] for each in found) == sent
+    for operation in {each["operationId"] for each in found}:
+        own = [each["sequence"] for each in found if each["operationId"] == operation]
+        assert own == list(range(1, len(own) + 1))
+    assert set(receiver_ids(receiver)) == set(sent)
+    assert {answer for each in producers for answer in each.answers} <= {202, 503}
+    assert sum(each.unwaited for each in producers) == 0
+
+
+CUT = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+    "WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+)
+
+
+def receiver_ids(receiver: Receiver) -> list[str]:
+    return [request.headers["webhook-id"] for request in receiver.requests]
