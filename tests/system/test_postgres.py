@@ -128,7 +128,7 @@ class Producer:
         for number in range(count):
             name = uuid.uuid4().hex
             body = {"id": name, "operationId": f"op-{number % 7}", "type": "note"}
-            while not await self._is_kept(body):
+            while not await self._is_kept(body):  # noqa: ASYNC110  what is waited for is another process
                 await asyncio.sleep(0.02)
             self.kept.append(name)
 

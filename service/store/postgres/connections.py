@@ -120,7 +120,7 @@ class Pool:
     async def give_back(self, use: Use, connection: Connection) -> None:
         """Take a connection back; whatever is under way on it is rolled back."""
         try:
-            if connection.is_in_transaction():
+            if not connection.is_closed() and connection.is_in_transaction():
                 await connection.execute("ROLLBACK", timeout=_CONNECT)
         except Exception as error:
             connection.terminate()
