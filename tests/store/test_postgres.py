@@ -1,0 +1,416 @@
+"""What is PostgreSQL's own: lost connections and commits, limits, other writers, migrations."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import asyncpg
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, insert, select
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+from service.ports import StoreUnavailableError
+from service.store import migrate
+from service.store.database import Job, Tx, Use
+from service.store.migrations import upgrading
+from service.store.postgres import PostgresDatabase, connections, migrating
+from service.store.postgres import database as postgres_database
+from service.store.postgres.connections import Address
+from service.store.schema import metadata, tenants
+from service.store.statements import Statement
+from tests.support import postgres
+from tests.support.clock import FakeClock
+from tests.support.databases import Place
+from tests.support.postgres import Databases
+from tests.support.world import World, event
+
+pytestmark = pytest.mark.anyio
+
+CUT = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+    "WHERE pid <> pg_backend_pid() AND datname = current_database()"
+)
+
+
+@pytest.fixture
+def place(url: str) -> Place:
+    return url
+
+
+@pytest.fixture
+async def server(url: str, clock: FakeClock) -> AsyncIterator[PostgresDatabase]:
+    database = PostgresDatabase(url, clock, fixed=True)
+    await database.open()
+    yield database
+    await database.close()
+
+
+def tenant(name: str, tries: list[str] | None = None) -> Job[str]:
+    """A job that makes a tenant."""
+
+    async def job(tx: Tx) -> str:
+        if tries is not None:
+            tries.append(name)
+        zeros = {"created_at": 0, "feed_position": 0, "config_version": 0}
+        await tx.change(insert(tenants).values(id=name, name=name, **zeros))
+        return name
+
+    return job
+
+
+async def names(database: PostgresDatabase) -> set[str]:
+    async with database.read() as tx:
+        return {row["id"] for row in await tx.query(select(tenants.c.id))} - {"default"}
+
+
+# --- lost connections
+
+
+async def test_connections_that_were_cut_are_made_anew(server: PostgresDatabase, url: str) -> None:
+    await asyncio.gather(*(server.write(tenant(f"t{n}")) for n in range(4)), names(server))
+    await postgres.run(url, CUT)
+
+    made, seen, found = await asyncio.gather(
+        server.write(tenant("late")),
+        names(server),
+        server.look(Statement(select(tenants.c.id).where(tenants.c.id == "t0"))),
+    )
+
+    assert made == "late"
+    assert seen >= {"t0", "t1", "t2", "t3"}
+    assert found == [("t0",)]
+
+
+async def test_a_job_whose_connection_is_cut_runs_once_more(
+    server: PostgresDatabase, url: str
+) -> None:
+    tries: list[str] = []
+
+    async def job(tx: Tx) -> str:
+        made = await tenant("t", tries)(tx)
+        if len(tries) == 1:
+            await postgres.run(url, CUT)
+        await tx.sql("SELECT 1")
+        return made
+
+    assert await server.write(job) == "t"
+    assert tries == ["t", "t"]
+    assert await names(server) == {"t"}
+
+
+# --- lost commits
+
+
+class LostCommits:
+    """Loses the answer to a commit: the first time, and the commit with it where it is not sent."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, is_sent: bool) -> None:
+        self.lost = 0
+        execute = asyncpg.Connection.execute
+
+        async def cut(connection: Any, query: str, *args: Any, **kw: Any) -> str:  # noqa: ANN401  as it is
+            if query == "COMMIT" and not self.lost:
+                self.lost += 1
+                if is_sent:
+                    await execute(connection, query)
+                connection.terminate()
+                raise asyncpg.ConnectionDoesNotExistError("connection was closed")
+            return str(await execute(connection, query, *args, **kw))
+
+        monkeypatch.setattr(asyncpg.Connection, "execute", cut)
+
+
+@pytest.mark.parametrize("is_sent", [True, False])
+async def test_events_whose_commit_was_not_answered_are_there_once(
+    world: World, monkeypatch: pytest.MonkeyPatch, *, is_sent: bool
+) -> None:
+    lane = await world.subscribe()
+    commits = LostCommits(monkeypatch, is_sent=is_sent)
+
+    (made,) = await world.posted(event("op", "STARTED"))
+
+    assert commits.lost == 1
+    assert (made.sequence, made.duplicate) == (1, False)
+    assert [row["id"] for row in await world.log()] == [made.id]
+    assert len(await world.claim(lane.no)) == 1
+
+
+@pytest.mark.parametrize("is_sent", [True, False])
+async def test_a_claim_whose_commit_was_not_answered_is_one(
+    world: World, monkeypatch: pytest.MonkeyPatch, *, is_sent: bool
+) -> None:
+    lane = await world.subscribe()
+    await world.queued(lane, 3)
+    LostCommits(monkeypatch, is_sent=is_sent)
+
+    claimed = await world.claim(lane.no)
+
+    assert [each.attempt for each in claimed] == [1, 1, 1]
+    assert (await world.settle(claimed)).late == 0
+
+
+async def test_what_nobody_can_prove_is_not_acknowledged(
+    server: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    LostCommits(monkeypatch, is_sent=True)
+
+    with pytest.raises(StoreUnavailableError, match="connection was closed"):
+        await server.write(tenant("t"))
+
+    assert await names(server) == {"t"}  # but nobody said so
+
+
+async def test_the_number_of_a_lost_transaction_that_was_given_again_proves_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    LostCommits(monkeypatch, is_sent=False)
+    # as the server says it of another transaction, which got the number after a crash
+    monkeypatch.setattr(postgres_database, "_FATE", "SELECT 'committed' WHERE $1::text <> ''")
+
+    with pytest.raises(StoreUnavailableError):
+        await world.posted(event("op", "STARTED"))
+
+    assert await world.log() == []
+
+
+# --- other writers
+
+
+async def test_two_that_wait_for_each_other_both_get_through(server: PostgresDatabase) -> None:
+    await server.write(tenant("a"))
+    await server.write(tenant("b"))
+    both = asyncio.Barrier(2)
+    met: set[str] = set()
+
+    def crossing(first: str, second: str) -> Job[str]:
+        async def job(tx: Tx) -> str:
+            touch = "UPDATE tenants SET feed_position = feed_position + 1 WHERE id = ?"
+            await tx.sql(touch, (first,))
+            if first not in met:  # the first time only: else they would meet again and again
+                met.add(first)
+                await both.wait()
+            await tx.sql(touch, (second,))
+            return first
+
+        return job
+
+    done = await asyncio.gather(
+        server.write(crossing("a", "b"), Use.ACCEPT), server.write(crossing("b", "a"), Use.CLAIM)
+    )
+
+    assert list(done) == ["a", "b"]
+    rows = await server.look(Statement(select(tenants.c.feed_position)))
+    assert sorted(rows) == [(0,), (2,), (2,)]
+
+
+async def test_what_two_insert_at_once_the_second_finds(server: PostgresDatabase) -> None:
+    async def unless_there(tx: Tx) -> bool:
+        if await tx.query(select(tenants.c.id).where(tenants.c.id == "t")):
+            return False
+        await tenant("t")(tx)
+        return True
+
+    uses = (Use.ACCEPT, Use.CLAIM, Use.SETTLE, Use.REST)
+    made = await asyncio.gather(*(server.write(unless_there, use) for use in uses))
+
+    assert sorted(made) == [False, False, False, True]
+
+
+async def test_an_insert_that_never_succeeds_is_its_own_error(server: PostgresDatabase) -> None:
+    await server.write(tenant("t"))
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await server.write(tenant("t"))
+    assert await server.write(tenant("next")) == "next"
+
+
+async def test_a_cancelled_caller_breaks_nothing(server: PostgresDatabase) -> None:
+    writes = [asyncio.create_task(server.write(tenant(f"t{n}"))) for n in range(4)]
+    await asyncio.sleep(0)
+    writes[0].cancel()
+
+    done = await asyncio.gather(*writes, return_exceptions=True)
+    assert [isinstance(each, asyncio.CancelledError) for each in done] == [True] + [False] * 3
+    with anyio.fail_after(10):
+        await asyncio.gather(*server._jobs)  # noqa: SLF001  what nobody waits for any more
+    assert await names(server) == {"t0", "t1", "t2", "t3"}
+
+
+async def test_a_cancelled_reader_gives_its_connection_back(server: PostgresDatabase) -> None:
+    async def hang() -> None:
+        async with server.read() as tx:
+            await tx.sql("SELECT pg_sleep(600)")
+
+    for _ in range(3):
+        with anyio.move_on_after(0.05):
+            async with anyio.create_task_group() as group:
+                for _ in range(6):
+                    group.start_soon(hang)
+    with anyio.fail_after(20):
+        assert await asyncio.gather(*(names(server) for _ in range(6))) == [set()] * 6
+
+
+async def test_a_read_is_one_snapshot_and_changes_nothing(server: PostgresDatabase) -> None:
+    async with server.read() as tx:
+        before = await tx.query(select(tenants.c.id))
+        await server.write(tenant("meanwhile"))
+        assert await tx.query(select(tenants.c.id)) == before
+    with pytest.raises(StoreUnavailableError, match="read-only"):
+        async with server.read() as tx:
+            await tenant("x")(tx)
+
+    assert await names(server) == {"meanwhile"}
+
+
+# --- limits
+
+
+def with_flag(url: str) -> str:
+    return f"{url}&pgbouncer=true" if "?" in url else f"{url}?pgbouncer=true"
+
+
+def as_it_is(url: str) -> str:
+    return url
+
+
+@pytest.mark.parametrize("spelled", [as_it_is, with_flag])
+async def test_every_transaction_has_its_limits(
+    url: str, clock: FakeClock, spelled: Callable[[str], str]
+) -> None:
+    database = PostgresDatabase(spelled(url), clock, fixed=True)
+    await database.open()
+    names = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "jit")
+
+    async def limits(tx: Tx) -> list[str]:
+        return [(await tx.sql(f"SHOW {name}"))[0][0] for name in names]
+
+    async def prepared(tx: Tx) -> int:
+        return int((await tx.sql("SELECT count(*) FROM pg_prepared_statements"))[0][0])
+
+    assert await database.write(limits) == ["15s", "5s", "10s", "off"]
+    assert await database.look(Statement(select(tenants.c.id))) == [("default",)]
+    assert (await database.write(prepared) > 0) is (spelled is as_it_is)
+    await database.close()
+
+
+async def test_a_lock_is_not_waited_for_for_long(
+    url: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = {**connections.LIMITS, "lock_timeout": "50"}
+    monkeypatch.setattr(connections, "LIMITS", short)
+    database = PostgresDatabase(url, clock, fixed=True)
+    await database.open()
+    locked, done = asyncio.Event(), asyncio.Event()
+    touch = "UPDATE tenants SET name = name"
+
+    async def hold(tx: Tx) -> None:
+        await tx.sql(touch)
+        locked.set()
+        await done.wait()
+
+    async def wait(tx: Tx) -> None:
+        await tx.sql(touch)
+
+    holding = asyncio.create_task(database.write(hold))
+    await locked.wait()
+    with pytest.raises(StoreUnavailableError, match="lock timeout"):
+        await database.write(wait, Use.ACCEPT)
+    done.set()
+    await holding
+    await database.close()
+
+
+async def test_the_time_is_the_servers(url: str) -> None:
+    clock = FakeClock(at=5)  # as wrong as can be
+    database = PostgresDatabase(url, clock)
+    await database.open()
+
+    async def now(tx: Tx) -> tuple[int, int]:
+        rows = await tx.sql("SELECT (extract(epoch FROM now()) * 1000)::bigint")
+        return tx.now, rows[0][0]
+
+    ours, theirs = await database.write(now)
+    async with database.read() as tx:
+        read_at = tx.now
+    await database.close()
+
+    assert abs(ours - theirs) < 5_000
+    assert ours <= read_at < ours + 5_000
+
+
+# --- migrations
+
+
+async def test_the_migrated_schema_is_the_one_the_code_works_with(url: str) -> None:
+    def differences(connection: Connection) -> list[Any]:
+        return list(compare_metadata(MigrationContext.configure(connection), metadata))
+
+    engine = create_async_engine(
+        "postgresql+asyncpg://", async_creator=Address.of(url).connect, poolclass=NullPool
+    )
+    async with engine.connect() as connection:
+        assert await connection.run_sync(differences) == []
+    await engine.dispose()
+
+
+def test_of_processes_that_migrate_at_once_one_does(databases: Databases) -> None:
+    async def all_at_once(url: str) -> list[str]:
+        return await asyncio.gather(*(migrating.migrate(url) for _ in range(4)))
+
+    with databases.database(migrated=False) as url:
+        assert asyncio.run(all_at_once(url)) == [migrate.head()] * 4
+        rows = asyncio.run(postgres.run(url, "SELECT id FROM tenants"))
+        assert [row[0] for row in rows] == ["default"]
+
+
+def test_a_failing_migration_leaves_the_database_as_it_was(
+    databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = upgrading._run  # noqa: SLF001  the real one, up to its end
+
+    def fail(connection: Connection, wanted: str) -> None:
+        run(connection, wanted)
+        connection.exec_driver_sql("SELECT * FROM nowhere")
+
+    with databases.database(migrated=False) as url:
+        monkeypatch.setattr(upgrading, "_run", fail)
+        with pytest.raises(StoreUnavailableError, match=r"(?s)is as it was.*nowhere"):
+            asyncio.run(migrating.migrate(url))
+        assert asyncio.run(migrating.revision(Address.of(url))) is None
+        monkeypatch.undo()
+        assert asyncio.run(migrating.migrate(url)) == migrate.head()
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("UPDATE alembic_version SET version_num = '0001'", "older schema 0001.*ringback migrate"),
+        ("DROP TABLE alembic_version", "another program"),
+    ],
+)
+async def test_a_database_that_is_not_ready_is_told(url: str, statement: str, said: str) -> None:
+    await postgres.run(url, statement)
+    with pytest.raises(StoreUnavailableError, match=f"(?s){said}"):
+        await migrating.check(url)
+
+
+async def test_a_newer_schema_is_worked_with_but_not_migrated(url: str) -> None:
+    await postgres.run(url, "UPDATE alembic_version SET version_num = '9999'")
+    await migrating.check(url)
+    with pytest.raises(StoreUnavailableError, match=r"another version of Ringback \(9999\)"):
+        await migrating.migrate(url)
+
+
+async def test_a_server_that_is_gone_is_told_without_its_password(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    url = f"postgresql://u:hunter2@/ringback?host={tmp_path}"
+    database = PostgresDatabase(url, clock)
+    with pytest.raises(StoreUnavailableError, match="cannot be reached") as told:
+        await database.open()
+    assert "hunter2" not in str(told.value)
+    await database.close()
