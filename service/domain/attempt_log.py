@@ -123,5 +123,7 @@ def _joined(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def _clean(text: str) -> str:
-    # JSON is UTF-8, which has no word for half of a surrogate pair; receivers may send any byte.
+    # Receivers may send any byte. JSON is UTF-8, which has no word for half of a surrogate pair;
+    # PostgreSQL's text has none for NUL.
+    text = text.replace("\0", "?")
     return text if text.isascii() else text.encode("utf-8", "replace").decode()

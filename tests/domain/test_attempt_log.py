@@ -75,3 +75,4 @@ def test_errors_in_words() -> None:
     assert message == "The receiver answered 503 (Service Unavailable), which is not a 2xx."
     assert error_of(answered(status=599))[2] == "The receiver answered 599, which is not a 2xx."
     assert error_of(Failed(ErrorClass.DNS, "no such host", QUICK)) == (None, "dns", "no such host")
+    assert error_of(Failed(ErrorClass.DNS, "no\0such", QUICK)) == (None, "dns", "no?such")

@@ -6,13 +6,13 @@ place. ``TEST_EFFORT=20`` makes twenty times the tries.
 
 import asyncio
 import os
-import sqlite3
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -30,6 +30,8 @@ from service.domain.subscription import Subscription
 from service.domain.times import HURRIED, NEVER
 from service.ports import Claimed, LaneQuota, ReplayRun, Settlement
 from tests.support.clock import FakeClock
+from tests.support.databases import Place
+from tests.support.postgres import Databases
 from tests.support.world import LEASE, World, answer, event, fault, migrated_file
 
 T = TypeVar("T")
@@ -232,22 +234,25 @@ class StoreMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
-        self.folder = TemporaryDirectory()
-        path = Path(self.folder.name) / "ringback.db"
-        path.write_bytes(migrated_file())
+        self.given = ExitStack()
         self.clock = FakeClock()
-        self.world = World(path, self.clock, SCHEDULE)
+        self.world = World(self.place(), self.clock, SCHEDULE)
         self.do(self.world.open())
-        self.look = sqlite3.connect(path)
         self.model = Model(self.clock.at)
         self.claims: list[Claimed] = []
         self.made = 0
 
+    def place(self) -> Place:
+        """An empty database, which is there until the end."""
+        folder = self.given.enter_context(TemporaryDirectory())
+        path = Path(folder) / "ringback.db"
+        path.write_bytes(migrated_file())
+        return path
+
     def teardown(self) -> None:
-        self.look.close()
         self.do(self.world.close())
         self.runner.close()
-        self.folder.cleanup()
+        self.given.close()
 
     def do(self, work: Awaitable[T]) -> T:
         async def run() -> T:
@@ -698,15 +703,38 @@ class StoreMachine(RuleBasedStateMachine):
         }
 
     def rows(self, columns: str, source: str) -> list[Any]:
-        found = self.look.execute(f"SELECT {columns} FROM {source}")  # noqa: S608  words of this file
-        return sorted(found.fetchall(), key=lambda row: row[:2])
+        async def read() -> list[Any]:
+            async with self.world.database.read() as tx:
+                return await tx.sql(f"SELECT {columns} FROM {source}")  # noqa: S608  words of this file
+
+        return sorted(self.do(read()), key=lambda row: row[:2])
+
+
+class ServerMachine(StoreMachine):
+    """The same on PostgreSQL."""
+
+    databases: ClassVar[Databases]
+
+    def place(self) -> Place:
+        return self.given.enter_context(self.databases.database())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def server(databases: Databases) -> None:
+    ServerMachine.databases = databases
+
+
+def tried(examples: int) -> settings:
+    return settings(
+        max_examples=round(examples * EFFORT),
+        derandomize=EFFORT == 1,  # the same tries at every change; more and other ones on request
+        stateful_step_count=50,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
 
 
 TestStore = StoreMachine.TestCase
-TestStore.settings = settings(
-    max_examples=round(40 * EFFORT),
-    derandomize=EFFORT == 1,  # the same tries at every change; more and other ones on request
-    stateful_step_count=50,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
+TestStore.settings = tried(40)
+TestStoreOnPostgres = ServerMachine.TestCase
+TestStoreOnPostgres.settings = tried(12)

@@ -291,7 +291,7 @@ async def test_every_transaction_has_its_limits(
     async def prepared(tx: Tx) -> int:
         return int((await tx.sql("SELECT count(*) FROM pg_prepared_statements"))[0][0])
 
-    assert await database.write(limits) == ["15s", "5s", "10s", "off"]
+    assert await database.write(limits) == ["10s", "5s", "10s", "off"]
     assert await database.look(Statement(select(tenants.c.id))) == [("default",)]
     assert (await database.write(prepared) > 0) is (spelled is as_it_is)
     await database.close()

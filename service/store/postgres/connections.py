@@ -23,14 +23,15 @@ _FLAG: Final = "pgbouncer"
 #: What no statement, no wait for a lock and no idle transaction may take longer than, in ms. What
 #: they are for is short: this is when something is wrong. Compiling plans never pays here.
 LIMITS: Final = {
-    "statement_timeout": "15000",
+    "statement_timeout": "10000",
     "lock_timeout": "5000",
     "idle_in_transaction_session_timeout": "10000",
     "jit": "off",
 }
 #: Seconds after which a server that does not answer is given up.
 _CONNECT: Final = 5.0
-_ANSWER: Final = 20.0
+_ANSWER: Final = 12.0
+_ROLLBACK: Final = 2.0
 #: Seconds that anyone waits for a connection of the pool.
 _PATIENCE: Final = 10.0
 #: Statements that each connection keeps prepared.
@@ -121,7 +122,7 @@ class Pool:
         """Take a connection back; whatever is under way on it is rolled back."""
         try:
             if not connection.is_closed() and connection.is_in_transaction():
-                await connection.execute("ROLLBACK", timeout=_CONNECT)
+                await connection.execute("ROLLBACK", timeout=_ROLLBACK)
         except Exception as error:
             connection.terminate()
             if faults.sort(error) is faults.Fault.OWN:

@@ -29,9 +29,9 @@ T = TypeVar("T")
 _SIZES: Final = {Use.ACCEPT: 1, Use.CLAIM: 1, Use.SETTLE: 1, Use.READ: 4, Use.REST: 2}
 #: How often a job is run that others are in the way of.
 _TRIES: Final = 5
-#: Seconds between two looks at what became of a commit; how many there are.
+#: Seconds between two looks at what became of a commit; after so many nobody looks any more.
 _LOOK: Final = 0.25
-_LOOKS: Final = 20
+_LOOKING: Final = 8.0
 #: Seconds between two words with the server: what time it has, that this process still lives.
 _TEND: Final = 10.0
 
@@ -176,17 +176,24 @@ class PostgresDatabase:
         Raises:
             StoreUnavailableError: it was not kept, or nobody knows.
         """
-        for _ in range(_LOOKS):
+        fate = None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LOOKING):
+                fate = await self._fate(number)
+        if fate == "aborted":
+            raise _AgainError from error
+        if fate == "committed" and await self._is_proven(outcome, proof):
+            return outcome
+        raise faults.unavailable(error) from error
+
+    async def _fate(self, number: str) -> str | None:
+        """What the server says of a transaction, as soon as it can be asked and it is over."""
+        while True:
             with suppress(StoreUnavailableError):
                 fate = await self._asked(lambda c: c.fetchval(_FATE, number))
-                if fate == "aborted":
-                    raise _AgainError from error
-                if fate == "committed" and await self._is_proven(outcome, proof):
-                    return outcome
                 if fate != "in progress":
-                    break
+                    return None if fate is None else str(fate)
             await asyncio.sleep(_LOOK)
-        raise faults.unavailable(error) from error
 
     async def _is_proven(self, outcome: T, proof: Proof[T] | None) -> bool:
         if proof is None:
