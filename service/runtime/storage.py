@@ -10,8 +10,8 @@ from service.runtime import keys
 from service.settings import Settings
 from service.store.database import Database
 from service.store.managing import ManageStore
-from service.store.migrate import migrate as migrate_file
 from service.store.sqlite import SqliteDatabase, filelock
+from service.store.sqlite.migrating import migrate as migrate_file
 from service.vault.keyring import KeyRing
 
 

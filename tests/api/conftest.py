@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from service.store.migrate import migrate
+from service.store.sqlite.migrating import migrate
 from tests.support.api import Api, opened_api
 
 

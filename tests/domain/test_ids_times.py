@@ -44,6 +44,15 @@ def test_more_keys_than_fit_into_a_millisecond_borrow_the_next() -> None:
     assert key_time(keys[8192]) == NOW + 1
 
 
+@given(moments, moments, moments)
+def test_keys_go_on_from_any_that_is_larger(first: int, passed: int, now: int) -> None:
+    maker = KeyMaker()
+    before = maker.next(first)
+    theirs = KeyMaker(255).next(passed)
+    maker.go_past(theirs)
+    assert maker.next(now) > max(before, theirs)
+
+
 def test_a_clock_before_the_epoch_still_gives_usable_keys() -> None:
     maker = KeyMaker()
     keys = [maker.next(0) for _ in range(10_000)]

@@ -13,8 +13,8 @@ from service.ports import NewSubscription
 from service.store import schema
 from service.store.database import Database, Tx
 from service.store.managing import ManageStore
-from service.store.migrate import migrate
 from service.store.reading import ReadStore
+from service.store.sqlite.migrating import migrate
 from tests.support.clock import FakeClock
 from tests.support.databases import Place, database_at
 from tests.support.postgres import Databases

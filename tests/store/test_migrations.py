@@ -19,10 +19,10 @@ from sqlalchemy import Connection, create_engine
 from sqlalchemy.pool import NullPool
 
 from service.ports import StoreUnavailableError
-from service.store import migrate
+from service.store import revisions
 from service.store.migrations import upgrading
 from service.store.schema import metadata
-from service.store.sqlite import filelock
+from service.store.sqlite import filelock, migrating
 
 Objects = dict[tuple[str, str], str]
 
@@ -53,7 +53,7 @@ def objects(path: Path) -> Objects:
 
 def test_the_migrated_schema_is_the_one_the_code_works_with(tmp_path: Path) -> None:
     migrated, made = tmp_path / "migrated.db", tmp_path / "made.db"
-    migrate.migrate(migrated)
+    migrating.migrate(migrated)
     engine = create_engine(f"sqlite:///{made}", poolclass=NullPool)
     metadata.create_all(engine)
 
@@ -69,14 +69,14 @@ def test_the_head_is_alembics_head() -> None:
     config = Config()
     config.set_main_option("script_location", "service.store:migrations")
 
-    assert ScriptDirectory.from_config(config).get_heads() == [migrate.head()]
+    assert ScriptDirectory.from_config(config).get_heads() == [revisions.head()]
 
 
 def test_a_new_file_gets_the_schema_the_default_tenant_and_a_private_mode(tmp_path: Path) -> None:
     path = tmp_path / "data" / "odd %name?.db"
 
-    assert migrate.revision(path) is None
-    assert migrate.migrate(path) == migrate.head() == migrate.revision(path)
+    assert migrating.revision(path) is None
+    assert migrating.migrate(path) == revisions.head() == migrating.revision(path)
 
     with closing(sqlite3.connect(path)) as file:
         assert file.execute("SELECT id FROM tenants").fetchall() == [("default",)]
@@ -88,7 +88,7 @@ def test_migrating_again_changes_nothing_and_imports_no_alembic(path: Path) -> N
     before = path.read_bytes()
     program = (
         "import sys; from pathlib import Path\n"
-        "from service.store.migrate import migrate\n"
+        "from service.store.sqlite.migrating import migrate\n"
         "migrate(Path(sys.argv[1])); sys.exit('alembic' in sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", program, str(path)], check=True)
@@ -127,19 +127,19 @@ def test_a_failing_migration_leaves_the_database_as_it_was(
 
     monkeypatch.setattr(upgrading, "_run", fail)
     with pytest.raises(error, match=said):
-        migrate.migrate(path)
+        migrating.migrate(path)
     assert objects(path) == {}
 
     monkeypatch.undo()
-    assert migrate.migrate(path) == migrate.head()
+    assert migrating.migrate(path) == revisions.head()
 
 
 def test_what_an_earlier_version_kept_is_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "ringback.db"
-    monkeypatch.setattr(migrate, "head", lambda: "0001")
-    assert migrate.migrate(path) == "0001"
+    monkeypatch.setattr(migrating, "head", lambda: "0001")
+    assert migrating.migrate(path) == "0001"
     with closing(sqlite3.connect(path)) as file:
         file.executemany(
             "INSERT INTO subscriptions (no, id, tenant_id, url, event_types, operation_types, "
@@ -151,7 +151,7 @@ def test_what_an_earlier_version_kept_is_counted(
         file.commit()
     monkeypatch.undo()
 
-    assert migrate.migrate(path) == migrate.head()
+    assert migrating.migrate(path) == revisions.head()
 
     with closing(sqlite3.connect(path)) as file:
         assert file.execute("SELECT bound_subscriptions FROM tenants").fetchall() == [(2,)]
@@ -163,7 +163,7 @@ def test_a_database_of_a_later_version_is_refused(path: Path) -> None:
         file.commit()
 
     with pytest.raises(StoreUnavailableError, match=r"another version of Ringback \(9999\)"):
-        migrate.migrate(path)
+        migrating.migrate(path)
 
 
 def test_a_database_of_another_program_is_refused(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_a_database_of_another_program_is_refused(tmp_path: Path) -> None:
         file.execute("CREATE TABLE notes (text)")
 
     with pytest.raises(StoreUnavailableError, match="another program"):
-        migrate.migrate(path)
+        migrating.migrate(path)
     assert list(objects(path)) == [("table", "notes")]
 
 
@@ -181,14 +181,14 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     path.write_text("dear diary, " * 100)
 
     with pytest.raises(StoreUnavailableError, match="not a database"):
-        migrate.migrate(path)
+        migrating.migrate(path)
 
 
 def test_a_file_that_another_process_holds_is_not_migrated(tmp_path: Path) -> None:
     path = tmp_path / "ringback.db"
     handle = filelock.hold(path)
     with pytest.raises(StoreUnavailableError, match="Another Ringback process"):
-        migrate.migrate(path)
+        migrating.migrate(path)
     os.close(handle)
     assert not path.exists()
 
@@ -197,4 +197,4 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
     with pytest.raises(StoreUnavailableError, match="cannot be opened"):
-        migrate.migrate(tmp_path / "file" / "ringback.db")
+        migrating.migrate(tmp_path / "file" / "ringback.db")

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from service.ports import StoreUnavailableError
-from service.store import migrate
+from service.store import revisions
 from service.store.database import Job, Tx, Use
 from service.store.migrations import upgrading
 from service.store.postgres import PostgresDatabase, connections, migrating
@@ -362,7 +362,7 @@ def test_of_processes_that_migrate_at_once_one_does(databases: Databases) -> Non
         return await asyncio.gather(*(migrating.migrate(url) for _ in range(4)))
 
     with databases.database(migrated=False) as url:
-        assert asyncio.run(all_at_once(url)) == [migrate.head()] * 4
+        assert asyncio.run(all_at_once(url)) == [revisions.head()] * 4
         rows = asyncio.run(postgres.run(url, "SELECT id FROM tenants"))
         assert [row[0] for row in rows] == ["default"]
 
@@ -382,7 +382,7 @@ def test_a_failing_migration_leaves_the_database_as_it_was(
             asyncio.run(migrating.migrate(url))
         assert asyncio.run(migrating.revision(Address.of(url))) is None
         monkeypatch.undo()
-        assert asyncio.run(migrating.migrate(url)) == migrate.head()
+        assert asyncio.run(migrating.migrate(url)) == revisions.head()
 
 
 @pytest.mark.parametrize(

@@ -39,10 +39,10 @@ from service.store.database import Tx
 from service.store.delivering import DeliverStore
 from service.store.lifetimes import LifetimeStore
 from service.store.managing import ManageStore
-from service.store.migrate import migrate
 from service.store.operating import OperationStore
 from service.store.reading import ReadStore
 from service.store.replaying import ReplayStore
+from service.store.sqlite.migrating import migrate
 from service.store.sweeping import SweepStore, newest_key
 from tests.support.clock import FakeClock
 from tests.support.databases import Place, database_at

@@ -3,8 +3,8 @@
 from sqlalchemy.exc import DBAPIError
 
 from service.ports import StoreUnavailableError
-from service.store.migrate import check_known, head
 from service.store.postgres.connections import Address
+from service.store.revisions import check_known, head
 
 #: A migration may take its time, but does not wait long for a lock that deliveries wait for too.
 _LIMITS = {"lock_timeout": "30000", "jit": "off"}

@@ -7,17 +7,10 @@ import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import Final
 
 from service.ports import StoreUnavailableError
+from service.store.revisions import check_known, head
 from service.store.sqlite import filelock
-
-_VERSIONS: Final = Path(__file__).parent / "migrations" / "versions"
-
-
-def head() -> str:
-    """The revision of the schema this version works with."""
-    return max(_known())
 
 
 def revision(path: Path) -> str | None:
@@ -62,20 +55,3 @@ def migrate(path: Path) -> str:
     finally:
         os.close(handle)
     return wanted
-
-
-def check_known(name: str, present: str | None) -> None:
-    """Make sure that the revision of a database is one that this version can go on from.
-
-    Raises:
-        StoreUnavailableError: it is another version's.
-    """
-    if present is not None and present not in _known():
-        raise StoreUnavailableError(
-            f"{name} has the schema of another version of Ringback ({present}); this one knows it "
-            f"up to {head()}. Run the version that made it, or a newer one."
-        )
-
-
-def _known() -> set[str]:
-    return {file.stem.partition("_")[0] for file in _VERSIONS.glob("[0-9]*.py")}
