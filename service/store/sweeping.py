@@ -1,6 +1,7 @@
 """What keeps the queue moving: due lanes, leases that ran out, closed lanes, old rows."""
 
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Select, and_, bindparam, case, exists, func, or_, select
@@ -250,7 +251,10 @@ class SweepStore:
         await tx.insert(
             attempts,
             _UNKNOWN_COLUMNS,
-            [(*row[:3], row[4], ids.key_time(row[5]), unknown, _WORKER_DIED) for row in rows],
+            [
+                (*row[:3], row[4], ids.key_time(row[5]), unknown, _WORKER_DIED)
+                for row in sorted(rows, key=itemgetter(0, 1))  # as a late settle writes them
+            ],
             "ON CONFLICT (event_key, subscription_no, number) DO NOTHING",
         )
         looping = [row for row in rows if _verdict_is_dead(row, schedule)]

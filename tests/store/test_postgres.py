@@ -103,6 +103,22 @@ async def test_a_job_whose_connection_is_cut_runs_once_more(
     assert await names(server) == {"t"}
 
 
+async def test_once_closed_it_takes_nothing_more(url: str, clock: FakeClock) -> None:
+    database = PostgresDatabase(url, clock, fixed=True)
+    await database.open()
+    waiting = [asyncio.create_task(database.write(tenant(f"t{n}"))) for n in range(20)]
+    await asyncio.sleep(0)
+    await database.close()
+
+    assert len(await asyncio.gather(*waiting)) == 20
+    with pytest.raises(StoreUnavailableError, match="not open"):
+        await database.write(tenant("late"))
+    with pytest.raises(StoreUnavailableError, match="not open"):
+        await names(database)
+    with pytest.raises(StoreUnavailableError, match="not open"):
+        await database.look(Statement(select(tenants.c.id)))
+
+
 # --- lost commits
 
 

@@ -85,14 +85,14 @@ class PostgresDatabase:
 
     async def write(self, job: Job[T], use: Use = Use.REST, proof: Proof[T] | None = None) -> T:
         """Run ``job`` inside a write transaction; its result once that is durably committed."""
-        if not self._is_open:
-            raise StoreUnavailableError("The database is not open for changes.")
+        self._check_open()
         # what a caller no longer waits for is finished all the same
         return await asyncio.shield(self._background(self._run(job, use, proof)))
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[PostgresTx]:
         """A read transaction."""
+        self._check_open()
         connection = await self._begun(Use.READ, _SNAPSHOT)
         try:
             yield PostgresTx(connection, self._time.now())
@@ -106,6 +106,7 @@ class PostgresDatabase:
 
     async def look(self, statement: Statement, **given: Any) -> list[Row]:
         """Run one reading statement."""
+        self._check_open()
 
         async def ask(connection: Connection) -> list[Row]:
             now = self._time.now()
@@ -115,6 +116,10 @@ class PostgresDatabase:
             async with self.read() as tx:
                 return await tx.fetch(statement, **{"now": tx.now, **given})
         return await self._asked(ask)
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise StoreUnavailableError("The database is not open.")
 
     # --- writing
 
