@@ -12,10 +12,11 @@ from typing import Final, NamedTuple
 from service.broker import checkup as redis_checkup
 from service.ports import StoreUnavailableError
 from service.runtime import keys as own_keys
+from service.runtime import storage
 from service.runtime.clock import SystemClock
 from service.runtime.counsel import of_settings
 from service.settings import Settings, SettingsError, load
-from service.store import checkup as store_checkup
+from service.store.checkup import State
 
 #: The oldest Redis that has what is used.
 _OLDEST_REDIS: Final = (6, 2)
@@ -71,24 +72,38 @@ def _settings(settings: Settings) -> Iterator[Finding]:
 
 def _database(settings: Settings) -> Iterator[Finding]:
     try:
-        state = store_checkup.look(settings.database_path)
+        state = asyncio.run(storage.state(settings, SystemClock()))
     except StoreUnavailableError as error:
-        remedy = "Put the right file there, from a backup if need be, or let it be read."
+        remedy = "Start it, or correct RINGBACK_DATABASE_URL: until then producers get 503."
+        if settings.is_embedded:
+            remedy = "Put the right file there, from a backup if need be, or let it be read."
         yield Finding("database", Level.FAULT, str(error), remedy)
         return
-    yield _revision(state)
-    yield from _folder(settings.data_folder)
+    yield _revision(state, migrates_itself=settings.is_embedded)
+    if state.ahead is not None:
+        yield _skew("the database", state.ahead)
+    if settings.is_embedded:
+        yield from _folder(settings.data_folder)
 
 
-def _revision(state: store_checkup.State) -> Finding:
-    if state.revision is None:
+def _revision(state: State, *, migrates_itself: bool) -> Finding:
+    if state.revision is None and migrates_itself:
         return Finding("database", Level.OK, f"{state.name} is empty; the first start makes it")
+    if state.revision is None:
+        remedy = "Run `ringback migrate`: no process starts before that."
+        return Finding("database", Level.FAULT, f"{state.name} has no schema yet", remedy)
     found = f"{state.name} is at schema revision {state.revision}"
     if state.revision == state.wanted:
         return Finding("database", Level.OK, found)
     found += f"; this version works with {state.wanted}"
     if state.revision < state.wanted:
-        remedy = "The next start brings it up to date; `ringback migrate` does it now."
+        remedy = "Run `ringback migrate`: the processes of before go on working meanwhile."
+        if migrates_itself:
+            remedy = "The next start brings it up to date; `ringback migrate` does it now."
+        level = Level.WARNING if migrates_itself else Level.FAULT
+        return Finding("database", level, found, remedy)
+    if not migrates_itself:
+        remedy = "Nothing, while an upgrade is under way; bring this process to that version next."
         return Finding("database", Level.WARNING, found, remedy)
     remedy = "Run the version of Ringback that made it, or a newer one."
     return Finding("database", Level.FAULT, found, remedy)
@@ -103,10 +118,10 @@ def _folder(folder: Path) -> Iterator[Finding]:
 
 
 def _encryption_keys(settings: Settings) -> Iterator[Finding]:
-    path = settings.database_path
+    existed = not settings.is_embedded or settings.database_path.exists()
     try:
-        ring = own_keys.present_key_ring(settings, database_existed=path.exists())
-        samples = _samples(path)
+        ring = own_keys.present_key_ring(settings, database_existed=existed)
+        samples = asyncio.run(storage.sealed_samples(settings, SystemClock()))
         if ring is not None:
             own_keys.check(ring, samples)
     except (SettingsError, OSError) as error:
@@ -122,17 +137,6 @@ def _encryption_keys(settings: Settings) -> Iterator[Finding]:
     if samples:
         found = f"they open the {len(samples)} sealed values that were tried"
     yield Finding("encryption keys", Level.OK, found)
-
-
-def _samples(path: Path) -> list[tuple[bytes, str]]:
-    """Sealed values; none where there is no database that this version can read."""
-    try:
-        state = store_checkup.look(path)
-    except StoreUnavailableError:
-        return []
-    if state.revision != state.wanted:
-        return []
-    return asyncio.run(store_checkup.sealed_samples(path, SystemClock()))
 
 
 def _redis(settings: Settings) -> Iterator[Finding]:
@@ -188,6 +192,8 @@ def _skew(of: str, ahead: float) -> Finding:
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:
+    if not settings.is_embedded:
+        return  # the server's is not to be seen from here
     folder = _existing(settings.data_folder)
     free = shutil.disk_usage(folder).free
     found = f"{free / 2**30:.1f} GiB free for {folder}"

@@ -5,12 +5,14 @@ from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 from service.domain.api_keys import ADMIN_KEY_ID, Scope, hash_key, public_part
-from service.ports import Clock, NewText
+from service.ports import Clock, NewText, StoreUnavailableError
 from service.runtime import keys
 from service.settings import Settings
+from service.store.checkup import State
 from service.store.database import Database
 from service.store.managing import ManageStore
 from service.store.sqlite import SqliteDatabase, filelock
+from service.store.sqlite import checkup as file_checkup
 from service.store.sqlite.migrating import migrate as migrate_file
 from service.vault.keyring import KeyRing
 
@@ -57,6 +59,34 @@ async def open_storage(settings: Settings, clock: Clock) -> AsyncIterator[Storag
         yield Storage(database, vault, admin, is_new)
     finally:
         await database.close()
+
+
+async def state(settings: Settings, clock: Clock) -> State:
+    """What state the database is in; nothing is opened for work, made or changed.
+
+    Raises:
+        StoreUnavailableError: it cannot be read or reached, or is another program's.
+    """
+    if settings.is_embedded:
+        return file_checkup.look(settings.database_path)
+    from service.store.postgres import checkup  # noqa: PLC0415  as above
+
+    return await checkup.look(settings.database_url, clock)
+
+
+async def sealed_samples(settings: Settings, clock: Clock) -> list[tuple[bytes, str]]:
+    """A few sealed values with their contexts; none where this version cannot read the database."""
+    try:
+        found = await state(settings, clock)
+    except StoreUnavailableError:
+        return []
+    if found.revision != found.wanted:
+        return []
+    if settings.is_embedded:
+        return await file_checkup.sealed_samples(settings.database_path, clock)
+    from service.store.postgres import checkup  # noqa: PLC0415  as above
+
+    return await checkup.sealed_samples(settings.database_url, clock)
 
 
 async def migrate(settings: Settings) -> str:

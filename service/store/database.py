@@ -15,7 +15,7 @@ from sqlalchemy import Executable, Table
 
 from service.store.statements import Many, Row, Statement
 
-__all__ = ["Database", "Job", "Proof", "Tx", "Use", "alone"]
+__all__ = ["Database", "Job", "Proof", "Reads", "Tx", "Use", "alone"]
 
 T = TypeVar("T")
 
@@ -80,7 +80,17 @@ Job = Callable[[Tx], Awaitable[T]]
 Proof = Callable[[Tx, T], Awaitable[bool]]
 
 
-class Database(Protocol):
+class Reads(Protocol):
+    """What can be read from."""
+
+    async def look(self, statement: Statement, **given: Any) -> list[Row]:
+        """Run one reading statement, which is a snapshot by itself: a third of the cost.
+
+        A parameter named ``now`` is the transaction's time.
+        """
+
+
+class Database(Reads, Protocol):
     """A database that is open."""
 
     @property
@@ -108,12 +118,6 @@ class Database(Protocol):
 
     def read(self) -> AbstractAsyncContextManager[Tx]:
         """A read transaction: one snapshot for all its statements. Keep it short."""
-
-    async def look(self, statement: Statement, **given: Any) -> list[Row]:
-        """Run one reading statement, which is a snapshot by itself: a third of the cost.
-
-        A parameter named ``now`` is the transaction's time.
-        """
 
 
 def alone(job: Job[T], otherwise: T) -> Job[T]:

@@ -215,13 +215,15 @@ async def everything_hot(world: World) -> None:
     await world.manage.find_key(b"digest")
 
 
-async def test_no_hot_statement_reads_a_whole_table(world: World, ledger: Ledger) -> None:
+async def test_no_hot_statement_reads_a_whole_table(
+    world: World, ledger: Ledger, tmp_path: Path
+) -> None:
     await warm(world)  # a process looks once at how all receivers are
     ledger.take()
     await everything_hot(world)
     given = list(ledger.given)
 
-    assert tables_read_whole(world.path, given) == {}
+    assert tables_read_whole(tmp_path / "ringback.db", given) == {}
     written = {sql.split()[0] for sql, _ in given}
     assert {"INSERT", "UPDATE", "DELETE", "SELECT"} <= written
 
