@@ -93,6 +93,9 @@ class Reads(Protocol):
 class Database(Reads, Protocol):
     """A database that is open."""
 
+    async def glance(self, statement: Statement, **given: Any) -> list[Row]:
+        """As :meth:`look`, for a statement that finds a few rows by an index."""
+
     @property
     def is_shared(self) -> bool:
         """Whether other processes work with it at the same time."""

@@ -71,7 +71,7 @@ _Step = Callable[[Tx, Reseal, Row], Awaitable[tuple[Row | None, int]]]
 
 async def find_key(database: Database, digest: bytes) -> Principal | None:
     """Whose key has this hash, when it is neither revoked nor expired."""
-    rows = await database.look(_FIND_KEY, hash=digest)
+    rows = await database.glance(_FIND_KEY, hash=digest)
     if not rows:
         return None
     key_id, tenant_id, scopes = rows[0]

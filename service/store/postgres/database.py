@@ -117,6 +117,10 @@ class PostgresDatabase:
                 return await tx.fetch(statement, **{"now": tx.now, **given})
         return await self._asked(ask)
 
+    async def glance(self, statement: Statement, **given: Any) -> list[Row]:
+        """Run one reading statement that finds a few rows by an index."""
+        return await self.look(statement, **given)
+
     def _check_open(self) -> None:
         if not self._is_open:
             raise StoreUnavailableError("The database is not open.")

@@ -21,7 +21,12 @@ READER: Final = (*WRITER, "PRAGMA query_only=ON", "PRAGMA wal_autocheckpoint=0")
 def engine(path: Path, pragmas: tuple[str, ...]) -> AsyncEngine:
     """An engine whose connections begin and end no transaction by themselves; it pools none."""
     url = URL.create("sqlite+aiosqlite", database=str(path))
-    made = create_async_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+    made = create_async_engine(
+        url,
+        isolation_level="AUTOCOMMIT",
+        poolclass=NullPool,
+        connect_args={"check_same_thread": False},  # short statements stay on the event loop's
+    )
 
     @event.listens_for(made.sync_engine, "connect")
     def prepare(connection: Any, _record: object) -> None:

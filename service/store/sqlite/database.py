@@ -26,7 +26,7 @@ from service.store.database import Job, Proof, Use
 from service.store.sqlite import connecting, filelock
 from service.store.sqlite.faults import is_fatal
 from service.store.sqlite.readers import Readers
-from service.store.sqlite.tx import SqliteTx
+from service.store.sqlite.tx import SqliteTx, WritingTx
 from service.store.statements import Row, Statement
 
 T = TypeVar("T")
@@ -93,6 +93,10 @@ class SqliteDatabase:
         """Run one reading statement."""
         return await self._readers.look(statement, **given)
 
+    async def glance(self, statement: Statement, **given: Any) -> list[Row]:
+        """Run one reading statement that finds a few rows by an index."""
+        return self._readers.glance(statement, **given)
+
     async def _write(self, connection: AsyncConnection, driver: Any) -> None:
         try:
             while self._waiting or not self._closing:
@@ -101,19 +105,21 @@ class SqliteDatabase:
                 while self._waiting:
                     count = min(len(self._waiting), _JOBS)
                     jobs = [self._waiting.popleft() for _ in range(count)]
-                    await self._commit(SqliteTx(connection, driver, self._clock.now()), jobs)
+                    await self._commit(WritingTx(connection, driver, self._clock.now()), jobs)
         finally:
             _refuse(self._waiting, StoreUnavailableError("The database is closed."))
             await connection.close()
 
-    async def _commit(self, tx: SqliteTx, jobs: list[tuple[Job[Any], asyncio.Future[Any]]]) -> None:
+    async def _commit(
+        self, tx: WritingTx, jobs: list[tuple[Job[Any], asyncio.Future[Any]]]
+    ) -> None:
         done: list[tuple[asyncio.Future[Any], Any]] = []
         try:
             await tx.sql("BEGIN IMMEDIATE")
             for job, future in jobs:
                 if not future.cancelled():
                     done.append((future, await _guarded(tx, job)))
-            await tx.sql("COMMIT")
+            await tx.commit()
         except BaseException as error:
             _refuse(jobs, _unavailable(error))
             await _rollback(tx)
