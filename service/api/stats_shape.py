@@ -101,7 +101,7 @@ def subscription_shown(
         failing_since=_moment(health.failing_since),
         circuit=CircuitOut(circuit(health, stats.at).value, _moment(health.open_until or None)),
         hold_until=_moment(hold) if hold > stats.at else None,
-        concurrency_limit=limit,
+        concurrency_limit=min(limit, subscription.max_concurrency or limit),
     )
 
 

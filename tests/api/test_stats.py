@@ -42,6 +42,12 @@ async def test_a_subscription_without_deliveries_has_statistics_too(api: Api) ->
     }
 
 
+async def test_the_owners_limit_shows_before_anything_was_sent(api: Api) -> None:
+    made = await api.subscribe(maxConcurrency=1)
+
+    assert (await api.get(f"{PATH}/{made['id']}/stats"))["concurrencyLimit"] == 1
+
+
 async def test_statistics_of_a_receiver_that_takes_all(api: Api) -> None:
     made = await receiving(api, 204, 3, maxConcurrency=2)
     await api.opened.stores.deliver.flush()
