@@ -31,6 +31,7 @@ from service.store.tenancy import TenantStore
 from service.store.tickets import TicketStore
 from service.telemetry import CONTENT_TYPE, Snapshot, exposition
 from service.usecases.accept import Accept
+from service.usecases.asking import Asking
 from service.usecases.compose import Composer, Wire
 from service.usecases.deliver import Deliver, Pace
 from service.usecases.lifetimes import Lifetimes
@@ -207,7 +208,8 @@ def _build(base: Base) -> Opened:
     pace = Pace(settings.retry_schedule, longest)
     deliver = Deliver(stores.deliver, base.sender, composer, chance, pace)
     declare(messaging.broker, deliver.serve, actor=ACTOR, queue=QUEUE)
-    verifier = Verifier(stores.manage, base.sender, composer, maker)
+    asked = (stores.manage, base.sender, composer, maker, Asking())
+    verifier = Verifier(*asked)
     subscriptions = ManageSubscriptions(stores.manage, verifier, base.vault, waker, maker)
     administration = Administration.over(stores, maker)
     return Opened(
@@ -223,7 +225,7 @@ def _build(base: Base) -> Opened:
             (stores.operations, stores.read), accept, subscriptions, waker, maker
         ),
         subscriptions=subscriptions,
-        trials=TrySubscription(stores.manage, base.sender, composer, maker),
+        trials=TrySubscription(*asked),
         watch=Watch(stores.read, stores.tickets, backplane),
         tickets=Tickets(stores.tickets, base.clock, base.dice),
         administration=administration,

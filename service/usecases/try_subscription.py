@@ -8,6 +8,7 @@ from service.domain.delivery import Trigger
 from service.domain.errors import Refusal
 from service.domain.ids import DeliveryRef
 from service.ports import AttemptView, ManageStore, Principal, Sender
+from service.usecases.asking import Asking
 from service.usecases.compose import Composer
 from service.usecases.lone_event import lone_event
 from service.usecases.making import Maker
@@ -30,15 +31,25 @@ class TrySubscription:
     """Sends test events, to paused and disabled subscriptions as well."""
 
     def __init__(
-        self, store: ManageStore, sender: Sender, composer: Composer, maker: Maker
+        self,
+        store: ManageStore,
+        sender: Sender,
+        composer: Composer,
+        maker: Maker,
+        asking: Asking,
     ) -> None:
         self._store = store
         self._sender = sender
         self._composer = composer
         self._maker = maker
+        self._asking = asking
 
     async def send(self, who: Principal, name: str) -> Trial | Refusal:
         """Send one test event; a receiver that refuses it is an answer too, not a refusal."""
+        with self._asking.one(who.tenant_id) as refusal:
+            return await self._sent(who, name) if refusal is None else refusal
+
+    async def _sent(self, who: Principal, name: str) -> Trial | Refusal:
         lane = await self._store.reveal(
             who.tenant_id, name, who.key_id, action="subscription.tested"
         )

@@ -1,11 +1,9 @@
 """Verify a URL: its receiver is asked before anything is stored, and no transaction is open then.
 
-Whoever asks waits for the receiver, at most as long as a delivery to it would. So few may ask at a
-time: receivers that hang take no connections from deliveries.
+Whoever asks waits for the receiver, at most as long as a delivery to it would.
 """
 
 import json
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
@@ -13,22 +11,18 @@ from urllib.parse import urlsplit
 
 from service.domain import attempt_log, verification
 from service.domain.certificates import TlsIdentity
-from service.domain.errors import Fault, Refusal, RefusalKind, invalid
+from service.domain.errors import Fault, Refusal, invalid
 from service.domain.outcome import Outcome
 from service.domain.subscription import Secret, Signing, Subscription, Verification, changed
 from service.domain.verification import Consent
 from service.ports import Lane, ManageStore, NewSubscription, Once, Principal, Replayed, Sender
+from service.usecases.asking import Asking
 from service.usecases.compose import Composer
 from service.usecases.lone_event import lone_event
 from service.usecases.making import Maker
 
 #: What a subscription becomes; or why not.
 Change = Callable[[Subscription], Subscription | Refusal]
-
-#: Receivers that may be asked at once: for one tenant, and for all.
-_OF_TENANT: Final = 16
-_IN_ALL: Final = 128
-_BUSY_RETRY: Final = 1
 
 _NAME: Final = "verification"
 
@@ -37,13 +31,18 @@ class Verifier:
     """Judges URLs by their text, and by what their receivers say."""
 
     def __init__(
-        self, store: ManageStore, sender: Sender, composer: Composer, maker: Maker
+        self,
+        store: ManageStore,
+        sender: Sender,
+        composer: Composer,
+        maker: Maker,
+        asking: Asking,
     ) -> None:
         self._store = store
         self._sender = sender
         self._composer = composer
         self._maker = maker
-        self._asking: Counter[str] = Counter()
+        self._asking = asking
 
     def check_url(self, url: str) -> str | None:
         """Why this URL may not be called, in words; ``None`` when it may. Asks nobody."""
@@ -100,15 +99,10 @@ class Verifier:
         return _with_consent(change, asked)
 
     async def _ask(self, who: Principal, lane: Lane) -> Subscription | Refusal:
-        tenant = who.tenant_id
-        if self._asking[tenant] >= _OF_TENANT or self._asking.total() >= _IN_ALL:
-            return _too_many()
-        self._asking[tenant] += 1
-        try:
+        with self._asking.one(who.tenant_id) as refusal:
+            if refusal is not None:
+                return refusal
             outcome, said = await self._answered(lane)
-        finally:
-            self._asking[tenant] -= 1
-            self._asking += Counter()  # forgets tenants without any
         wanted = lane.subscription
         await self._note(who, wanted, outcome, agreed=isinstance(said, Consent))
         if isinstance(said, str):
@@ -162,11 +156,3 @@ def _with_consent(change: Change, asked: Subscription | None) -> Change:
         return verification.settled(now, wanted, asked)
 
     return checked
-
-
-def _too_many() -> Refusal:
-    return Refusal(
-        RefusalKind.TOO_MANY_REQUESTS,
-        "Too many receivers are being asked whether they agree already. Repeat it a little later.",
-        retry_after=_BUSY_RETRY,
-    )

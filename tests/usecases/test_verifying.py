@@ -15,6 +15,7 @@ from service.domain.signature import key_bytes, verify_body, verify_standard
 from service.domain.subscription import Subscription, Verification
 from service.ports import Principal
 from service.store import schema
+from service.usecases.asking import Asking
 from service.usecases.compose import Composer, Wire
 from service.usecases.deliver import Deliver, Pace
 from service.usecases.making import Maker
@@ -23,6 +24,7 @@ from service.usecases.manage_subscriptions import (
     SubscriptionInput,
     WithSecret,
 )
+from service.usecases.try_subscription import Trial, TrySubscription
 from service.usecases.verifying import Verifier
 from service.vault.keyring import parse_key_ring
 from tests.support.sending import ScriptedSender, Sent, Wakes, WatchedStore
@@ -61,7 +63,9 @@ class Desk:
         maker = Maker(world.clock, world.dice, world.keys)
         wire = Wire("Ringback/test", f"https://{ORIGIN}", 20.0)
         composer = Composer(vault, world.clock, world.dice, wire)
-        verifier = Verifier(world.manage, self.sender, composer, maker)
+        asked = (world.manage, self.sender, composer, maker, Asking())
+        verifier = Verifier(*asked)
+        self.trials = TrySubscription(*asked)
         self.manage = ManageSubscriptions(world.manage, verifier, vault, Wakes(), maker)
         self.store = WatchedStore(world.deliver)
         pace, chance = Pace(world.schedule, 30.0), (world.clock, world.dice)
@@ -236,6 +240,25 @@ async def test_few_are_asked_at_once(desk: Desk) -> None:
     desk.sender.let_go(A)
     assert all(isinstance(each, WithSecret) for each in await asyncio.gather(*waiting))
     assert isinstance(await desk.create(who=last, verification=ASK), WithSecret)
+
+
+async def test_tests_are_asked_with_them(desk: Desk) -> None:
+    tried = (await desk.made(B)).subscription.id
+    desk.sender.hold(A)
+    waiting = await asking(desk, "default", OF_TENANT)
+    refused(await desk.trials.send(ME, tried), RefusalKind.TOO_MANY_REQUESTS)
+    desk.sender.let_go(A)
+    await asyncio.gather(*waiting)
+    assert isinstance(await desk.trials.send(ME, tried), Trial)
+
+    desk.sender.hold(B)
+    sent = len(desk.sender.sent)
+    trials = [asyncio.create_task(desk.trials.send(ME, tried)) for _ in range(OF_TENANT)]
+    await desk.sender.wait_for(sent + OF_TENANT)
+    refused(await desk.create(verification=ASK), RefusalKind.TOO_MANY_REQUESTS)
+    refused(await desk.trials.send(ME, tried), RefusalKind.TOO_MANY_REQUESTS)
+    desk.sender.let_go(B)
+    assert all(isinstance(each, Trial) for each in await asyncio.gather(*trials))
 
 
 async def test_who_gives_up_waiting_makes_room(desk: Desk) -> None:

@@ -18,7 +18,7 @@ _ONE: Final = f"{_ALL}/{{id}}"
 
 _NOTHING: Final = (Content(NoBody, {}),)
 _UNREADABLE: Final = "A secret was stored encrypted and does not open; the keys are not complete."
-_ASKING: Final = "Too many receivers are being asked already."
+_ASKING: Final = "Too many receivers are being tested or asked already."
 _PATCH: Final = {"eventTypes": ["*"], "timeoutSeconds": 5, "description": None}
 
 
@@ -113,7 +113,7 @@ _RUNNING: Final[Table] = {
         body=_NOTHING,
         body_optional=True,
         answers={200: json("What came of it.", TrialOut, examples.TRIAL)},
-        problems={RefusalKind.CONFLICT: _UNREADABLE},
+        problems={RefusalKind.CONFLICT: _UNREADABLE, RefusalKind.TOO_MANY_REQUESTS: _ASKING},
     ),
     ("POST", f"{_ONE}/rotate-secret"): Described(
         id="rotateSecret",
