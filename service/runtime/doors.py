@@ -12,6 +12,7 @@ import uvicorn
 
 from service.runtime.protocol import Bounds, GuardedProtocol, most_connections
 from service.settings import Settings
+from service.web.parting import Parting
 from service.web.problems import Problems
 
 _BACKLOG: Final = 2048
@@ -70,9 +71,10 @@ def quieten() -> None:
 
 
 def _config(app: Any, settings: Settings) -> uvicorn.Config:  # noqa: ANN401  uvicorn's own
-    bounds = Bounds(Problems(settings.public_url), most_connections())
+    told = Problems(settings.public_url)
+    bounds = Bounds(told, most_connections())
     return uvicorn.Config(
-        app,
+        Parting(app, told),
         http=partial(GuardedProtocol, bounds),  # type: ignore[arg-type]  # what is called, not a class
         ws="websockets-sansio",
         ws_max_size=_MESSAGE,

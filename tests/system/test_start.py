@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.blackbox import blackbox, verify
+from tests.support.blackbox import blackbox, problem, verify
+from tests.support.hostile import hang
 from tests.support.receiver import Receiver
 from tests.support.server import LOCAL, Server, free_port, ringback
 from tests.system.conftest import StartServer
@@ -72,6 +73,27 @@ async def test_it_stops_with_connections_open(start_server: StartServer) -> None
             begun = time.monotonic()
             assert await asyncio.to_thread(server.stop) == 0
             assert time.monotonic() - begun < 12.0
+
+
+async def test_who_waits_for_a_receiver_that_hangs_is_told_that_it_stops(
+    start_server: StartServer,
+) -> None:
+    server = start_server()
+    async with Receiver(lambda _: hang) as hanging, blackbox(server) as api:
+        tried = await api.subscribe(hanging.url(), timeoutSeconds=30)
+        asked = {"url": hanging.url(), "verification": "challenge", "timeoutSeconds": 30}
+        path = "/v1/subscriptions"
+        waiting = [
+            asyncio.create_task(api.http.post(f"{path}/{tried['id']}/test")),
+            asyncio.create_task(api.http.post(path, json=asked)),
+        ]
+        await hanging.wait_for(2)
+        assert await asyncio.to_thread(server.stop) == 0
+        for answer in await asyncio.gather(*waiting):
+            assert "is stopping" in problem(answer, 503, "unavailable")["detail"]
+            assert int(answer.headers["retry-after"]) > 0
+            assert answer.headers["connection"] == "close"
+        assert "Traceback" not in server.output
 
 
 @pytest.mark.parametrize("roles", ["api", "worker", "api,sweeper"])
