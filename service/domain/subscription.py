@@ -1,9 +1,15 @@
 """A subscription: where events go, which ones, and how."""
 
+from collections.abc import Iterable
 from enum import StrEnum
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
+
+from service.domain.errors import Refusal, conflict
+
+#: Secrets that may sign at once: each makes every request longer, and takes its time.
+MAX_SECRETS: Final = 10
 
 
 class SubscriptionStatus(StrEnum):
@@ -101,6 +107,17 @@ class Secret(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: int | None = None
     sealed_key: bytes | None = None
     public_key: str | None = None
+
+
+def refuse_rotation(name: str, secrets: Iterable[Secret], overlap: int, now: int) -> Refusal | None:
+    """Why there may be no new secret whose predecessor signs for ``overlap`` ms beside it."""
+    until = (now + overlap if each.expires_at is None else each.expires_at for each in secrets)
+    if sum(at > now for at in until) < MAX_SECRETS:
+        return None
+    return conflict(
+        f"Of subscription {name!r} {MAX_SECRETS} secrets would go on signing beside the new one. "
+        "Wait until the overlap of one is over; or, with overlapSeconds 0, let the present one end."
+    )
 
 
 def secret_context(subscription_id: str, version: int) -> str:

@@ -14,7 +14,13 @@ from sqlalchemy import ColumnElement, bindparam, delete, select, update
 
 from service.domain.errors import Refusal, not_found
 from service.domain.ids import KeyMaker
-from service.domain.subscription import Subscription, Verification, changed, resumed
+from service.domain.subscription import (
+    Subscription,
+    Verification,
+    changed,
+    refuse_rotation,
+    resumed,
+)
 from service.domain.tenant import DEFAULT_TENANT
 from service.ports import Lane, NewKey, NewSubscription, NewText, Once, Principal, Replayed
 from service.store import auditing, health, keeping, subscribing, versions
@@ -117,8 +123,12 @@ class ManageStore:
     ) -> Subscription | Refusal:
         """Add the secret ``seal(version)`` gives; the present one signs ``overlap`` ms longer."""
 
-        async def body(tx: Tx, now: Subscription) -> Subscription:
-            version = max(each.version for each in await subscribing.secrets(tx, now)) + 1
+        async def body(tx: Tx, now: Subscription) -> Subscription | Refusal:
+            present = await subscribing.secrets(tx, now)
+            refusal = refuse_rotation(name, present, overlap, tx.now)
+            if refusal is not None:
+                return refusal
+            version = present[0].version + 1
             newest = (_secrets_of(now), subscription_secrets.c.expires_at.is_(None))
             await tx.change(
                 update(subscription_secrets).where(*newest).values(expires_at=tx.now + overlap)

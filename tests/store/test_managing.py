@@ -8,6 +8,7 @@ from sqlalchemy import insert, select, update
 from service.domain.errors import Refusal, RefusalKind, not_found
 from service.domain.ids import key_time
 from service.domain.subscription import (
+    MAX_SECRETS,
     Subscription,
     SubscriptionStatus,
     changed,
@@ -169,6 +170,26 @@ async def test_rotation_lets_the_present_secret_sign_on(
     assert isinstance(rotated, Subscription)
     assert rotated.version == 4
     assert [row["version"] for row in await rows(schema.subscription_secrets)] == [2, 4]
+
+
+async def test_few_secrets_sign_at_once(
+    manage: ManageStore, subscribe: MakeSubscription, clock: FakeClock
+) -> None:
+    await subscribe("sub_1")
+
+    async def rotated(overlap: int) -> Subscription | Refusal:
+        return await manage.rotate_secret("default", "sub_1", lambda _: b"s", overlap, "key")
+
+    for number in range(MAX_SECRETS - 1):
+        assert isinstance(await rotated(1_000 * (number + 1)), Subscription)
+    refusal = await rotated(1_000)
+    assert isinstance(refusal, Refusal)
+    assert refusal.kind is RefusalKind.CONFLICT
+    assert len(await signing(manage)) == MAX_SECRETS
+    assert isinstance(await rotated(0), Subscription)  # a leaked one can always be ended
+    assert len(await signing(manage)) == MAX_SECRETS
+    clock.advance(1_000)
+    assert isinstance(await rotated(1_000), Subscription)
 
 
 async def test_a_reveal_is_noted_without_the_secret(

@@ -125,6 +125,7 @@ _RUNNING: Final[Table] = {
         body=(Content(RotateBody, {"overlapSeconds": 3600}),),
         body_optional=True,
         answers={200: json("The new secret, once.", SubscriptionOut, examples.WITH_SECRET)},
+        problems={RefusalKind.CONFLICT: "Too many secrets would sign beside the new one."},
     ),
     ("GET", f"{_ONE}/secret"): Described(
         id="revealSecret",
