@@ -1,14 +1,14 @@
 """What is remembered of receivers, as it is kept: one row for each subscription ever sent to."""
 
 import json
-from collections.abc import Iterable, Mapping
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
 
 from sqlalchemy import select
 
 from service.domain.health import Health, Slice
 from service.store.database import Tx
-from service.store.schema import delivery_queue
+from service.store.schema import delivery_queue, subscriptions
 from service.store.schema_health import subscription_health
 from service.store.statements import Many, Row, Statement, among, one_of
 
@@ -17,6 +17,11 @@ _some = select(*subscription_health.columns).where(
     among(subscription_health.c.subscription_no, "lanes")
 )
 _READ: Final = Statement(_some)
+_ALIVE: Final = Statement(
+    select(subscriptions.c.no)
+    .where(among(subscriptions.c.no, "lanes"), subscriptions.c.deleted_at.is_(None))
+    .order_by(subscriptions.c.no)
+)
 _LOCK: Final = Statement(_some.order_by(subscription_health.c.subscription_no).with_for_update())
 _UNLESS: Final = "ON CONFLICT (subscription_no) DO NOTHING"
 _UNCLEAN: Final = (
@@ -45,15 +50,15 @@ async def read(tx: Tx, lanes: Iterable[int]) -> dict[int, Health]:
 
 
 async def lock(tx: Tx, lanes: Iterable[int]) -> dict[int, Health]:
-    """As :func:`read`, for a change: nobody else changes them now. Lanes never heard of are new."""
-    wanted = sorted(lanes)
-    found = await tx.fetch(_LOCK, lanes=wanted)
+    """The health of those lanes whose subscriptions are not deleted; nobody else changes it now."""
+    alive = [row[0] for row in await tx.fetch(_ALIVE, lanes=sorted(lanes))]
+    found = await tx.fetch(_LOCK, lanes=alive)
     known = {row[0] for row in found}
-    new = [lane for lane in wanted if lane not in known]
+    new = [lane for lane in alive if lane not in known]
     if tx.is_shared and new:
         await tx.insert(subscription_health, _COLUMNS, [_row(n, Health()) for n in new], _UNLESS)
         found += await tx.fetch(_LOCK, lanes=new)
-    return {row[0]: health_of(row) for row in found}
+    return {**dict.fromkeys(new, Health()), **{row[0]: health_of(row) for row in found}}
 
 
 async def write(tx: Tx, healths: Mapping[int, Health]) -> None:
@@ -66,7 +71,13 @@ async def clear(tx: Tx, lane: int) -> None:
     """Begin anew with a lane's receiver; only when it was heard of last is still known."""
     for was in (await lock(tx, [lane])).values():
         fresh = Health(last_success_at=was.last_success_at, last_failure_at=was.last_failure_at)
-        await write(tx, {lane: fresh})
+        if fresh != was:
+            await write(tx, {lane: fresh})
+
+
+async def forget(tx: Tx, lane: int) -> None:
+    """Remember nothing of a lane, whose subscription was deleted."""
+    await tx.sql("DELETE FROM subscription_health WHERE subscription_no = ?", (lane,))
 
 
 async def unclean(tx: Tx, lanes: Iterable[int] | None = None) -> set[int]:
@@ -82,7 +93,7 @@ async def in_flight(tx: Tx, lanes: Iterable[int]) -> dict[int, int]:
     return dict(await tx.each(_IN_FLIGHT, numbers))
 
 
-def health_of(row: Row) -> Health:
+def health_of(row: Sequence[Any]) -> Health:
     """The health of a row of ``subscription_health``."""
     values = dict(zip(_COLUMNS[1:], row[1:], strict=True))
     recent = tuple(Slice(*each) for each in json.loads(values.pop("recent")))

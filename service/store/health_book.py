@@ -27,8 +27,6 @@ from service.store.tallying import Counts
 #: Milliseconds between two writes of what is only counted.
 _EVERY: Final = 1_000
 
-_NEW: Final = Health()
-
 _Work = dict[int, list[Attempted]]
 
 
@@ -43,6 +41,8 @@ class Draft:
     waiting: dict[int, Attempted] = field(default_factory=dict)
     #: Lanes that were judged, with what waited, and how they are now.
     judged: dict[int, Health] = field(default_factory=dict)
+    #: Lanes whose subscriptions were deleted meanwhile.
+    gone: set[int] = field(default_factory=set)
     #: Lanes that take deliveries again.
     recovered: set[int] = field(default_factory=set)
     #: Lanes in which something is due now, since somebody is told of something.
@@ -101,6 +101,9 @@ class HealthBook:
         for lane, now in draft.judged.items():
             self._waiting.pop(lane, None)
             (unclean.discard if now.is_clean else unclean.add)(lane)
+        for lane in draft.gone:
+            self._waiting.pop(lane, None)
+            unclean.discard(lane)
         for lane, done in draft.waiting.items():
             known = self._waiting.get(lane)
             self._waiting[lane] = done if known is None else rules.together(known, done)
@@ -121,17 +124,19 @@ class HealthBook:
     async def _judge(self, tx: Tx, draft: Draft, work: _Work) -> list[Notice]:
         """Apply the rules to these lanes; what there is to tell."""
         before = await health.lock(tx, work)
-        for lane, done in work.items():
-            now = _was(before, lane)
-            for each in done:
-                now = rules.after(now, each, tx.now, breaker=self._breaker)
-            draft.judged[lane] = now
+        draft.gone = work.keys() - before.keys()
+        draft.judged = {n: self._after(was, work[n], tx.now) for n, was in before.items()}
         await health.write(tx, draft.judged)
         judged = draft.judged.items()
-        draft.recovered = {n for n, now in judged if _was(before, n).trips and not now.trips}
-        told = {n for n, now in judged if now.told is not _was(before, n).told}
+        draft.recovered = {n for n, now in judged if before[n].trips and not now.trips}
+        told = {n for n, now in judged if now.told is not before[n].told}
         names = await names_of(tx, told) if told else {}
         return [_turn(names[lane], draft.judged[lane]) for lane in sorted(told) if lane in names]
+
+    def _after(self, was: Health, work: Iterable[Attempted], now: int) -> Health:
+        for done in work:
+            was = rules.after(was, done, now, breaker=self._breaker)
+        return was
 
 
 async def _close(tx: Tx, draft: Draft, kept: Sequence[Settlement]) -> tuple[set[str], list[Notice]]:
@@ -159,10 +164,6 @@ def _by_lane(kept: Iterable[Settlement]) -> _Work:
 
 def _is_silent(each: Settlement) -> bool:
     return operational.is_operational(each.claimed.event_type, each.claimed.operation_id)
-
-
-def _was(before: Mapping[int, Health], lane: int) -> Health:
-    return before.get(lane, _NEW)
 
 
 def _turn(name: tuple[str, str], now: Health) -> Notice:

@@ -76,9 +76,10 @@ class ManageStore:
                 return wanted
             if key is not None and wanted.signing.by_key:
                 wanted = changed(wanted, public_key=await subscribing.with_key(tx, now, key))
-            after = await _write(tx, now, wanted)
-            if after.url != now.url:  # another receiver
+            if wanted.url != now.url:  # another receiver, which did not ask to be left alone
+                wanted = changed(wanted, hold_until=0)
                 await health.clear(tx, now.no)
+            after = await _write(tx, now, wanted)
             await self._rebind(tx, now, after)
             await self._note(tx, after, actor, action, _difference(now, after))
             return after
@@ -107,6 +108,7 @@ class ManageStore:
             bare = changed(now, headers=None, header_names=(), tls=None, tls_facts=None)
             await _write(tx, now, bare, deleted_at=tx.now)
             await tx.change(delete(subscription_secrets).where(_secrets_of(now)))
+            await health.forget(tx, now.no)
             await subscribing.count(tx, tenant_id, -int(now.operation_id is not None))
             await self._note(tx, now, actor, "subscription.deleted")
 

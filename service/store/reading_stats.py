@@ -16,6 +16,7 @@ from service.store.schema import (
     dead_letters,
     deliveries,
     delivery_queue,
+    subscriptions,
 )
 from service.store.schema_health import subscription_health
 from service.store.statements import Row, Statement
@@ -63,7 +64,13 @@ _CIRCUITS: Final = Statement(
     select(
         func.count().filter(subscription_health.c.open_until > bindparam("now")),
         func.count().filter(subscription_health.c.open_until <= bindparam("now")),
-    ).where(subscription_health.c.trips > 0)
+    )
+    .join(subscriptions, subscriptions.c.no == subscription_health.c.subscription_no)
+    .where(
+        subscription_health.c.trips > 0,
+        subscriptions.c.deleted_at.is_(None),
+        subscriptions.c.status != "disabled",
+    )
 )
 
 

@@ -158,6 +158,40 @@ async def test_late_results_touch_nothing(world: World) -> None:
     assert await world.rows(attempt_tallies) == []
 
 
+async def test_of_a_deleted_subscription_nothing_is_remembered(world: World) -> None:
+    lane = await tripped(world)
+    other = await world.subscribe("other")
+    await world.queued(other, 20)
+    flying = await world.claim(other.no)
+    await world.settle(flying[:1])
+    await world.settle(flying[1:2])  # a success that waits to be written
+
+    for each in (lane, other):
+        await world.manage.delete_subscription("default", each.id, "key")
+    await world.settle(flying[2:12], 500)
+    await world.settle(flying[12:])
+    world.clock.advance(SECOND)
+    await world.deliver.flush()
+
+    assert await world.rows(subscription_health) == []
+    whole = await world.read.service_stats()
+    assert (whole.circuits_open, whole.circuits_half_open) == (0, 0)
+    assert await types_told(world) == [operational.FAILING]
+    assert {row["status"] for row in await world.rows(schema.deliveries)} == {"delivered"}
+
+
+async def test_another_url_is_not_held_for_what_the_old_one_asked(world: World) -> None:
+    lane = await world.subscribe()
+    await world.queued(lane, 1)
+    await world.change(lane, hold_until=world.clock.now() + DAY)
+    assert await world.claim(lane.no) == []
+
+    await world.change(lane, description="words")
+    assert await world.claim(lane.no) == []
+    await world.change(lane, url="https://example.net")
+    assert len(await world.claim(lane.no)) == 1
+
+
 @pytest.mark.parametrize("how", ["resume", "another URL"])
 async def test_a_person_may_begin_anew(world: World, how: str) -> None:
     lane = await tripped(world)
@@ -586,3 +620,5 @@ async def test_circuits_are_counted(world: World) -> None:
 
     whole = await world.read.service_stats()
     assert (whole.circuits_open, whole.circuits_half_open) == (0, 1)
+    await world.sql("UPDATE subscriptions SET status = 'disabled'")
+    assert (await world.read.service_stats()).circuits_half_open == 0
