@@ -34,6 +34,7 @@ from tests.system.offered_load import (
     metric,
     offered,
     pair_grid,
+    quiet_moment,
 )
 
 #: Times the p99 of the service without.
@@ -60,6 +61,8 @@ class Plan:
     kind: str = HANGING
     breaker: bool = False
     seed: int = 7
+    #: For a quiet moment of the machine before each round, at most.
+    wait: float = 0.0
 
 
 @dataclass(slots=True)
@@ -102,6 +105,7 @@ async def run(plan: Plan) -> Result:
             await pile_up(Blackbox(client), plan, receivers.first[plan.kind])
             pairs = Pairs([], [])
             for _ in range(plan.rounds):
+                await quiet_moment(plan.wait)
                 pairs.calm.append(await calm.window(plan.seconds))
                 pairs.beside.append(await load.window(plan.seconds))
             left = await metric(Blackbox(client), "deliveries_open")
@@ -171,6 +175,7 @@ def main() -> int:
     parser.add_argument("--kind", default=HANGING, choices=HANGS, help="how it hangs")
     parser.add_argument("--breaker", choices=("on", "off"), default="off")
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--wait", type=float, default=0.0, help="at most, for a quiet moment")
     options = vars(parser.parse_args())
     options["breaker"] = options["breaker"] == "on"
     with (

@@ -43,6 +43,7 @@ from tests.system.offered_load import (
     load_average,
     offered,
     pair_grid,
+    quiet_moment,
 )
 
 HEALTHY = 50
@@ -72,6 +73,8 @@ class Plan:
     timeout: float = 1.0
     breaker: bool = False
     seed: int = 7
+    #: For a quiet moment of the machine before each round, at most.
+    wait: float = 0.0
     #: A part of the kinds' names; only those that have it attack.
     only: str = ""
 
@@ -201,6 +204,7 @@ async def rounds(
     before = holdings(server.pid)
     forget_peak(server.pid)
     for number in range(plan.rounds):
+        await quiet_moment(plan.wait)
         pairs.calm.append(await load.window(plan.seconds))
         attack = Attack(api, load, ports, plan, number)
         await attack.subscribe()
@@ -295,6 +299,7 @@ def main() -> int:
     parser.add_argument("--breaker", choices=("on", "off"), default="off")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--only", default="", help="part of the names of those kinds that attack")
+    parser.add_argument("--wait", type=float, default=0.0, help="at most, for a quiet moment")
     options = vars(parser.parse_args())
     options["breaker"] = options["breaker"] == "on"
     with (

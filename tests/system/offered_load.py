@@ -30,6 +30,8 @@ from tests.support.talking import Talker, talking
 DATA = "the quick brown fox " * 40
 #: Seconds for what was posted to arrive; then it is missing.
 PATIENCE = 20.0
+#: The share of all processors from which on it matters that others use it.
+BUSY = 0.15
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 Event = dict[str, str]
@@ -220,6 +222,26 @@ def holdings(pid: int) -> Holdings:
 def forget_peak(pid: int) -> None:
     """Let the peak of a process's memory count from now on."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+async def quiet_moment(patience: float) -> None:
+    """Wait, ``patience`` seconds at most, until others leave most of the processors alone."""
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        before = _ticks()
+        await asyncio.sleep(1.0)
+        busy, whole = (now - then for now, then in zip(_ticks(), before, strict=True))
+        if busy < BUSY * whole:
+            return
+
+
+def _ticks() -> tuple[int, int]:
+    """Of all processors: in use, and in all."""
+    user, nice, system, idle, waiting, *rest = map(
+        int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+    )
+    busy = user + nice + system + sum(rest)
+    return busy, busy + idle + waiting
 
 
 def load_average() -> list[float]:
