@@ -73,6 +73,8 @@ class Plan:
     timeout: float = 1.0
     breaker: bool = False
     seed: int = 7
+    #: Nobody is hostile: what the same events cost anyway.
+    tame: bool = False
     #: For a quiet moment of the machine before each round, at most.
     wait: float = 0.0
     #: A part of the kinds' names; only those that have it attack.
@@ -177,7 +179,8 @@ async def run(plan: Plan) -> Result:
         "SSL_CERT_FILE": str(expired),  # it is to be refused for its date alone
     }
     server = Server(plan.folder / "service", settings)
-    hostile = ("tests.system.hostile_receivers", "--certificate", str(expired))
+    hostile = ["tests.system.hostile_receivers", "--certificate", str(expired)]
+    hostile += ["--tame"] if plan.tame else []
     with server:
         async with (
             talking(*hostile) as receivers,
@@ -299,6 +302,7 @@ def main() -> int:
     parser.add_argument("--breaker", choices=("on", "off"), default="off")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--only", default="", help="part of the names of those kinds that attack")
+    parser.add_argument("--tame", action="store_true", help="nobody is hostile, to compare")
     parser.add_argument("--wait", type=float, default=0.0, help="at most, for a quiet moment")
     options = vars(parser.parse_args())
     options["breaker"] = options["breaker"] == "on"
