@@ -66,6 +66,11 @@ class Pairs:
         return [round(beside.p99 / calm.p99, 2) for calm, beside in pairs]
 
     @property
+    def plain_ratio(self) -> float:
+        """The median over all pairs."""
+        return round(median(self.ratios), 2)
+
+    @property
     def ratio(self) -> float:
         """The median over the quieter half of the pairs.
 

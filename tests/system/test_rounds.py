@@ -150,6 +150,7 @@ def test_the_quieter_half_of_the_rounds_counts() -> None:
 
     assert Pairs(calm, beside).ratios == [1.5, 9.0, 9.0, 2.5]
     assert Pairs(calm, beside).ratio == 2.0
+    assert Pairs(calm, beside).plain_ratio == 5.75
 
 
 def test_shares_of_the_late() -> None:
