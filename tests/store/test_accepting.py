@@ -3,7 +3,6 @@
 import asyncio
 import json
 import sqlite3
-from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -25,7 +24,7 @@ from service.ports import (
 )
 from service.store import accepting, schema
 from service.store.once import LIFETIME
-from service.store.sqlite.tx import SqliteTx
+from service.store.sqlite.tx import WritingTx
 from tests.support.clock import FakeClock
 from tests.support.databases import ONLY_SQLITE
 from tests.support.world import (
@@ -252,17 +251,14 @@ async def test_a_change_that_failed_with_its_commit_is_not_remembered(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lane = await world.subscribe()
-    plain = SqliteTx.sql
 
-    async def full(tx: SqliteTx, text: str, arguments: Sequence[Any] = ()) -> list[Any]:
-        if text == "COMMIT":
-            error = sqlite3.OperationalError("database or disk is full")
-            error.sqlite_errorcode = sqlite3.SQLITE_FULL
-            raise error
-        return await plain(tx, text, arguments)
+    async def full(_: WritingTx) -> None:
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(SqliteTx, "sql", full)
+        patch.setattr(WritingTx, "commit", full)
         lost = await asyncio.gather(
             world.set_status(lane, "disabled"), world.posted(event()), return_exceptions=True
         )

@@ -148,8 +148,10 @@ def table(result: Result) -> str:
     before, after = result.before, result.after
     lines = [
         pair_grid(result.pairs, ("without", "beside")),
-        f"healthy p99, beside / without: {result.pairs.ratio} in the quieter rounds, "
-        f"{result.pairs.plain_ratio} in all: {result.pairs.ratios}",
+        (
+            f"healthy p99, beside / without: {result.pairs.ratio} in the quieter rounds, "
+            f"{result.pairs.plain_ratio} in all: {result.pairs.ratios}"
+        ),
         f"connections to the one that hangs: {result.connections}; left: {result.left}",
         f"memory MiB: {before.memory} before, {after.peak} at most, {after.memory} after",
         f"load average: {result.load_average}",

@@ -272,8 +272,10 @@ def tables(result: Result) -> str:
     lines = [
         grid([("kind", "attempts", "outcomes", deadline, "receiver saw"), *kinds]),
         pair_grid(result.pairs, ("calm", "attacked")),
-        f"healthy p99, attacked / calm: {result.pairs.ratio} in the quieter rounds, "
-        f"{result.pairs.plain_ratio} in all: {result.pairs.ratios}",
+        (
+            f"healthy p99, attacked / calm: {result.pairs.ratio} in the quieter rounds, "
+            f"{result.pairs.plain_ratio} in all: {result.pairs.ratios}"
+        ),
         f"memory MiB: {before.memory} before, {after.peak} at most, {after.memory} after",
         f"open files: {before.files} before, {after.files} after",
         f"lines logged: {result.logged}",
