@@ -3,6 +3,7 @@
 import os
 import sys
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
@@ -92,6 +93,52 @@ def demo() -> None:
     from service.cli import demo as show
 
     raise typer.Exit(show.run())
+
+
+class Mode(StrEnum):
+    """What `ringback torture` does harm to."""
+
+    EMBEDDED = "embedded"
+    DISTRIBUTED = "distributed"
+
+
+@app.command()
+def torture(  # noqa: PLR0913  an argument is an option of the command line here
+    *,
+    mode: Annotated[
+        Mode, typer.Option(help="One process on SQLite, or many on PostgreSQL and Redis.")
+    ] = Mode.EMBEDDED,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same plan.")] = 7,
+    events: Annotated[
+        int | None, typer.Option(min=20, help="Events to post; 50,000 if not given.")
+    ] = None,
+    kills: Annotated[
+        int | None,
+        typer.Option(min=0, help="Times to kill -9; other faults come in proportion. 200, or 100."),
+    ] = None,
+    without: Annotated[
+        str, typer.Option(metavar="KINDS", help="A comma list of kinds of faults to leave out.")
+    ] = "",
+    duration: Annotated[
+        float | None, typer.Option(help="Seconds after which no fault begins and nobody posts.")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="1,000 events, 6 kills, short faults.")
+    ] = False,
+    output: Annotated[Output, typer.Option("--output", "-o", help="Output form.")] = Output.TEXT,
+    keep: Annotated[Path | None, typer.Option(help="A folder to leave all logs in.")] = None,
+) -> None:
+    """Do the service harm under load, and count what was lost.
+
+    Everything is started for it, on loopback, and ends with it. Exit code 1: a promise was broken.
+    """
+    from service.lab.torture import command
+
+    try:
+        plan = command.plan(mode, seed, (events, kills), without, quick=quick, duration=duration)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--without") from None
+    raise typer.Exit(command.run(plan, as_json=output is Output.JSON, keep=keep))
 
 
 @app.command()

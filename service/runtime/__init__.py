@@ -5,7 +5,7 @@ from typing import Final
 
 from service.runtime import keys, storage
 from service.runtime.hosting import Part, host, run
-from service.runtime.wiring import open_service
+from service.runtime.wiring import OUTSIDE, Outside, open_service
 from service.settings import Settings, check_roles
 from service.telemetry import configure_logging
 
@@ -14,7 +14,13 @@ from service.telemetry import configure_logging
 _SWITCH_INTERVAL: Final = 0.0005
 
 
-def serve(settings: Settings, roles: frozenset[str], status_port: int | None = None) -> None:
+def serve(
+    settings: Settings,
+    roles: frozenset[str],
+    status_port: int | None = None,
+    *,
+    outside: Outside = OUTSIDE,
+) -> None:
     """Serve until SIGTERM or Ctrl-C; ``status_port`` is as in :class:`Part`.
 
     Raises:
@@ -25,11 +31,11 @@ def serve(settings: Settings, roles: frozenset[str], status_port: int | None = N
     check_roles(settings, roles)
     configure_logging()
     sys.setswitchinterval(_SWITCH_INTERVAL)
-    run(_serve(settings, Part(roles, status_port)))
+    run(_serve(settings, Part(roles, status_port), outside))
 
 
-async def _serve(settings: Settings, part: Part) -> None:
-    async with open_service(settings, part.roles) as opened:
+async def _serve(settings: Settings, part: Part, outside: Outside) -> None:
+    async with open_service(settings, part.roles, outside) as opened:
         await host(opened, part)
 
 

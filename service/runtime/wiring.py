@@ -3,12 +3,13 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
-from service import __version__
+from service import __version__, ports
 from service.broker import ACTOR, QUEUE
 from service.domain import times
 from service.domain.ids import KeyMaker
+from service.ports import Clock, Dice
 from service.runtime import keys as own_keys
 from service.runtime.clock import SystemClock, SystemDice
 from service.runtime.messaging import Messaging, open_messaging
@@ -65,13 +66,42 @@ class Base:
     """What everything else stands on."""
 
     settings: Settings
-    clock: SystemClock
-    dice: SystemDice
+    clock: Clock
+    dice: Dice
     keys: KeyMaker
     vault: KeyRing
     database: Database
     sender: GuardedSender
     messaging: Messaging
+
+
+class Journey(NamedTuple):
+    """What an event meets on its way from its producer to its receivers."""
+
+    accept: ports.AcceptStore
+    waker: ports.Waker
+    deliver: ports.DeliverStore
+    sender: ports.Sender
+
+
+class Outside:
+    """What the service is composed over. The lab puts in its place what does harm; no one else."""
+
+    def clock(self) -> Clock:
+        """The reader of time."""
+        return SystemClock()
+
+    def base(self, base: Base) -> Base:
+        """What everything else is to stand on, given what it would stand on."""
+        return base
+
+    def journey(self, journey: Journey) -> Journey:
+        """What events are to meet, given what they would meet."""
+        return journey
+
+
+#: The world as it is.
+OUTSIDE: Final = Outside()
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +200,31 @@ class Opened:
 
 
 @asynccontextmanager
-async def open_service(settings: Settings, roles: frozenset[str] = ROLES) -> AsyncIterator[Opened]:
+async def open_service(
+    settings: Settings, roles: frozenset[str] = ROLES, outside: Outside = OUTSIDE
+) -> AsyncIterator[Opened]:
     """Open the store, the sender and the ways between processes; build the use cases over them.
+
+    Of what this process does not do, nothing is started, and no admin key is made.
+    """
+    clock, dice = outside.clock(), SystemDice()
+    async with (
+        open_storage(settings, clock) as storage,
+        open_messaging(settings.redis_url, dice) as messaging,
+    ):
+        database, vault = storage.database, storage.vault
+        keys = KeyMaker(database.node, await newest_key(database))
+        policy = target_policy(settings)
+        sender = GuardedSender(policy, connections=_CONNECTIONS, user_agent=_USER_AGENT)
+        try:
+            base = Base(settings, clock, dice, keys, vault, database, sender, messaging)
+            opened = _build(outside.base(base), outside)
+            manage = opened.stores.manage
+            own_keys.check(vault, await manage.sealed_samples())
+            made = await ensure_admin_key(storage, settings, manage) if "api" in roles else None
+            yield replace(opened, new_admin_key=made)
+        finally:
+            await sender.close()
 
     Of what this process does not do, nothing is started, and no admin key is made.
     """
@@ -195,7 +248,7 @@ async def open_service(settings: Settings, roles: frozenset[str] = ROLES) -> Asy
             await sender.close()
 
 
-def _build(base: Base) -> Opened:
+def _build(base: Base, outside: Outside) -> Opened:
     """Build the use cases. What is built first stands below what is built after it."""
     settings, chance, messaging = base.settings, (base.clock, base.dice), base.messaging
     waker, backplane = messaging.waker, messaging.backplane
@@ -203,10 +256,11 @@ def _build(base: Base) -> Opened:
     wire = Wire(_USER_AGENT, settings.public_url, settings.request_timeout)
     composer = Composer(base.vault, base.clock, base.dice, wire)
     stores = Stores.over(base)
-    accept = Accept(stores.accept, waker, backplane)
+    met = outside.journey(Journey(stores.accept, waker, stores.deliver, base.sender))
+    accept = Accept(met.accept, met.waker, backplane)
     longest = max(settings.request_timeout, _LONGEST_TIMEOUT)
     pace = Pace(settings.retry_schedule, longest)
-    deliver = Deliver(stores.deliver, base.sender, composer, chance, pace)
+    deliver = Deliver(met.deliver, met.sender, composer, chance, pace)
     declare(messaging.broker, deliver.serve, actor=ACTOR, queue=QUEUE)
     asked = (stores.manage, base.sender, composer, maker, Asking())
     verifier = Verifier(*asked)
