@@ -27,6 +27,7 @@ from service.ports import (
     StoreUnavailableError,
     Waker,
 )
+from service.usecases.reporting import report
 
 #: Events in one group, so that no transaction holds the others up for long.
 _GROUP: Final = 500
@@ -137,10 +138,17 @@ class Accept:
             moved.update((request.tenant_id, name) for name in new)
             if not future.done():
                 future.set_result(result)
-        if lanes:
-            self._waker.wake(lanes)
-        if moved:
-            self._backplane.publish(list(moved))
+        self._tell(lanes, moved)
+
+    def _tell(self, lanes: set[int], moved: set[Moved]) -> None:
+        """Wake and publish; where that fails, the sweep and the next look make up for it."""
+        try:
+            if lanes:
+                self._waker.wake(lanes)
+            if moved:
+                self._backplane.publish(list(moved))
+        except Exception as error:  # noqa: BLE001  what is committed stays so; others wait for answers
+            report("What was committed could not be told of", error)
 
 
 def _moved(result: AcceptResult) -> list[str]:
