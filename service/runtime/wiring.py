@@ -82,6 +82,7 @@ class Journey(NamedTuple):
     waker: ports.Waker
     deliver: ports.DeliverStore
     sender: ports.Sender
+    sweep: ports.SweepStore
 
 
 class Outside:
@@ -226,27 +227,6 @@ async def open_service(
         finally:
             await sender.close()
 
-    Of what this process does not do, nothing is started, and no admin key is made.
-    """
-    clock, dice = SystemClock(), SystemDice()
-    async with (
-        open_storage(settings, clock) as storage,
-        open_messaging(settings.redis_url, dice) as messaging,
-    ):
-        database, vault = storage.database, storage.vault
-        keys = KeyMaker(database.node, await newest_key(database))
-        policy = target_policy(settings)
-        sender = GuardedSender(policy, connections=_CONNECTIONS, user_agent=_USER_AGENT)
-        try:
-            base = Base(settings, clock, dice, keys, vault, database, sender, messaging)
-            opened = _build(base)
-            manage = opened.stores.manage
-            own_keys.check(vault, await manage.sealed_samples())
-            made = await ensure_admin_key(storage, settings, manage) if "api" in roles else None
-            yield replace(opened, new_admin_key=made)
-        finally:
-            await sender.close()
-
 
 def _build(base: Base, outside: Outside) -> Opened:
     """Build the use cases. What is built first stands below what is built after it."""
@@ -256,7 +236,7 @@ def _build(base: Base, outside: Outside) -> Opened:
     wire = Wire(_USER_AGENT, settings.public_url, settings.request_timeout)
     composer = Composer(base.vault, base.clock, base.dice, wire)
     stores = Stores.over(base)
-    met = outside.journey(Journey(stores.accept, waker, stores.deliver, base.sender))
+    met = outside.journey(Journey(stores.accept, waker, stores.deliver, base.sender, stores.sweep))
     accept = Accept(met.accept, met.waker, backplane)
     longest = max(settings.request_timeout, _LONGEST_TIMEOUT)
     pace = Pace(settings.retry_schedule, longest)
@@ -272,8 +252,8 @@ def _build(base: Base, outside: Outside) -> Opened:
         accept=accept,
         deliver=deliver,
         noting=Rounds(base.clock, administration.key_use.chores()),
-        feeding=Rounds(base.clock, _feeding(stores, deliver)),
-        sweep=_sweep(base, stores, accept, administration.tenants),
+        feeding=Rounds(base.clock, _feeding(met, stores, deliver)),
+        sweep=_sweep(base, met, stores, accept, administration.tenants),
         replays=Replays(stores.replay, accept, waker, base.keys, chance),
         operations=ManageOperations(
             (stores.operations, stores.read), accept, subscriptions, waker, maker
@@ -289,15 +269,17 @@ def _build(base: Base, outside: Outside) -> Opened:
     )
 
 
-def _feeding(stores: Stores, deliver: Deliver) -> tuple[Chore, ...]:
+def _feeding(met: Journey, stores: Stores, deliver: Deliver) -> tuple[Chore, ...]:
     """What each worker does for itself, whatever becomes of wakes."""
     return (
-        due(stores.sweep, deliver),
+        due(met.sweep, deliver),
         Chore("counts", _COUNTS, stores.deliver.flush, keeps=True),
     )
 
 
-def _sweep(base: Base, stores: Stores, accept: Accept, tenants: ManageTenants) -> Sweep:
+def _sweep(
+    base: Base, met: Journey, stores: Stores, accept: Accept, tenants: ManageTenants
+) -> Sweep:
     settings = base.settings
     terms = Terms(settings.retry_schedule, times.seconds(settings.retention))
     lifetimes = Lifetimes(stores.lifetimes, accept, settings.public_url, terms.retention)
@@ -306,4 +288,4 @@ def _sweep(base: Base, stores: Stores, accept: Accept, tenants: ManageTenants) -
         *tenants.chores(),
         Chore("old counts", _OLD_COUNTS, stores.deliver.forget_counts),
     )
-    return Sweep(stores.sweep, base.messaging.waker, base.clock, terms, chores)
+    return Sweep(met.sweep, met.waker, base.clock, terms, chores)

@@ -26,7 +26,7 @@ class Figures:
     seed: int
     kills: int = 0
     accepted: int = 0
-    #: Requests that producers were told 503, or nothing at all.
+    #: Requests that were answered 503; events that nobody was told of, and nobody posted again.
     refused: int = 0
     indeterminate: int = 0
     #: Pairs of an event and a subscription, and what became of them.
@@ -72,7 +72,7 @@ def judge(evidence: Evidence, figures: Figures) -> None:
     states = Counter(state for found in evidence.deliveries.values() for state in found)
     figures.accepted = len(accepted)
     figures.refused = ledger.answers.get("refused", 0)
-    figures.indeterminate = ledger.answers.get("indeterminate", 0)
+    figures.indeterminate = len(ledger.posted) - len(accepted)
     figures.pairs = len(wanted)
     figures.delivered = states["delivered"]
     figures.duplicated = sum(count - 1 for count in taken.values())

@@ -10,6 +10,7 @@ import random
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Final
 
 from service.lab.torture.ledger import Ledger, Posted
@@ -28,8 +29,7 @@ _REPEATING: Final = 0.9
 _AGAIN: Final = 0.05
 #: Seconds that a producer waits at most when it is asked to.
 _OBEDIENCE: Final = 2.0
-_UNAVAILABLE: Final = 503
-_TAKEN: Final = (202, 207)
+_TAKEN: Final = (HTTPStatus.ACCEPTED, HTTPStatus.MULTI_STATUS)
 
 
 @dataclass(slots=True)
@@ -123,7 +123,7 @@ class Producer:
                     return
                 await asyncio.sleep(_AGAIN)
                 continue
-            if answer.status != _UNAVAILABLE:
+            if answer.status != HTTPStatus.SERVICE_UNAVAILABLE:
                 self._answered(request, answer)
                 return
             await asyncio.sleep(self._refused(request, answer))

@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
@@ -38,6 +39,8 @@ _SETTINGS: Final = {
     "RINGBACK_REQUEST_TIMEOUT": "5",
     "RINGBACK_BREAKER": "off",  # what is measured is recovery from our faults, not receivers'
 }
+#: Bytes of a page of the database.
+_PAGE: Final = 4096
 _LEASED: Final = "SELECT count(*) FROM delivery_queue WHERE token IS NOT NULL"
 
 
@@ -104,7 +107,7 @@ class Member:
             return True
         talk = Talk(self.port, "")
         try:
-            return (await talk.ask("GET", "/readyz")).status == 200  # noqa: PLR2004  the status that says so
+            return (await talk.ask("GET", "/readyz")).status == HTTPStatus.OK
         except NoAnswerError:
             return False
         finally:
@@ -161,14 +164,12 @@ class Site:
         return [] if found == ["ok"] else found
 
     def fill_disk(self) -> None:
-        """Let no file of the service grow beyond what its log of changes has now.
+        """Let the service write nothing beyond the first page of any file.
 
         The kernel refuses such writes, as it does where a disk is full; the error is another one
         of the same class (EFBIG, not ENOSPC), and no root is needed.
         """
-        log = self.database.with_name(f"{self.database.name}-wal")
-        size = log.stat().st_size if log.exists() else 0
-        self._limit_files(max(size, 4096))
+        self._limit_files(_PAGE)
 
     def empty_disk(self) -> None:
         """Let files grow again."""

@@ -4,6 +4,7 @@ import asyncio
 import json
 from contextlib import suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
 
@@ -127,16 +128,16 @@ class Api:
         self._talk.close()
 
     async def _ask(self, method: str, target: str, status: int, body: bytes = b"") -> Any:  # noqa: ANN401  JSON is what it is
-        end = asyncio.get_running_loop().time() + PATIENCE
+        loop = asyncio.get_running_loop()
+        end = loop.time() + PATIENCE
         while True:
-            said: object
             with suppress(NoAnswerError):
                 answer = await self._talk.ask(method, target, body)
                 if answer.status == status:
                     return answer.json()
                 said = f"{answer.status} {answer.body.decode()}"
-                if answer.status < 500 or asyncio.get_running_loop().time() > end:  # noqa: PLR2004  the server's own faults
+                if answer.status < HTTPStatus.INTERNAL_SERVER_ERROR or loop.time() > end:
                     raise LabError(f"{method} {target} was answered {said}")
-            if asyncio.get_running_loop().time() > end:
+            if loop.time() > end:
                 raise LabError(f"{method} {target} was not answered")
             await asyncio.sleep(0.1)
