@@ -44,8 +44,16 @@ def test_help_names_every_command() -> None:
     done = ringback("--help")
 
     assert done.returncode == 0
-    for command in ("serve", "migrate", "rekey", "demo", "config", "doctor", "openapi", "version"):
+    commands = "serve migrate rekey demo bench torture config doctor openapi version"
+    for command in commands.split():
         assert f"\n  {command} " in done.stdout
+
+
+def test_torture_names_the_faults_it_knows() -> None:
+    done = ringback("torture", "--without", "clock,floods")
+
+    assert done.returncode == 2
+    assert "unknown: floods; there are kill" in " ".join(done.stderr.split())
 
 
 def test_help_answers_at_once() -> None:

@@ -1,7 +1,7 @@
 """Accept: how requests become groups, and what happens to a group that fails."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -234,6 +234,21 @@ async def test_a_request_with_an_idempotency_key_is_never_split(
 
     assert store.committed == [[list("abcd")]]
     assert store.bounded == [True, False]
+
+
+async def test_a_wake_that_fails_is_told_of_and_keeps_no_one_waiting(
+    store: ScriptedStore, reports: list[tuple[str, BaseException]]
+) -> None:
+    class Broken:
+        def wake(self, lanes: Iterable[int]) -> None:
+            raise RuntimeError(f"no wake for {len(list(lanes))}")
+
+    accept = Accept(store, Broken(), InProcessBackplane())
+
+    answers = await together(store, *(accept.events("t", events(name)) for name in "abc"))
+
+    assert [told(each) for each in answers if isinstance(each, list)] == [["a"], ["b"], ["c"]]
+    assert [what for what, _ in reports] == ["What was committed could not be told of"] * 2
 
 
 async def test_over_a_real_store_many_producers_get_their_own_verdicts(world: World) -> None:

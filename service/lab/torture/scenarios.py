@@ -191,9 +191,12 @@ class _Scenario:
     async def _keep_running(self, chosen: dict[str, str]) -> None:
         """Start it again when it has died."""
         talk = Talk(self._port, self._key)
-        while self._process is not None:
-            await asyncio.to_thread(self._process.join)
-            await self._start(chosen, talk, failing=False)
+        try:
+            while self._process is not None:
+                await asyncio.to_thread(self._process.join)
+                await self._start(chosen, talk, failing=False)
+        finally:
+            talk.close()
 
     async def _subscribe(self, api: Api) -> None:
         secret = receivers.secret(0, receivers.ALL)
