@@ -25,6 +25,7 @@ from service.lab.servers import Postgres
 from service.lab.torture import receivers
 from service.lab.torture.evidence import OPEN, read_received
 from service.lab.torture.failpoints import Action, Failing, Spot
+from service.lab.torture.served import EVERYTHING
 from service.lab.torture.talking import Api, NoAnswerError, Talk
 
 if TYPE_CHECKING:
@@ -258,4 +259,6 @@ def serve(chosen: dict[str, str], failpoint: tuple[Spot, Action] | None, folder:
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
         os.dup2(log, stream.fileno())
-    runtime.serve(settings.load(chosen), runtime.ROLES, outside=Failing(failpoint))
+    runtime.serve(
+        settings.load(chosen), frozenset(EVERYTHING.split(",")), outside=Failing(failpoint)
+    )

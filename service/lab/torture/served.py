@@ -7,11 +7,15 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import Final
 
 from service import runtime, settings
 from service.lab.torture.clock import JumpingClock
 from service.ports import Clock
 from service.runtime.wiring import Outside
+
+#: What one process that does everything does.
+EVERYTHING: Final = "api,worker,sweeper"
 
 
 class _Jumping(Outside):
@@ -29,7 +33,7 @@ def main() -> None:
     """Serve until a signal says stop."""
     parser = argparse.ArgumentParser(description="The service, with a clock that may jump.")
     parser.add_argument("--clock", type=Path, required=True)
-    parser.add_argument("--roles", default="api,worker,sweeper")
+    parser.add_argument("--roles", default=EVERYTHING)
     options = parser.parse_args()
     roles = frozenset(options.roles.split(","))
     try:

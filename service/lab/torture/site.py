@@ -21,11 +21,11 @@ from service.lab.servers import Postgres, Valkey
 from service.lab.torture.clock import set_offset
 from service.lab.torture.plan import Mode, Plan
 from service.lab.torture.proxy import FaultProxy
+from service.lab.torture.served import EVERYTHING
 from service.lab.torture.talking import NoAnswerError, Talk
 
 #: Processes of each role when there are several.
 CREW: Final = {"api": 2, "worker": 4, "sweeper": 2}
-_EVERYTHING: Final = "api,worker,sweeper"
 #: Seconds for a process to be ready, and for one to stop.
 _READY: Final = 60.0
 _STOP: Final = 60.0
@@ -250,7 +250,7 @@ def _build(plan: Plan, folder: Path) -> Site:
     postgres = valkey = None
     if plan.mode is Mode.EMBEDDED:
         settings["RINGBACK_DATABASE_URL"] = f"sqlite:///{folder / 'ringback.db'}"
-        roles = [_EVERYTHING]
+        roles = [EVERYTHING]
     else:
         postgres, valkey = Postgres(folder / "postgres"), Valkey(folder)
         proxies["database"] = FaultProxy(free_port(), postgres.port, dice)
