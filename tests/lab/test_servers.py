@@ -33,15 +33,11 @@ def test_valkey_starts_flushes_and_comes_back_empty(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    folder = tmp_path_factory.mktemp("lab")
-    for each in (folder, *folder.parents[:2]):
-        each.chmod(0o755)  # PostgreSQL may run as somebody else
-    server = Postgres(folder / "postgres")
+    server = Postgres(tmp_path_factory.mktemp("lab") / "postgres.log")
     server.install()
     server.start()
     yield server
-    if server.program.is_running:
-        server.crash()
+    server.remove()
 
 
 def test_postgres_keeps_what_it_committed_over_a_crash(postgres: Postgres) -> None:

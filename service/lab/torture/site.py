@@ -209,7 +209,7 @@ def _running(site: Site) -> Iterator[None]:
         if site.valkey is not None:
             ending.callback(site.valkey.program.kill)
         if site.postgres is not None:
-            ending.callback(_end, site.postgres)
+            ending.callback(site.postgres.remove)
         for member in site.members:
             ending.callback(member.program.kill)
         yield
@@ -219,11 +219,6 @@ def _prepare(postgres: Postgres) -> None:
     postgres.install()
     postgres.start()
     postgres.create(_DATABASE)
-
-
-def _end(postgres: Postgres) -> None:
-    if postgres.program.is_running:
-        postgres.crash()  # a kill would leave its children to themselves
 
 
 async def _migrate(site: Site) -> None:
@@ -252,7 +247,7 @@ def _build(plan: Plan, folder: Path) -> Site:
         settings["RINGBACK_DATABASE_URL"] = f"sqlite:///{folder / 'ringback.db'}"
         roles = [EVERYTHING]
     else:
-        postgres, valkey = Postgres(folder / "postgres"), Valkey(folder)
+        postgres, valkey = Postgres(folder / "postgres.log"), Valkey(folder)
         proxies["database"] = FaultProxy(free_port(), postgres.port, dice)
         proxies["redis"] = FaultProxy(free_port(), valkey.port, dice)
         settings |= _distributed(postgres, proxies)
