@@ -122,6 +122,9 @@ def torture(  # noqa: PLR0913  an argument is an option of the command line here
     duration: Annotated[
         float | None, typer.Option(help="Seconds after which no fault begins and nobody posts.")
     ] = None,
+    failpoints: Annotated[
+        bool, typer.Option("--failpoints", help="Fail at each step of the journey instead.")
+    ] = False,
     quick: Annotated[
         bool, typer.Option("--quick", help="1,000 events, 6 kills, short faults.")
     ] = False,
@@ -138,7 +141,10 @@ def torture(  # noqa: PLR0913  an argument is an option of the command line here
         plan = command.plan(mode, seed, (events, kills), without, quick=quick, duration=duration)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--without") from None
-    raise typer.Exit(command.run(plan, as_json=output is Output.JSON, keep=keep))
+    as_json = output is Output.JSON
+    if failpoints:
+        raise typer.Exit(command.run_failpoints(mode, as_json=as_json, keep=keep))
+    raise typer.Exit(command.run(plan, as_json=as_json, keep=keep))
 
 
 @app.command()

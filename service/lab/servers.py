@@ -86,7 +86,7 @@ class Valkey:
 
 
 class Postgres:
-    """A server on a port of the loopback, in a temporary folder of its own; ``log`` is the caller's.
+    """A server on a port of the loopback, in a temporary folder; ``log`` is the caller's.
 
     Its user has to get through every folder above it: one that is somebody's own will not do.
     """

@@ -1,30 +1,26 @@
 """A failpoint at each step of the journey, with each action: the table of what comes of it."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from service.lab.servers import Postgres
 from service.lab.torture.failpoints import Action, Spot
-from service.lab.torture.scenarios import EXPECTED, Ground, OnPostgres, OnSqlite, run
+from service.lab.torture.plan import Mode
+from service.lab.torture.report import steps_as_json, steps_as_table
+from service.lab.torture.scenarios import EXPECTED, Came, Ground, ground, run
 
 pytestmark = pytest.mark.anyio
 
-#: ``postgresql`` as soon as the store has it.
-DATABASES = ("sqlite",)
+#: With ``Mode.DISTRIBUTED`` on PostgreSQL, as soon as the store has it.
+MODES = (Mode.EMBEDDED,)
 
 
-@pytest.fixture(params=DATABASES)
-def ground(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ground]:
-    if request.param == "sqlite":
-        yield OnSqlite(tmp_path)
-        return
-    server = Postgres(tmp_path / "postgres.log")
-    server.install()
-    server.start()
-    yield OnPostgres(server, tmp_path)
-    server.remove()
+@pytest.fixture(params=MODES)
+def data(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ground]:
+    with ground(request.param, tmp_path) as found:
+        yield found
 
 
 def test_there_are_thirty_six() -> None:
@@ -36,9 +32,19 @@ def test_there_are_thirty_six() -> None:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("action", Action)
-async def test_what_comes_of_every_failpoint(
-    action: Action, ground: Ground, tmp_path: Path
-) -> None:
+async def test_what_comes_of_every_failpoint(action: Action, data: Ground, tmp_path: Path) -> None:
     wanted = {each: came for each, came in EXPECTED.items() if each[1] is action}
 
-    assert await run(wanted, ground, tmp_path) == wanted
+    assert await run(wanted, data, tmp_path) == wanted
+
+
+def test_the_table_says_what_was_to_be_otherwise() -> None:
+    found = {**EXPECTED, (Spot.CLAIM_AFTER, Action.EXIT): Came(0, 2)}
+
+    lines = steps_as_table(found).splitlines()
+    assert len(lines) == 13
+    assert [line for line in lines if "NOT" in line] == [
+        next(line for line in lines if line.startswith("after the claim  "))
+    ]
+    assert "0, 2 NOT 0, 0" in steps_as_table(found)
+    assert len(json.loads(steps_as_json(found))) == 36

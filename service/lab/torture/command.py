@@ -4,13 +4,13 @@ import asyncio
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from service.lab.processes import LabError
-from service.lab.torture import report, running
+from service.lab.torture import report, running, scenarios
 from service.lab.torture.plan import Kind, Mode, Plan
 
 _EVENTS: Final = 50_000
@@ -51,18 +51,39 @@ def plan(
 
 def run(plan: Plan, *, as_json: bool, keep: Path | None) -> int:
     """Torture and print; what was written is left in ``keep``, or thrown away."""
+
+    async def work(folder: Path) -> bool:
+        result = await running.run(plan, folder)
+        sys.stdout.write((report.as_json if as_json else report.as_table)(result) + "\n")
+        return not result.violations
+
+    return _finished(work, keep)
+
+
+def run_failpoints(mode: str, *, as_json: bool, keep: Path | None) -> int:
+    """Come by every failpoint with every action, and print what came of it."""
+
+    async def work(folder: Path) -> bool:
+        with scenarios.ground(Mode(mode), folder) as ground:
+            came = await scenarios.run(scenarios.EXPECTED, ground, folder)
+        sys.stdout.write((report.steps_as_json if as_json else report.steps_as_table)(came) + "\n")
+        return came == scenarios.EXPECTED
+
+    return _finished(work, keep)
+
+
+def _finished(work: Callable[[Path], Coroutine[Any, Any, bool]], keep: Path | None) -> int:
+    """Work in a folder; the exit code, 0 only when everything was as it is promised."""
     try:
         with _interruptible(), tempfile.TemporaryDirectory(prefix="ringback-torture-") as scratch:
             folder = keep or Path(scratch)
             folder.mkdir(parents=True, exist_ok=True)
-            result = asyncio.run(running.run(plan, folder.absolute()))
+            return 0 if asyncio.run(work(folder.absolute())) else _BROKEN
     except KeyboardInterrupt:
         return _INTERRUPTED
     except LabError as error:
         sys.stderr.write(f"ringback: {error}\n")
         return _BROKEN
-    sys.stdout.write((report.as_json if as_json else report.as_table)(result) + "\n")
-    return _BROKEN if result.violations else 0
 
 
 @contextmanager

@@ -10,8 +10,8 @@ import multiprocessing
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from itertools import product
@@ -25,6 +25,7 @@ from service.lab.servers import Postgres
 from service.lab.torture import receivers
 from service.lab.torture.evidence import OPEN, read_received
 from service.lab.torture.failpoints import Action, Failing, Spot
+from service.lab.torture.plan import Mode
 from service.lab.torture.served import EVERYTHING
 from service.lab.torture.talking import Api, NoAnswerError, Talk
 
@@ -105,6 +106,21 @@ class OnPostgres:
         if program.ended(_PATIENCE) != 0:
             raise LabError(f"ringback migrate failed:\n{program.said}")
         return chosen
+
+
+@contextmanager
+def ground(mode: Mode, folder: Path) -> Iterator[Ground]:
+    """Files for one process; for several a server, which ends with this."""
+    if mode is Mode.EMBEDDED:
+        yield OnSqlite(folder)
+        return
+    server = Postgres(folder / "postgres.log")
+    try:
+        server.install()
+        server.start()
+        yield OnPostgres(server, folder)
+    finally:
+        server.remove()
 
 
 async def run(
