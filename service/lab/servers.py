@@ -132,9 +132,9 @@ class Postgres:
         """End it at once (its ``immediate`` mode): nothing is written that is not yet."""
         self.program.stop(_READY, signal.SIGQUIT)
 
-    def create(self, database: str) -> None:
-        """Make an empty database."""
-        self.sql(f'CREATE DATABASE "{database}"')
+    def create(self, database: str, template: str = "template1") -> None:
+        """Make a database, as empty as the one it is a copy of."""
+        self.sql(f'CREATE DATABASE "{database}" TEMPLATE "{template}"')
 
     def terminate(self) -> None:
         """End every connection but that of the one who asks."""

@@ -28,7 +28,7 @@ _JUMP: Final = 20_000
 _DELAY: Final = 0.5
 _LIMIT: Final = 2_000
 #: Faults of several processes that go on while others come.
-_LONG: Final = frozenset({Kind.PAUSE, Kind.REDIS_ABSENCE})
+_LONG: Final = frozenset({Kind.PAUSE_BEYOND_LEASE, Kind.REDIS_ABSENCE})
 _LONG_AT_ONCE: Final = 2
 
 #: What needs a Redis that is there.
@@ -67,6 +67,7 @@ class Nemesis:
             Kind.KILL_API: self._kill,
             Kind.KILL_SWEEPER: self._kill,
             Kind.PAUSE: self._pause,
+            Kind.PAUSE_BEYOND_LEASE: self._pause,
             Kind.DISK_FULL: self._disk_full,
             Kind.CLOCK: self._clock,
             Kind.REDIS_FLUSH: self._redis_flush,
@@ -145,8 +146,8 @@ class Nemesis:
 
     async def _pause(self, fault: Fault) -> None:
         victim = self._victim("worker", fault.pick)
-        await self._count_in_flight()
         with victim.paused():
+            await self._count_in_flight()
             await asyncio.sleep(fault.seconds)
 
     async def _disk_full(self, fault: Fault) -> None:

@@ -22,6 +22,7 @@ class Kind(StrEnum):
     KILL_API = "kill_api"
     KILL_SWEEPER = "kill_sweeper"
     PAUSE = "pause"
+    PAUSE_BEYOND_LEASE = "pause_beyond_lease"
     DISK_FULL = "disk_full"
     CLOCK = "clock"
     CUT_API = "cut_api"
@@ -67,6 +68,7 @@ HABITS: Final[dict[Mode, dict[Kind, Habit]]] = {
     Mode.EMBEDDED: {
         Kind.KILL: Habit(100, _DOWN, _DOWN),
         Kind.PAUSE: Habit(5, Span(0.5, 4.0), _BLINK),
+        Kind.PAUSE_BEYOND_LEASE: Habit(1, _LEASE, _BLINK),
         Kind.DISK_FULL: Habit(5, _BREATH, _BLINK),
         Kind.CLOCK: Habit(5, _BREATH, _BLINK),
         Kind.CUT_API: Habit(10, _BREATH, _BLINK),
@@ -78,7 +80,8 @@ HABITS: Final[dict[Mode, dict[Kind, Habit]]] = {
         Kind.KILL: Habit(100, _DOWN, _DOWN),
         Kind.KILL_API: Habit(10, _DOWN, _DOWN),
         Kind.KILL_SWEEPER: Habit(10, _DOWN, _DOWN),
-        Kind.PAUSE: Habit(30, _LEASE, _BLINK),
+        Kind.PAUSE: Habit(5, Span(0.5, 4.0), _BLINK),
+        Kind.PAUSE_BEYOND_LEASE: Habit(30, _LEASE, _BLINK),
         Kind.REDIS_FLUSH: Habit(20, _AT_ONCE, _AT_ONCE),
         Kind.REDIS_RESTART: Habit(20, _BREATH, _BLINK),
         Kind.REDIS_ABSENCE: Habit(1, Span(120.0, 120.0), Span(2.0, 2.0)),

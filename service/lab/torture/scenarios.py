@@ -12,7 +12,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from itertools import product
 from pathlib import Path
@@ -38,6 +38,7 @@ EVENTS: Final = 5
 _AT_ONCE: Final = 6
 _PATIENCE: Final = 60.0
 _POLL: Final = 0.05
+_TEMPLATE: Final = "migrated"
 _MODULE: Final = __name__
 
 
@@ -87,25 +88,31 @@ class OnSqlite:
 
 @dataclass(frozen=True, slots=True)
 class OnPostgres:
-    """A database for each scenario."""
+    """A database for each scenario, copied from one that was migrated."""
 
     server: Postgres
     folder: Path
+    keys: str = field(default_factory=lambda: base64.b64encode(os.urandom(32)).decode())
+
+    def prepare(self) -> None:
+        """Make the one to copy."""
+        self.server.create(_TEMPLATE)
+        log = self.folder / "migrate.log"
+        known = environment(self._settings(_TEMPLATE))
+        program = Program(module("service", "migrate"), self.folder, log, known)
+        program.spawn()
+        if program.ended(_PATIENCE) != 0:
+            raise LabError(f"ringback migrate failed:\n{program.said}")
 
     def settings(self, name: str) -> dict[str, str]:
         """See :class:`Ground`."""
         database = name.replace("-", "_")
-        self.server.create(database)
-        chosen = {
-            "RINGBACK_DATABASE_URL": self.server.url(database),
-            "RINGBACK_ENCRYPTION_KEYS": f"lab:{base64.b64encode(os.urandom(32)).decode()}",
-        }
-        log = self.folder / f"{name}-migrate.log"
-        program = Program(module("service", "migrate"), self.folder, log, environment(chosen))
-        program.spawn()
-        if program.ended(_PATIENCE) != 0:
-            raise LabError(f"ringback migrate failed:\n{program.said}")
-        return chosen
+        self.server.create(database, _TEMPLATE)
+        return self._settings(database)
+
+    def _settings(self, database: str) -> dict[str, str]:
+        url = self.server.url(database)
+        return {"RINGBACK_DATABASE_URL": url, "RINGBACK_ENCRYPTION_KEYS": f"lab:{self.keys}"}
 
 
 @contextmanager
@@ -118,7 +125,9 @@ def ground(mode: Mode, folder: Path) -> Iterator[Ground]:
     try:
         server.install()
         server.start()
-        yield OnPostgres(server, folder)
+        prepared = OnPostgres(server, folder)
+        prepared.prepare()
+        yield prepared
     finally:
         server.remove()
 
