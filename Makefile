@@ -10,6 +10,7 @@ LOCKS := deploy/lock
 SOURCES := service tests
 PYTEST_ARGS ?= -n 2
 TORTURE_ARGS ?=
+SEED ?= 7
 WATCHERS ?= 2000
 DELIVERIES ?= 200
 BACKLOG ?= 20000
