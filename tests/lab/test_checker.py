@@ -76,8 +76,17 @@ def test_it_finds_what_is_lost(evidence: Evidence) -> None:
     figures, faults = judged(evidence)
 
     assert figures.lost == 1
-    assert "1 neither delivered nor dead-lettered: Pair(event='b', path='/ordered')" in faults
+    assert "1 neither delivered nor dead nor waiting: Pair(event='b', path='/ordered')" in faults
     assert "1 called delivered, but not received" in faults
+
+
+def test_what_waits_is_not_lost_but_late(evidence: Evidence) -> None:
+    evidence.received.pop()
+    evidence.deliveries[Pair("b", PATH)] = ["pending"]
+    figures, faults = judged(evidence)
+
+    assert (figures.lost, figures.pending) == (0, 1)
+    assert faults == "1 still pending: deliveries"
 
 
 def test_it_finds_a_false_2xx(evidence: Evidence) -> None:
@@ -179,4 +188,4 @@ def test_the_report_says_all(evidence: Evidence) -> None:
     assert told["violations"] == evidence.faults
     table = as_table(result)
     assert "3 = 2 + 0 + 1 + 0" in table
-    assert "VIOLATION: 1 neither delivered nor dead-lettered" in table
+    assert "VIOLATION: 1 neither delivered nor dead nor waiting" in table

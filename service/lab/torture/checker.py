@@ -79,8 +79,8 @@ def judge(evidence: Evidence, figures: Figures) -> None:
     figures.dead = states["dead"]
     figures.pending = sum(states[state] for state in OPEN)
     figures.cancelled = states["cancelled"]
-    ended = set(taken) | evidence.letters | _in_state(evidence, "cancelled")
-    figures.lost = fault("neither delivered nor dead-lettered", sorted(wanted - ended))
+    known = set(taken) | evidence.letters | _in_state(evidence, "cancelled", *OPEN)
+    figures.lost = fault("neither delivered nor dead nor waiting", sorted(wanted - known))
     figures.lost += fault("accepted but not in the log: false 2xx", sorted(accepted - set(logged)))
     seen = {each.pair for each in evidence.received}
     figures.unexpected = fault("received but never posted", sorted(seen - wanted))
@@ -194,5 +194,6 @@ def _resent(evidence: Evidence) -> int:
     return sum(count - 1 for count in attempts.values())
 
 
-def _in_state(evidence: Evidence, state: str) -> set[Pair]:
-    return {pair for pair, found in evidence.deliveries.items() if state in found}
+def _in_state(evidence: Evidence, *states: str) -> set[Pair]:
+    wanted = set(states)
+    return {pair for pair, found in evidence.deliveries.items() if wanted & set(found)}

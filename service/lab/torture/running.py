@@ -20,8 +20,8 @@ from service.lab.torture.site import Site, standing
 from service.lab.torture.talking import Api, Talk
 
 _PRODUCERS: Final = 8
-#: Seconds for everything to be delivered or dead once nobody posts or does harm any more.
-_PATIENCE: Final = 180.0
+#: Seconds without a request to any receiver after which nothing more is waited for.
+_PATIENCE: Final = 90.0
 _LOOK: Final = 0.1
 #: Dead letters are replayed after every so many events, so that faults meet replays as well.
 _REPLAY_EVERY: Final = 1_000
@@ -57,8 +57,9 @@ async def run(plan: Plan, folder: Path) -> Result:
         figures = Figures(plan.mode.value, plan.seed)
         nemesis = await _torment(site, ledger)
         await _drain(site)
-        figures.recovery_seconds = round(time.monotonic() - nemesis.deeds.over_at, 1)
         figures.faults = dict(nemesis.deeds.counts)
+        if figures.faults:
+            figures.recovery_seconds = round(time.monotonic() - nemesis.deeds.over_at, 1)
         figures.kills = sum(count for kind, count in figures.faults.items() if "kill" in kind)
         figures.in_flight = nemesis.deeds.in_flight
         figures.cut_off = nemesis.deeds.cut_off
@@ -131,14 +132,17 @@ async def _replay_now_and_then(site: Site, ledger: Ledger) -> None:
 
 
 async def _drain(site: Site) -> None:
-    """Wait until every delivery was seen at its end, or patience ends.
+    """Wait until every delivery was seen at its end, or nothing moves any more.
 
     A look at one status after the other would overlook what goes from being sent to waiting in
     between; without replays an end is for good.
     """
-    end = time.monotonic() + _PATIENCE
+    size, moved = 0, time.monotonic()
     async with _asking(site) as api:
-        while time.monotonic() < end:
+        while time.monotonic() < moved + _PATIENCE:
+            now = site.received.stat().st_size
+            if now > size:
+                size, moved = now, time.monotonic()
             open_now = [await api.get("/v1/deliveries", status=s, limit=1) for s in (*OPEN, *OPEN)]
             replays = await _running_replays(api)
             if not replays and not any(page["data"] for page in open_now):
