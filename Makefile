@@ -17,7 +17,7 @@ BACKLOG ?= 20000
 BREAKER ?= off
 BENCH ?=
 
-.PHONY: run test torture crash-test watch-test hostile-test backlog-test bench lint ruff mypy imports pytest format lock clean
+.PHONY: run test torture watch-test hostile-test backlog-test bench lint ruff mypy imports pytest format lock clean
 
 # The shell becomes the service (exec), so SIGTERM and Ctrl-C reach it and nothing else.
 run: $(VENV)/runtime.stamp
@@ -50,8 +50,8 @@ pytest: $(VENV)/dev.stamp $(VENV)/node.stamp
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 # Does the service harm under load, then counts what is lost: 50,000 events and 200 kill -9, or as TORTURE_ARGS says
-# (`ringback torture --help`); `make test` does so for a minute. `crash-test` is its former name.
-torture crash-test: $(VENV)/dev.stamp
+# (`ringback torture --help`); `make test` does so for a minute.
+torture: $(VENV)/dev.stamp
 	$(BIN)/ringback torture $(TORTURE_ARGS)
 
 # Lets many clients follow one operation by Server-Sent Events, and measures what that takes.

@@ -13,8 +13,8 @@ from service.lab.torture.scenarios import EXPECTED, Came, Ground, ground, run
 
 pytestmark = pytest.mark.anyio
 
-#: With ``Mode.DISTRIBUTED`` on PostgreSQL, as soon as the store has it.
-MODES = (Mode.EMBEDDED,)
+#: On SQLite, and on PostgreSQL.
+MODES = (Mode.EMBEDDED, Mode.DISTRIBUTED)
 
 
 @pytest.fixture(params=MODES)

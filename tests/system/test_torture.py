@@ -25,6 +25,19 @@ async def test_tortured_nothing_accepted_is_lost(tmp_path: Path) -> None:
     assert figures.faults.keys() >= set(plan.amounts())
 
 
+@pytest.mark.timeout(400)
+async def test_several_processes_tortured_lose_nothing_either(tmp_path: Path) -> None:
+    plan = Plan(Mode.DISTRIBUTED, seed=7, events=500, kills=4, quick=True)
+
+    result = await run(plan, tmp_path)
+
+    figures = result.figures
+    assert result.violations == [], as_table(result)
+    assert figures.accepted > 200
+    assert figures.pairs == figures.delivered + figures.dead
+    assert figures.faults.keys() >= set(plan.amounts())
+
+
 @pytest.mark.timeout(180)
 async def test_without_faults_nothing_comes_twice(tmp_path: Path) -> None:
     result = await run(Plan(Mode.EMBEDDED, seed=8, events=500, kills=0), tmp_path)
