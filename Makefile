@@ -8,7 +8,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCKS := deploy/lock
 SOURCES := service tests
-PYTEST_ARGS ?= -n 2
+# More than there are cores: what is tested from outside mostly waits.
+PYTEST_ARGS ?= -n 3
 TORTURE_ARGS ?=
 SEED ?= 7
 WATCHERS ?= 2000
