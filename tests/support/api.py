@@ -71,12 +71,16 @@ class Api:
 
     async def deliver(self) -> None:
         """Send everything that is due now, and settle it."""
-        deliver = self.opened.deliver
         async with asyncio.timeout(10):
-            while (lanes := await self.opened.stores.sweep.due_lanes()) or deliver.in_flight:
-                await deliver.serve(lanes)
-                while deliver.in_flight:  # noqa: ASYNC110  a caller can only ask
-                    await asyncio.sleep(0.002)
+            while (lanes := await self.opened.stores.sweep.due_lanes()) or await self._is_busy():
+                await self.opened.deliver.serve(lanes)
+                await asyncio.sleep(0.002)
+
+    async def _is_busy(self) -> bool:
+        """Whether anything is claimed, sent yet or not, or its slot not given back."""
+        async with self.opened.base.database.read() as tx:
+            leased = await tx.sql("SELECT 1 FROM delivery_queue WHERE token IS NOT NULL LIMIT 1")
+        return bool(leased) or self.opened.deliver.in_flight > 0
 
     async def sql(self, text: str) -> None:
         """Run one changing statement, as when time had passed."""
