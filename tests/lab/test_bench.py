@@ -23,6 +23,7 @@ from service.lab.bench.rows import ROWS, chosen
 from service.lab.bench.shares import shares
 from service.lab.bench.storing import check_recorded
 from tests.support.server import ringback
+from tests.support.streams import StreamServer
 
 pytestmark = pytest.mark.anyio
 
@@ -90,22 +91,19 @@ async def stalling(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, stalled: asyncio.Event
 ) -> None:
     """Answers at once, but for nothing at all until ``stalled`` is set."""
-    try:
-        while head := await reader.readuntil(b"\r\n\r\n"):
-            length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
-            await reader.readexactly(length)
-            await stalled.wait()
-            writer.write(b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n")
-    except (asyncio.IncompleteReadError, ConnectionError):
-        writer.close()
+    while head := await reader.readuntil(b"\r\n\r\n"):
+        length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
+        await reader.readexactly(length)
+        await stalled.wait()
+        writer.write(b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n")
 
 
 async def test_what_a_stall_holds_up_is_late_from_when_it_was_to_be_sent(
     opened: session.Session,
 ) -> None:
     gate = asyncio.Event()
-    server = await asyncio.start_server(lambda r, w: stalling(r, w, gate), "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
+    server = StreamServer(lambda reader, writer: stalling(reader, writer, gate))
+    port = await server.start()
 
     route = {"port": port, "key": "k"}
     await opened.generator.ask("open", route=route, connections=2, rate=100)
@@ -113,7 +111,7 @@ async def test_what_a_stall_holds_up_is_late_from_when_it_was_to_be_sent(
     gate.set()
     await asyncio.sleep(0.3)
     answer = await opened.generator.ask("stop")
-    server.close()
+    await server.stop()
 
     # with two connections a closed loop would have seen two late requests
     assert answer["posted"] > 50

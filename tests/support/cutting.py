@@ -7,6 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Self
 
+from tests.support.streams import StreamServer
+
 _CHUNK = 4096
 
 
@@ -26,40 +28,22 @@ class CuttingProxy:
     life: tuple[int, int]
     cuts: int = 0
     own_port: int = 0
-    _server: asyncio.Server | None = None
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _server: StreamServer = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._server = StreamServer(self._forward)
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1")
-        self.own_port = self._server.sockets[0].getsockname()[1]
+        self.own_port = await self._server.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._server is not None:
-            self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._server.stop()
 
     @property
     def url(self) -> str:
         """Where it listens."""
         return f"http://127.0.0.1:{self.own_port}"
-
-    async def _serve(self, client: asyncio.StreamReader, answers: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("served outside a task")
-        self._tasks.add(task)
-        try:
-            await self._forward(client, answers)
-        except OSError:
-            pass  # one of the two hung up, or the service is not there
-        except asyncio.CancelledError:
-            pass  # the proxy is closing; the server would log it as an error
-        finally:
-            self._tasks.discard(task)
-            answers.close()
 
     async def _forward(self, client: asyncio.StreamReader, answers: asyncio.StreamWriter) -> None:
         service, requests = await asyncio.open_connection("127.0.0.1", self.port)

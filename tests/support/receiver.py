@@ -31,6 +31,8 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Self
 
+from tests.support.streams import StreamServer
+
 _MAX_HEAD = 256 * 1024
 
 
@@ -90,23 +92,18 @@ class Receiver:
     port: int = 0
     requests: list[Received] = field(default_factory=list)
     connections: int = 0
-    _server: asyncio.Server | None = None
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _server: StreamServer = field(init=False)
     _news: asyncio.Condition = field(default_factory=asyncio.Condition)
 
+    def __post_init__(self) -> None:
+        self._server = StreamServer(self._serve)
+
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(
-            self._serve, self.host, self.port, limit=_MAX_HEAD, ssl=self.tls
-        )
-        self.port = self._server.sockets[0].getsockname()[1]
+        self.port = await self._server.start(self.host, self.port, self.tls, _MAX_HEAD)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._server is not None:
-            self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._server.stop()
 
     def url(self, path: str = "/", host: str | None = None) -> str:
         """An absolute URL of this receiver, by another name if ``host`` is given."""
@@ -124,20 +121,8 @@ class Receiver:
         return list(self.requests)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("served outside a task")
-        self._tasks.add(task)
         self.connections += 1
-        try:
-            await self._converse(reader, writer, self.connections)
-        except (ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
-            pass  # the sender hung up; some tests are about just that
-        except asyncio.CancelledError:
-            pass  # the receiver is closing; the server would log it as an error
-        finally:
-            self._tasks.discard(task)
-            writer.close()
+        await self._converse(reader, writer, self.connections)
 
     async def _converse(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, connection: int
