@@ -52,6 +52,7 @@ class FaultProxy:
             self._server.close()
         for pair in tuple(self._pairs):
             pair.abort()
+        await asyncio.sleep(0)  # a socket is closed in the turn after
 
     def cut(self) -> None:
         """Reset every connection that is there."""
