@@ -3,10 +3,7 @@
 Times are seconds of ``perf_counter``: the clock of uvloop stands still within a turn of the loop.
 """
 
-from contextvars import ContextVar
 from ssl import SSLObject
-
-from aiohttp import ClientResponse
 
 from service.domain.outcome import Timing
 
@@ -32,11 +29,11 @@ class Attempt:
     refused: bool = False
     #: The answer as it came, up to the end of its header block.
     head: bytes = b""
-    response: ClientResponse | None = None
+    #: The final status, known as soon as its header block is complete, with the headers in it.
+    status: int | None = None
+    headers: tuple[tuple[bytes, bytes], ...] = ()
     body: bytes = b""
     body_cut: bool = True
-    #: Whether more of the body came than is read.
-    overrun: bool = False
 
     def __init__(self, host: str, port: int, started: float, *, secure: bool) -> None:
         self.host = host
@@ -86,8 +83,3 @@ class Attempt:
 
 def _span(start: float | None, end: float | None) -> float | None:
     return None if start is None or end is None else (end - start) * 1000
-
-
-#: The attempt on whose behalf the present task runs. Resolver and socket factory are called by
-#: the HTTP library with an address only; this tells them the name and port it was meant for.
-current: ContextVar[Attempt | None] = ContextVar("attempt", default=None)

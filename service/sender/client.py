@@ -2,11 +2,7 @@
 
 import functools
 import ssl
-from dataclasses import dataclass
 from time import perf_counter
-
-from aiohttp import ClientConnectionError, ClientResponse
-from yarl import URL
 
 from service.domain.certificates import TlsIdentity
 from service.domain.outcome import (
@@ -19,12 +15,14 @@ from service.domain.outcome import (
 )
 from service.domain.request import OutboundRequest
 from service.domain.targets import BLOCKED, TargetPolicy, parse_target
-from service.sender.attempt import Attempt, current
+from service.sender.attempt import Attempt
+from service.sender.errors import ConnectionLostError
 from service.sender.faults import Fault, explain
 from service.sender.head import read_head, text
 from service.sender.identities import fault_of
 from service.sender.line import Line
 from service.sender.lookups import Lookup
+from service.sender.message import Address, Message, compose
 from service.sender.names import to_ascii
 from service.sender.resolver import system_lookup
 
@@ -32,14 +30,6 @@ from service.sender.resolver import system_lookup
 _RACE_SECONDS = 1.0
 
 _REMEMBERED_URLS = 8192
-
-
-@dataclass(frozen=True, slots=True)
-class _Address:
-    url: URL
-    host: str
-    port: int
-    secure: bool
 
 
 class GuardedSender:
@@ -90,15 +80,13 @@ class GuardedSender:
             return _blocked()
         attempt = Attempt(address.host, address.port, perf_counter(), secure=address.secure)
         line = self._line = self._line or self._open()
-        token = current.set(attempt)
         fault: Fault = (ErrorClass.UNKNOWN, "No answer.")
         try:
+            message = compose(request, address, self._defaults)
             with line.deadlines.within(request.timeout):
-                await self._converse(line, request, address.url, attempt)
+                await _converse(line, message, request.tls, attempt)
         except Exception as error:  # noqa: BLE001 - an expected failure is a value
             fault = explain(error, attempt, request.timeout)
-        finally:
-            current.reset(token)
         return _conclude(attempt, fault, attempt.timing(perf_counter()))
 
     async def close(self) -> None:
@@ -107,34 +95,9 @@ class GuardedSender:
         if line is not None:
             await line.close()
 
-    async def _converse(
-        self, line: Line, request: OutboundRequest, url: URL, attempt: Attempt
-    ) -> None:
-        try:
-            response = await line.send(request, url, self._defaults)
-        except ClientConnectionError:
-            # The receiver closed an idle connection just as we wrote to it. That says nothing
-            # about the receiver and would cost the delivery an attempt and its endpoint's health
-            # a failure, many times an hour for servers that keep connections for 5 s. So: once
-            # more, within the same deadline, on a new connection. Receivers dedupe by webhook-id.
-            if not _lost_a_race(attempt):
-                raise
-            attempt.start_afresh()
-            response = await line.send(request, url, self._defaults)
-        attempt.response = response
-        try:
-            await _read_body(response, attempt)
-        finally:
-            if not response.closed:
-                response.close()  # what is left of the answer must not meet the next request
-
-    def _read_url(self, url: str) -> _Address | str:
+    def _read_url(self, url: str) -> Address | str:
         target = parse_target(url, self._policy, to_ascii)
-        if isinstance(target, str):
-            return target
-        # Already encoded: the path leaves exactly as it was registered.
-        located = URL(target.url, encoded=True)
-        return _Address(located, target.host, target.port, target.scheme == "https")
+        return target if isinstance(target, str) else Address.of(target)
 
 
 def _tls_context() -> ssl.SSLContext:
@@ -143,26 +106,33 @@ def _tls_context() -> ssl.SSLContext:
     return context
 
 
+async def _converse(
+    line: Line, message: Message, tls: TlsIdentity | None, attempt: Attempt
+) -> None:
+    try:
+        await line.send(message, tls, attempt)
+    except ConnectionLostError:
+        # The receiver closed an idle connection just as we wrote to it. That says nothing
+        # about the receiver and would cost the delivery an attempt and its endpoint's health
+        # a failure, many times an hour for servers that keep connections for 5 s. So: once
+        # more, within the same deadline, on a new connection. Receivers dedupe by webhook-id.
+        if not _lost_a_race(attempt):
+            raise
+        attempt.start_afresh()
+        await line.send(message, tls, attempt)
+
+
 def _lost_a_race(attempt: Attempt) -> bool:
     if attempt.ready is None or not attempt.reused or attempt.head:
         return False
     return perf_counter() - attempt.ready < _RACE_SECONDS
 
 
-async def _read_body(response: ClientResponse, attempt: Attempt) -> None:
-    while block := await response.content.readany():
-        attempt.body += block
-        if len(attempt.body) > MAX_RESPONSE_BYTES:
-            return
-    attempt.body_cut = attempt.overrun
-
-
 def _conclude(attempt: Attempt, fault: Fault, timing: Timing) -> Outcome:
-    response = attempt.response
-    if response is not None:
-        headers = tuple((text(name), text(value)) for name, value in response.raw_headers)
+    if attempt.status is not None:
+        headers = tuple([(text(name), text(value)) for name, value in attempt.headers])
         body = attempt.body[:MAX_RESPONSE_BYTES]
-        return Responded(response.status, headers, body, attempt.body_cut, timing)
+        return Responded(attempt.status, headers, body, attempt.body_cut, timing)
     head = read_head(attempt.head)
     if head is not None:
         return Responded(head.status, head.headers, b"", body_cut=True, timing=timing)

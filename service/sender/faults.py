@@ -4,22 +4,19 @@ import os
 import ssl
 from typing import Final
 
-from aiohttp import (
-    ClientConnectionError,
-    ClientConnectorDNSError,
-    ClientConnectorError,
-    ClientOSError,
-    ClientResponseError,
-    ServerDisconnectedError,
-)
-
 from service.domain.outcome import ErrorClass
 from service.domain.targets import BLOCKED
 from service.sender.attempt import Attempt
-from service.sender.connector import AnswerTooLongError
+from service.sender.errors import (
+    AnswerTooLongError,
+    BadAnswerError,
+    ConnectionLostError,
+    NotConnectedError,
+    NotResolvedError,
+    TargetRefusedError,
+)
 from service.sender.identities import reason_of
 from service.sender.lookups import LookupTimeoutError
-from service.sender.resolver import TargetRefusedError
 
 Fault = tuple[ErrorClass, str]
 
@@ -36,7 +33,7 @@ def explain(error: Exception, attempt: Attempt, timeout: float) -> Fault:
     receiver does short of sending a status line is ``protocol``, or ``timeout`` when time ran out.
     The sentences are for tenants: they name no address but what the tenant wrote.
     """
-    if isinstance(error, ClientConnectorError):
+    if isinstance(error, NotConnectedError):
         return _not_connected(error, attempt)
     if attempt.refused or isinstance(error, TargetRefusedError):
         return ErrorClass.BLOCKED, BLOCKED
@@ -45,13 +42,13 @@ def explain(error: Exception, attempt: Attempt, timeout: float) -> Fault:
     return _tls_fault(error, attempt) or _no_answer(error)
 
 
-def _not_connected(error: ClientConnectorError, attempt: Attempt) -> Fault:
-    cause = error.os_error
+def _not_connected(error: NotConnectedError, attempt: Attempt) -> Fault:
+    cause = error.cause
     if attempt.refused or isinstance(cause, TargetRefusedError):
         return ErrorClass.BLOCKED, BLOCKED
     if isinstance(cause, LookupTimeoutError):
         return ErrorClass.DNS, f"The name server gave no answer about {attempt.host} in time."
-    if isinstance(error, ClientConnectorDNSError):
+    if isinstance(error, NotResolvedError):
         reason = cause.strerror or "no address"
         return ErrorClass.DNS, f"The name {attempt.host} could not be resolved: {reason}."
     if isinstance(cause, ssl.SSLCertVerificationError):
@@ -67,28 +64,29 @@ def _tls_fault(error: Exception, attempt: Attempt) -> Fault | None:
     if isinstance(error, ssl.SSLError):  # not on the wire: here, beforehand
         said = f"The subscription's certificates could not be used: {reason_of(error)}."
         return ErrorClass.TLS, said
-    cause = error.__cause__
+    if not isinstance(error, ConnectionLostError):
+        return None
+    cause = error.cause
     if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError):
         return ErrorClass.TLS, f"The receiver broke TLS off: {reason_of(cause)}."
-    if attempt.unconfirmed and isinstance(error, ClientConnectionError):
-        return ErrorClass.TLS, _UNCONFIRMED
-    return None
+    return (ErrorClass.TLS, _UNCONFIRMED) if attempt.unconfirmed else None
 
 
 def _no_answer(error: Exception) -> Fault:
     if isinstance(error, AnswerTooLongError):
         return ErrorClass.PROTOCOL, str(error)
-    if isinstance(error, ClientResponseError):
+    if isinstance(error, BadAnswerError):
         return ErrorClass.PROTOCOL, "The answer was not valid HTTP."
-    if isinstance(error, ServerDisconnectedError):
+    if not isinstance(error, ConnectionLostError):
+        return ErrorClass.UNKNOWN, f"Unexpected failure: {type(error).__name__}."
+    if error.cause is None:
         return ErrorClass.PROTOCOL, "The receiver closed the connection without an answer."
-    if isinstance(error, (ClientOSError, ConnectionError)):
-        return ErrorClass.PROTOCOL, f"The connection was lost: {_reason(error)}."
-    return ErrorClass.UNKNOWN, f"Unexpected failure: {type(error).__name__}."
+    return ErrorClass.PROTOCOL, f"The connection was lost: {_reason(error.cause)}."
 
 
-def _reason(error: OSError) -> str:
+def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLError) and error.reason:
         return reason_of(error)
     # Not the exception's own text: it names addresses, which are not the tenant's to know.
-    return os.strerror(error.errno).lower() if error.errno else "connection lost"
+    number = error.errno if isinstance(error, OSError) else None
+    return os.strerror(number).lower() if number else "connection lost"

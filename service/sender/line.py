@@ -1,35 +1,18 @@
 """All that lives on one event loop: the pool of connections, the resolver, the deadlines."""
 
-import io
 import ssl
 
-from aiohttp import ClientRequest, ClientResponse, ClientSession, ClientTimeout, DummyCookieJar
-from multidict import CIMultiDict
-from yarl import URL
-
-from service.domain.outcome import MAX_RESPONSE_BYTES
-from service.domain.request import OutboundRequest
+from service.domain.certificates import TlsIdentity
 from service.domain.targets import TargetPolicy
+from service.sender.attempt import Attempt
 from service.sender.connector import GuardedConnector
 from service.sender.deadline import Deadlines
+from service.sender.exchange import Route
 from service.sender.identities import Identities
 from service.sender.lookups import Lookup
+from service.sender.message import Message
+from service.sender.pool import Pool
 from service.sender.resolver import GuardedResolver
-
-#: What frames a message or belongs to one connection is the sender's to say, never the request's.
-_OURS = ("host", "content-length", "transfer-encoding", "connection", "expect", "te", "upgrade")
-
-#: The attempt's own deadline bounds everything, so the library's clocks stay off.
-_NO_LIMIT = ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
-
-#: The library warns about larger byte strings; from a file it sends them piece by piece.
-_WHOLE_BODY_BYTES = 1024 * 1024
-
-
-class _PlainRequest(ClientRequest):
-    """Adds no header but Host and Content-Length."""
-
-    DEFAULT_HEADERS = {}  # noqa: RUF012 - the library's name and type for it
 
 
 class Line:
@@ -39,38 +22,31 @@ class Line:
         self, policy: TargetPolicy, lookup: Lookup, connections: int, tls: ssl.SSLContext
     ) -> None:
         self.deadlines = Deadlines()
-        resolver = GuardedResolver(policy, lookup)
-        connector = GuardedConnector(policy, resolver, connections, tls)
-        self._identities = Identities(connector.close_retired)
-        self._session = ClientSession(
-            connector=connector,
-            cookie_jar=DummyCookieJar(),
-            trust_env=False,
-            auto_decompress=False,
-            timeout=_NO_LIMIT,
-            read_bufsize=MAX_RESPONSE_BYTES,
-            request_class=_PlainRequest,
-        )
+        connector = GuardedConnector(policy, GuardedResolver(policy, lookup))
+        self._pool = Pool(connector.connect, connections)
+        self._identities = Identities(self._pool.close_retired)
+        self._tls = tls
 
-    async def send(
-        self, request: OutboundRequest, url: URL, defaults: tuple[tuple[str, str], ...]
-    ) -> ClientResponse:
-        """Send the request as it is, ``defaults`` for headers it lacks; the answer's head."""
-        headers = CIMultiDict(request.headers)
-        for name in _OURS:
-            headers.popall(name, None)
-        for name, value in defaults:
-            headers.setdefault(name, value)
-        body = request.body
-        # nothing has no media type, which the library would add to no bytes
-        data = (body or None) if len(body) <= _WHOLE_BODY_BYTES else io.BytesIO(body)
+    async def send(self, message: Message, tls: TlsIdentity | None, attempt: Attempt) -> None:
+        """Send the message, and take the answer into ``attempt``.
+
+        Raises:
+            ssl.SSLError: TLS takes no such certificate.
+            NotConnectedError, ConnectionLostError, BadAnswerError, AnswerTooLongError,
+            TargetRefusedError: no status came.
+        """
+        context = await self._context(tls) if attempt.secure else None
         # connections are pooled by their context: no identity meets another's
-        tls = True if request.tls is None else await self._identities.context_of(request.tls)
-        return await self._session.request(
-            request.method, url, data=data, headers=headers, allow_redirects=False, ssl=tls
-        )
+        exchange = await self._pool.take(Route(attempt.host, attempt.port, context), attempt)
+        try:
+            await exchange.ask(message, attempt)
+        finally:
+            self._pool.put(exchange)
 
     async def close(self) -> None:
         """Close every connection."""
         self.deadlines.close()
-        await self._session.close()
+        await self._pool.close()
+
+    async def _context(self, identity: TlsIdentity | None) -> ssl.SSLContext:
+        return self._tls if identity is None else await self._identities.context_of(identity)

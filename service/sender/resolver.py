@@ -2,17 +2,14 @@
 
 import socket
 from collections.abc import Sequence
-from time import perf_counter
-
-from aiohttp.abc import AbstractResolver, ResolveResult
+from time import monotonic
 
 from service.domain.targets import LOOPBACK, TargetPolicy, check_address, is_localhost
-from service.sender.attempt import current
+from service.sender.errors import TargetRefusedError
 from service.sender.lookups import Lookup, Lookups
 
-
-class TargetRefusedError(OSError):
-    """The policy forbids an address."""
+_CACHE_SECONDS = 10.0
+_REMEMBERED_NAMES = 8192
 
 
 def system_lookup(host: str) -> list[str]:
@@ -21,8 +18,8 @@ def system_lookup(host: str) -> list[str]:
     return [str(entry[4][0]) for entry in found]
 
 
-class GuardedResolver(AbstractResolver):
-    """Gives out nothing that the policy forbids.
+class GuardedResolver:
+    """Gives out nothing that the policy forbids; made on the loop that uses it.
 
     One forbidden address among several refuses them all: a name that points inside and outside
     is an attack or a mistake.
@@ -31,57 +28,37 @@ class GuardedResolver(AbstractResolver):
     def __init__(self, policy: TargetPolicy, lookup: Lookup) -> None:
         self._policy = policy
         self._lookups = Lookups(lookup)
+        #: Addresses of names, and until when they are good, the oldest first.
+        self._known: dict[str, tuple[float, Sequence[str]]] = {}
 
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        """The addresses of ``host``.
+    async def resolve(self, host: str, port: int) -> Sequence[str]:
+        """The addresses of ``host``, at least one.
 
         Raises:
             TargetRefusedError: the policy forbids one of them.
             OSError: there are none, or no answer came in time.
         """
-        attempt = current.get()
-        if attempt is not None:
-            attempt.resolving = perf_counter()
         addresses = await self._addresses(host, port)
-        if attempt is not None:
-            attempt.resolved = perf_counter()
         if not all(self._may_call(address, port, host) for address in addresses):
             raise TargetRefusedError
-        results = [_result(host, port, address) for address in addresses if _fits(address, family)]
-        if not results:
+        if not addresses:
             raise socket.gaierror(socket.EAI_NONAME, "it has no address")
-        return results
-
-    async def close(self) -> None:
-        """Nothing to close: a look-up under way ends by itself, and nobody waits for it."""
+        return addresses
 
     async def _addresses(self, host: str, port: int) -> Sequence[str]:
         if is_localhost(host):
             # Fixed, so that allowing 127.0.0.0/8 suffices: the other loopback is just not used.
             allowed = [one for one in LOOPBACK if self._may_call(one, port, host)]
             return allowed or LOOPBACK
-        return await self._lookups.find(host)
+        until, addresses = self._known.get(host, (0.0, ()))
+        if until > monotonic():
+            return addresses
+        addresses = await self._lookups.find(host)
+        self._known.pop(host, None)
+        self._known[host] = (monotonic() + _CACHE_SECONDS, addresses)
+        if len(self._known) > _REMEMBERED_NAMES:
+            del self._known[next(iter(self._known))]
+        return addresses
 
     def _may_call(self, address: str, port: int, host: str) -> bool:
         return check_address(address, port, self._policy, host)
-
-
-def _result(host: str, port: int, address: str) -> ResolveResult:
-    return ResolveResult(
-        hostname=host,
-        host=address,
-        port=port,
-        family=_family(address),
-        proto=socket.IPPROTO_TCP,
-        flags=socket.AI_NUMERICHOST,
-    )
-
-
-def _family(address: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in address else socket.AF_INET
-
-
-def _fits(address: str, family: socket.AddressFamily) -> bool:
-    return family in (socket.AF_UNSPEC, _family(address))

@@ -7,7 +7,6 @@ import time
 from ipaddress import ip_network
 
 import pytest
-from aiohttp.connector import Connection
 
 from service.domain.outcome import ErrorClass, Failed, Outcome, Responded, Timing
 from service.domain.targets import BLOCKED, NOT_ALLOWED, TargetPolicy
@@ -77,7 +76,7 @@ async def test_nothing_is_sent_where_the_far_end_is_not_known(
     receiver: Receiver, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The connection was reset between being made and being looked at."""
-    monkeypatch.setattr(Connection, "transport", None)
+    monkeypatch.setattr("service.sender.connector.far_end", lambda _: None)
     outcome = await send_once(GuardedSender(LOOPBACK), ask, receiver.url())
     assert isinstance(outcome, Failed)
     assert outcome.error is ErrorClass.PROTOCOL
@@ -88,7 +87,7 @@ async def test_nothing_is_sent_where_the_far_end_is_not_known(
 async def test_a_name_is_looked_up_and_judged_for_new_connections(
     receiver: Receiver, ask: Ask, monkeypatch: pytest.MonkeyPatch, answer: list[str]
 ) -> None:
-    monkeypatch.setattr("service.sender.connector._DNS_CACHE_SECONDS", 1e-6)
+    monkeypatch.setattr("service.sender.resolver._CACHE_SECONDS", 1e-6)
     answers = iter([["127.0.0.1"], ["127.0.0.1"], answer])
     sender = GuardedSender(LOOPBACK, lookup=lambda _: next(answers))
     url = receiver.url(host="hooks.example")

@@ -52,7 +52,6 @@ class FaultProxy:
             self._server.close()
         for pair in tuple(self._pairs):
             pair.abort()
-        await asyncio.sleep(0)  # a socket is closed in the turn after
 
     def cut(self) -> None:
         """Reset every connection that is there."""
