@@ -66,21 +66,9 @@ class Pairs:
         return [round(beside.p99 / calm.p99, 2) for calm, beside in pairs]
 
     @property
-    def plain_ratio(self) -> float:
+    def ratio(self) -> float:
         """The median over all pairs."""
         return round(median(self.ratios), 2)
-
-    @property
-    def ratio(self) -> float:
-        """The median over the quieter half of the pairs.
-
-        That is the half in which the service waited least for a processor that others had: what
-        disturbs the machine is no finding, and hides the findings that there are.
-        """
-        pairs = zip(self.calm, self.beside, strict=True)
-        starved = [max(calm.starved, beside.starved) for calm, beside in pairs]
-        quieter = sorted(zip(starved, self.ratios, strict=True))[: (len(starved) + 1) // 2]
-        return round(median(ratio for _, ratio in quieter), 2)
 
 
 class Load:
