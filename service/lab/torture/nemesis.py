@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import subprocess
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine
@@ -18,6 +19,8 @@ from service.lab.torture.site import Member, Site
 _POLL: Final = 0.005
 #: Seconds without a new event after which the plan goes on without.
 _STALL: Final = 10.0
+#: Seconds in which a database has to answer that is not to be down.
+_ANSWERS: Final = 30.0
 #: Events that may be posted beyond the next fault.
 _AHEAD: Final = 50
 #: One of so many kills is followed by one on the way up.
@@ -127,7 +130,17 @@ class Nemesis:
         return able[int(pick * len(able))]
 
     async def _count_in_flight(self) -> None:
-        self.deeds.in_flight += await asyncio.to_thread(self._site.leased)
+        """Add what is leased; a server that is just being ended or started is asked again."""
+        end = time.monotonic() + _ANSWERS
+        while True:
+            try:
+                self.deeds.in_flight += await asyncio.to_thread(self._site.leased)
+            except subprocess.CalledProcessError:
+                if time.monotonic() > end:
+                    raise
+                await asyncio.sleep(_POLL)
+            else:
+                return
 
     # --- processes
 
