@@ -27,6 +27,8 @@ T = TypeVar("T")
 _ASKED_TWICE: Final = 1.0
 #: Seconds between two counts of what is open, where a limit on it is set.
 _COUNT_EVERY: Final = 1.0
+#: Objects that are new since a garbage collection before there is another: some megabytes.
+_YOUNG: Final = 20_000
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
@@ -241,7 +243,9 @@ async def _cancelled(tasks: list[asyncio.Task[None]]) -> None:
 def _settle() -> None:
     """Take what is there now, which stays for as long as the process, out of garbage collections.
 
-    They would look at all of it each time, and nobody is served meanwhile.
+    They would look at all of it each time, and nobody is served meanwhile. What a request makes is
+    gone when it ends, nearly all of it without them: so they may be seldom.
     """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(_YOUNG)

@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from service.domain.errors import Refusal, RefusalKind
+from service.runtime.gathering import Gathering
 from service.web.problems import Problems
 
 #: Bytes of a request's line and headers together.
@@ -58,10 +59,10 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Take a connection, unless there are too many."""
-        super().connection_made(transport)
+        super().connection_made(Gathering(transport, self.loop))
         over = len(self.connections) - self._bounds.connections
         if over > _TOLD:
-            transport.close()
+            self.transport.close()
         elif over > 0:
             self._refuse(_TOO_MANY)
         else:
