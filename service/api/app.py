@@ -1,12 +1,14 @@
 """The application: every address of the JSON API, put together from what it is given."""
 
+from collections.abc import Mapping
 from dataclasses import fields
+from types import MappingProxyType
 from typing import Any, Final, Self
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.routing import WebSocketRoute
+from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api import routing
@@ -68,14 +70,34 @@ class Elsewhere:
         await (self._open if is_readable else self._closed)(scope, receive, send)
 
 
-def create_app(services: Services) -> Starlette:
+class Application(Starlette):
+    """Starlette, but for addresses that name nothing: those are looked up, not searched for.
+
+    Middleware and routing cost as much as taking in an event does, and what answers here lets no
+    exception out that they would be for.
+    """
+
+    _direct: Mapping[str, ASGIApp] = MappingProxyType({})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        answering = self._direct.get(scope["path"]) if scope["type"] == "http" else None
+        await (answering or super().__call__)(scope, receive, send)
+
+    def shorten(self) -> None:
+        """Let no middleware and no router see the requests for addresses without parameters."""
+        routes = [each for each in self.routes if isinstance(each, Route)]
+        self._direct = {each.path: each.app for each in routes if not each.param_convertors}
+
+
+def create_app(services: Services) -> Application:
     """The API over these services; nothing is shared between two of them."""
     settings = services.settings
     told = Problems(settings.public_url)
     doorkeeper = _doorkeeper(services)
     actions = actions_of(services, told)
     actions += Reference(actions, settings.public_url).actions()
-    app = Starlette(
+    app = Application(
         routes=[
             *routing.routes(actions, doorkeeper, told),
             WebSocketRoute(SOCKET_PATH, StatusSocket(services, doorkeeper, told)),
@@ -86,6 +108,8 @@ def create_app(services: Services) -> Starlette:
     )
     # A redirect would answer a POST by a request without its body.
     app.router.redirect_slashes = False
+    if not settings.cors_origins:
+        app.shorten()
     return app
 
 

@@ -15,7 +15,7 @@ from starlette.types import Scope as HttpScope
 from service.domain.api_keys import Scope
 from service.domain.errors import Refusal, RefusalKind, conflict
 from service.ports import Principal, SealError, StoreUnavailableError
-from service.web import answers, limiting, problems
+from service.web import answers, problems
 from service.web.answers import Answer
 from service.web.authentication import Doorkeeper
 from service.web.calls import Call, Handler, Streamed
@@ -64,7 +64,7 @@ class Resource:
     async def __call__(self, scope: HttpScope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         head = scope["method"] == _HEAD
-        send = limiting.telling(scope, send)
+        send = self._doorkeeper.limits.telling(scope, send)
         try:
             answer = await self._answer(scope, receive)
         except ClientDisconnect:

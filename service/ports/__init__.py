@@ -38,7 +38,7 @@ from service.ports.delivering import (
     Settlement,
     SweepStore,
 )
-from service.ports.managing import ManageStore, NewKey, NewSubscription, Principal
+from service.ports.managing import FoundKey, ManageStore, NewKey, NewSubscription, Principal
 from service.ports.operating import (
     Described,
     LifetimeStore,
@@ -107,6 +107,7 @@ __all__ = [
     "Dice",
     "EventView",
     "FeedSlice",
+    "FoundKey",
     "GroupTooWideError",
     "KeyStore",
     "Lane",

@@ -35,6 +35,14 @@ class Principal:
     named: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class FoundKey:
+    """A key that is in force: whose it is, and until when its text is good (ms)."""
+
+    principal: Principal
+    ends_at: int | None = None
+
+
 class ManageStore(Protocol):
     """Subscriptions, their secrets, keys."""
 
@@ -107,7 +115,7 @@ class ManageStore(Protocol):
     ) -> None:
         """Make sure this key of the tenant ``default`` exists with this hash and public part."""
 
-    async def find_key(self, digest: bytes) -> Principal | None:
+    async def find_key(self, digest: bytes) -> FoundKey | None:
         """Whose key this is, when it is neither revoked nor expired."""
 
     async def reseal(self, reseal: Callable[[bytes, str], bytes | None]) -> int:

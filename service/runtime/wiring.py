@@ -154,10 +154,11 @@ class Administration:
     @classmethod
     def over(cls, stores: Stores, maker: Maker) -> "Administration":
         """The use cases over these stores."""
+        key_use = KeyUse(stores.manage.find_key, stores.keys, maker.clock)
         return cls(
-            keys=ManageKeys(stores.keys, maker),
-            key_use=KeyUse(stores.manage.find_key, stores.keys, maker.clock),
-            tenants=ManageTenants(stores.tenants, maker),
+            keys=ManageKeys(stores.keys, maker, key_use.forget),
+            key_use=key_use,
+            tenants=ManageTenants(stores.tenants, maker, key_use.forget),
         )
 
 

@@ -8,6 +8,7 @@ from sqlalchemy import (
     Select,
     and_,
     bindparam,
+    case,
     delete,
     insert,
     literal,
@@ -19,7 +20,7 @@ from sqlalchemy import (
 
 from service.domain.subscription import headers_context, key_context, secret_context, tls_context
 from service.domain.tenant import DEFAULT_TENANT
-from service.ports import NewText, Principal
+from service.ports import FoundKey, NewText, Principal
 from service.store.database import Database, Reads, Tx
 from service.store.rows import scopes_of, scopes_text
 from service.store.schema import (
@@ -38,7 +39,13 @@ IN_FORCE: Final = and_(
     or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > bindparam("now")),
 )
 _FIND_KEY: Final = Statement(
-    select(api_keys.c.id, api_keys.c.tenant_id, api_keys.c.scopes).where(
+    select(
+        api_keys.c.id,
+        api_keys.c.tenant_id,
+        api_keys.c.scopes,
+        api_keys.c.expires_at,
+        case((api_keys.c.hash != bindparam("hash"), api_keys.c.previous_until)),
+    ).where(
         or_(
             api_keys.c.hash == bindparam("hash"),
             and_(
@@ -69,13 +76,14 @@ Reseal = Callable[[bytes, str], bytes | None]
 _Step = Callable[[Tx, Reseal, Row], Awaitable[tuple[Row | None, int]]]
 
 
-async def find_key(database: Database, digest: bytes) -> Principal | None:
+async def find_key(database: Database, digest: bytes) -> FoundKey | None:
     """Whose key has this hash, when it is neither revoked nor expired."""
     rows = await database.glance(_FIND_KEY, hash=digest)
     if not rows:
         return None
-    key_id, tenant_id, scopes = rows[0]
-    return Principal(key_id, tenant_id, scopes_of(scopes))
+    key_id, tenant_id, scopes, *ends = rows[0]
+    principal = Principal(key_id, tenant_id, scopes_of(scopes))
+    return FoundKey(principal, min((end for end in ends if end is not None), default=None))
 
 
 async def ensure_key(

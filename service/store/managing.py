@@ -22,7 +22,16 @@ from service.domain.subscription import (
     resumed,
 )
 from service.domain.tenant import DEFAULT_TENANT
-from service.ports import Lane, NewKey, NewSubscription, NewText, Once, Principal, Replayed
+from service.ports import (
+    FoundKey,
+    Lane,
+    NewKey,
+    NewSubscription,
+    NewText,
+    Once,
+    Principal,
+    Replayed,
+)
 from service.store import auditing, health, keeping, subscribing, versions
 from service.store.database import Database, Tx
 from service.store.once import find_answer
@@ -211,7 +220,7 @@ class ManageStore:
 
         return await self._database.write(job)
 
-    async def find_key(self, digest: bytes) -> Principal | None:
+    async def find_key(self, digest: bytes) -> FoundKey | None:
         """Whose key this is, when it is neither revoked nor expired."""
         return await keeping.find_key(self._database, digest)
 

@@ -7,7 +7,8 @@ end.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, TypeVar
+from operator import attrgetter
+from typing import Any, Final, TypeVar
 
 from service.domain.operation import MOVES, Operation, Status
 from service.ports import StoreUnavailableError
@@ -23,10 +24,10 @@ Move = tuple[Operation | None, Operation]
 
 #: How often a group is judged before it is given up.
 _TRIES: Final = 5
-#: What an event changes.
+#: What an event changes, the status first.
 _CHANGED: Final = (
-    "type",
     "status",
+    "type",
     "sequence",
     "updated_at",
     "started_at",
@@ -41,7 +42,9 @@ _CHANGED: Final = (
 )
 #: Before them: the key, and the status and sequence that were read.
 _FIRST: Final = 4
-_STATUS: Final = f"v.column{_FIRST + _CHANGED.index('status')}"
+_STATUS: Final = f"v.column{_FIRST}"
+#: What is written of them as it is: all but the status, which is a word of the domain.
+_rest: Final[Callable[[Operation], tuple[Any, ...]]] = attrgetter(*_CHANGED[1:])
 _UNLESS_THERE: Final = "ON CONFLICT (tenant_id, id) DO NOTHING RETURNING key"
 
 
@@ -131,5 +134,5 @@ def _expect(touched: Sequence[Row], count: int) -> None:
 
 
 def _row(before: Operation, after: Operation) -> Row:
-    values = dict(zip(OPERATION_COLUMNS, operation_row(after), strict=True))
-    return (before.key, before.status.value, before.sequence, *(values[c] for c in _CHANGED))
+    read = (before.key, before.status.value, before.sequence)
+    return (*read, after.status.value, *_rest(after))

@@ -5,8 +5,9 @@ are JSON.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any, Final
 
 from service.domain.operation import Operation, Status
@@ -31,17 +32,26 @@ SECRET_COLUMNS: Final = tuple(
 _LISTS: Final = ("event_types", "operation_types", "header_names", "retry_schedule")
 
 
+_STATUSES: Final = {status.value: status for status in Status}
+_STATUS_AT: Final = OPERATION_COLUMNS.index("status")
+_DESCRIBED_AT: Final = OPERATION_COLUMNS.index("described")
+_operation_values: Final[Callable[[Operation], tuple[Any, ...]]] = attrgetter(*OPERATION_COLUMNS)
+
+
 def operation_of(row: Row) -> Operation:
     """The operation of a row."""
     values = dict(zip(OPERATION_COLUMNS, row, strict=True))
-    values["status"] = Status(values["status"])
+    values["status"] = _STATUSES[values["status"]]
     values["described"] = bool(values["described"])
     return Operation(**values)
 
 
 def operation_row(operation: Operation) -> Row:
     """The row of an operation."""
-    return tuple([_plain(getattr(operation, name)) for name in OPERATION_COLUMNS])
+    values = list(_operation_values(operation))
+    values[_STATUS_AT] = operation.status.value
+    values[_DESCRIBED_AT] = int(operation.described)
+    return tuple(values)
 
 
 def subscription_of(row: Row) -> Subscription:

@@ -11,7 +11,7 @@ from service.domain import times
 from service.domain.api_keys import KEY_BYTES, ApiKey, Scope, hash_key, new_key, public_part
 from service.domain.errors import Fault, Refusal, invalid
 from service.domain.tenant import DEFAULT_TENANT
-from service.ports import Clock, KeyStore, NewText, Once, Principal, Replayed
+from service.ports import Clock, FoundKey, KeyStore, NewText, Once, Principal, Replayed
 from service.usecases.making import Maker
 from service.usecases.sweep import Chore
 
@@ -19,8 +19,12 @@ from service.usecases.sweep import Chore
 _NOTED_EVERY: Final = 60_000
 #: Seconds for which uses are gathered before they are written.
 _GATHERED: Final = 5.0
+#: Seconds for which a key that was found is not looked up again; keys of which that is known.
+_GOOD_FOR: Final = 1.0
+_REMEMBERED: Final = 10_000
+_UNKNOWN: Final = (None, 0.0)
 
-FindKey = Callable[[bytes], Awaitable[Principal | None]]
+FindKey = Callable[[bytes], Awaitable[FoundKey | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +46,12 @@ class WithText:
 
 
 class ManageKeys:
-    """Makes, rotates and revokes keys."""
+    """Makes, rotates and revokes keys; ``changed`` is told of the latter two."""
 
-    def __init__(self, store: KeyStore, maker: Maker) -> None:
+    def __init__(self, store: KeyStore, maker: Maker, changed: Callable[[], None]) -> None:
         self._store = store
         self._maker = maker
+        self._changed = changed
 
     async def create(
         self, who: Principal, new: NewApiKey, once: Once | None
@@ -78,35 +83,58 @@ class ManageKeys:
         rotated = await self._store.rotate_key(
             who, name, _stored(text), times.seconds(overlap), _shown(once, text)
         )
+        self._changed()
         return WithText(rotated, text) if isinstance(rotated, ApiKey) else rotated
 
     async def revoke(self, who: Principal, name: str) -> Refusal | None:
         """End a key for good."""
-        return await self._store.revoke_key(who, name)
+        refusal = await self._store.revoke_key(who, name)
+        self._changed()
+        return refusal
 
     def _text(self) -> str:
         return new_key(self._maker.dice.bytes(KEY_BYTES))
 
 
 class KeyUse:
-    """Finds keys, and notes that they are used: at most once a minute each, and never at once."""
+    """Finds keys, and notes that they are used: at most once a minute each, and never at once.
+
+    What was found is good for a second, unless its key ends before, or this process changes one. So
+    a key that another process revoked works for a second at most, and one revoked here not at all.
+    """
 
     def __init__(self, find: FindKey, store: KeyStore, clock: Clock) -> None:
         self._find = find
         self._store = store
         self._clock = clock
+        #: Keys by their hashes, and until when what is known of them is good (monotonic).
+        self._known: dict[bytes, tuple[FoundKey, float]] = {}
+        #: Counts changes, so that what was read before one is not remembered after it.
+        self._changes = 0
         #: When each key's use was noted last, and what of that is not written yet (ms).
         self._noted: dict[str, int] = {}
         self._waiting: dict[str, int] = {}
 
     async def find(self, digest: bytes) -> Principal | None:
         """Whose key this is, when it is in force."""
-        found = await self._find(digest)
-        if found is not None:
-            now = self._clock.now()
-            if now - self._noted.get(found.key_id, 0) >= _NOTED_EVERY:
-                self._noted[found.key_id] = self._waiting[found.key_id] = now
-        return found
+        now = self._clock.now()
+        found = self._recall(digest, now)
+        if found is None:
+            changes = self._changes
+            found = await self._find(digest)
+            if found is None:
+                return None
+            if changes == self._changes:
+                self._remember(digest, found)
+        name = found.principal.key_id
+        if now - self._noted.get(name, 0) >= _NOTED_EVERY:
+            self._noted[name] = self._waiting[name] = now
+        return found.principal
+
+    def forget(self) -> None:
+        """Look every key up anew: one was changed."""
+        self._changes += 1
+        self._known.clear()
 
     async def write(self) -> int:
         """Write what was noted; what cannot be written is noted anew a minute later."""
@@ -121,6 +149,17 @@ class KeyUse:
     def chores(self) -> tuple[Chore, ...]:
         """What every process that finds keys is to do."""
         return (Chore("key use", _GATHERED, self.write, keeps=True),)
+
+    def _recall(self, digest: bytes, now: int) -> FoundKey | None:
+        found, until = self._known.get(digest, _UNKNOWN)
+        if found is None or self._clock.monotonic() >= until:
+            return None
+        return found if found.ends_at is None or now < found.ends_at else None
+
+    def _remember(self, digest: bytes, found: FoundKey) -> None:
+        if len(self._known) >= _REMEMBERED:
+            self._known.clear()
+        self._known[digest] = found, self._clock.monotonic() + _GOOD_FOR
 
 
 def _faults(who: Principal, new: NewApiKey, now: int) -> list[Fault]:

@@ -1,6 +1,6 @@
 """Tenants as administrators handle them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,11 +27,12 @@ class TenantInput:
 
 
 class ManageTenants:
-    """Makes, changes and deletes tenants."""
+    """Makes, changes and deletes tenants; ``keys_changed`` is told when keys went with one."""
 
-    def __init__(self, store: TenantStore, maker: Maker) -> None:
+    def __init__(self, store: TenantStore, maker: Maker, keys_changed: Callable[[], None]) -> None:
         self._store = store
         self._maker = maker
+        self._keys_changed = keys_changed
 
     async def create(
         self, who: Principal, given: TenantInput, once: Once | None
@@ -50,7 +51,9 @@ class ManageTenants:
 
     async def delete(self, who: Principal, tenant_id: str) -> Refusal | None:
         """Delete it with everything it has."""
-        return await self._store.delete_tenant(who, tenant_id)
+        refusal = await self._store.delete_tenant(who, tenant_id)
+        self._keys_changed()
+        return refusal
 
     async def purge(self) -> int:
         """Delete some of what deleted tenants left; how much that was."""

@@ -1,6 +1,7 @@
 """Who asks, and for which tenant: a key or a stream's ticket, looked up by its hash.
 
-Every request is looked up anew, so that a revoked key is dead at once, and its tickets with it.
+A revoked key is dead at once, and its tickets with it: what is remembered of keys is forgotten when
+one is changed (:class:`service.usecases.manage_keys.KeyUse`).
 """
 
 from collections.abc import Awaitable, Callable

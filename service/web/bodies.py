@@ -24,7 +24,7 @@ _UTF8: Final = ("utf-8", "utf8", "us-ascii")
 
 async def read(request: Request, limit: int = MAX_BODY) -> bytes | Refusal:
     """The whole body; refused, as early as can be known, when it is too large or too slow."""
-    announced = request.headers.get("content-length", "")
+    announced = _header(request, b"content-length")
     if _LENGTH.fullmatch(announced) and int(announced) > limit:
         return too_large("The body", int(announced), limit)
     begun = asyncio.get_running_loop().time()
@@ -70,10 +70,12 @@ def too_large(what: str, size: int | None, limit: int) -> Refusal:
 
 def media_type(request: Request, known: Sequence[str] = JSON_TYPES) -> str | Refusal:
     """The content type without its parameters, when it is one of ``known`` and in UTF-8."""
-    encoding = request.headers.get("content-encoding", "identity")
-    if encoding.strip().lower() != "identity":
+    encoding = _header(request, b"content-encoding")
+    if encoding and encoding.strip().lower() != "identity":
         return _unsupported(f"The content-encoding {encoding!r} is not supported; send it plain.")
-    given = request.headers.get("content-type", "")
+    given = _header(request, b"content-type")
+    if given in known:
+        return given  # as nearly everybody writes it
     name, *parameters = [part.strip() for part in given.split(";")]
     wanted = " or ".join(known)
     if not name:
@@ -86,6 +88,14 @@ def media_type(request: Request, known: Sequence[str] = JSON_TYPES) -> str | Ref
         if attribute.strip().lower() == "charset" and charset not in _UTF8:
             return _unsupported(f"JSON is UTF-8; the charset {charset!r} is not supported.")
     return name.lower()
+
+
+def _header(request: Request, wanted: bytes) -> str:
+    """The first header of that name, or nothing."""
+    for name, value in request.scope["headers"]:
+        if name == wanted:
+            return str(value, "latin-1")
+    return ""
 
 
 def _unsupported(detail: str) -> Refusal:

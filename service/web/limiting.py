@@ -59,6 +59,18 @@ class RateLimits:
             retry_after=max(ceil(standing.wait), 1),
         )
 
+    def telling(self, scope: Scope, send: Send) -> Send:
+        """``send``, which adds what the client is to be told of its limit."""
+        if self._limit is None:
+            return send
+
+        async def told(message: Message) -> None:
+            if _TOLD in scope and message["type"] in _STARTS:
+                message = {**message, "headers": [*message.get("headers", ()), *scope[_TOLD]]}
+            await send(message)
+
+        return told
+
     def _forget(self, now: float) -> None:
         """Forget those whose bucket is empty, whenever there are twice as many as were left."""
         if len(self._empty_at) > self._many:
@@ -90,17 +102,6 @@ class Guesses:
             "apart for a while. A request with a valid key is answered all the same.",
             retry_after=ceil(wait),
         )
-
-
-def telling(scope: Scope, send: Send) -> Send:
-    """``send``, which adds what the client is to be told of its limit."""
-
-    async def told(message: Message) -> None:
-        if _TOLD in scope and message["type"] in _STARTS:
-            message = {**message, "headers": [*message.get("headers", ()), *scope[_TOLD]]}
-        await send(message)
-
-    return told
 
 
 def _headers(limit: RateLimit, standing: Standing, now: float) -> list[tuple[bytes, bytes]]:

@@ -15,7 +15,7 @@ from service.domain.subscription import (
     headers_context,
     secret_context,
 )
-from service.ports import Lane, NewSubscription, Once, Principal
+from service.ports import FoundKey, Lane, NewSubscription, Once, Principal
 from service.store import schema
 from service.store.database import Database, Tx
 from service.store.managing import ManageStore
@@ -213,7 +213,7 @@ async def test_the_bootstrap_key_is_found_until_it_ends(
     await manage.ensure_key("key_1", "bootstrap", b"digest", ["admin", "events:write"])
 
     found = Principal("key_1", "default", frozenset({"admin", "events:write"}))
-    assert await manage.find_key(b"digest") == found
+    assert await manage.find_key(b"digest") == FoundKey(found)
     assert await manage.find_key(b"other") is None
     for column, at, valid in [
         ("expires_at", clock.now(), False),
@@ -225,7 +225,7 @@ async def test_the_bootstrap_key_is_found_until_it_ends(
             await tx.change(update(schema.api_keys).values({column: at}))
 
         await database.write(end)
-        assert (await manage.find_key(b"digest") is not None) is valid
+        assert await manage.find_key(b"digest") == (FoundKey(found, at) if valid else None)
 
 
 async def test_the_bootstrap_key_follows_its_setting(

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from service.ports import Principal, StoreUnavailableError
+from service.ports import FoundKey, Principal, StoreUnavailableError
 from service.store.api_keys import KeyStore
 from service.usecases.manage_keys import KeyUse
 from tests.support.clock import FakeClock
@@ -28,9 +28,9 @@ class CountedKeys(KeyStore):
         await super().note_use(used)
 
 
-async def find(digest: bytes) -> Principal | None:
+async def find(digest: bytes) -> FoundKey | None:
     name = digest.decode()
-    return None if name == "none" else Principal(name, "default", frozenset())
+    return None if name == "none" else FoundKey(Principal(name, "default", frozenset()))
 
 
 async def test_uses_are_gathered_and_written_once_a_minute(world: World, clock: FakeClock) -> None:
@@ -77,3 +77,83 @@ async def test_what_could_not_be_written_is_noted_a_minute_later(
     await use.find(b"a")
     await use.write()
     assert store.written == [{"a": clock.now()}]
+
+
+# --- what is remembered of keys
+
+
+WHO = Principal("a", "default", frozenset())
+
+
+class Asked:
+    """Finds keys, and counts how often it was asked."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.answer: FoundKey | None = FoundKey(WHO)
+
+    async def find(self, _: bytes) -> FoundKey | None:
+        self.count += 1
+        return self.answer
+
+
+async def test_a_key_is_looked_up_once_a_second(world: World, clock: FakeClock) -> None:
+    asked = Asked()
+    use = KeyUse(asked.find, KeyStore(world.database, world.keys), clock)
+
+    assert [await use.find(b"a") for _ in range(3)] == [WHO] * 3
+    clock.advance(999)
+    await use.find(b"a")
+    assert asked.count == 1
+    clock.advance(1)
+    asked.answer = None
+
+    assert await use.find(b"a") is None
+    assert asked.count == 2
+
+
+async def test_a_key_ends_to_the_millisecond(world: World, clock: FakeClock) -> None:
+    asked = Asked()
+    asked.answer = FoundKey(WHO, clock.now() + 500)
+    use = KeyUse(asked.find, KeyStore(world.database, world.keys), clock)
+    await use.find(b"a")
+    asked.answer = None
+
+    clock.advance(499)
+    assert await use.find(b"a") == WHO
+    clock.advance(1)
+    assert await use.find(b"a") is None
+
+
+async def test_what_is_no_key_is_not_remembered(world: World, clock: FakeClock) -> None:
+    asked = Asked()
+    asked.answer = None
+    use = KeyUse(asked.find, KeyStore(world.database, world.keys), clock)
+
+    assert [await use.find(b"a") for _ in range(3)] == [None] * 3
+    assert asked.count == 3
+
+
+async def test_a_change_is_seen_at_once_also_by_who_is_just_reading(
+    world: World, clock: FakeClock
+) -> None:
+    asked = Asked()
+
+    async def revoked_meanwhile(digest: bytes) -> FoundKey | None:
+        found = await asked.find(digest)
+        use.forget()
+        return found
+
+    use = KeyUse(revoked_meanwhile, KeyStore(world.database, world.keys), clock)
+    await use.find(b"a")
+    asked.answer = None
+
+    assert await use.find(b"a") is None
+
+
+async def test_no_more_keys_are_remembered_than_are_used(world: World, clock: FakeClock) -> None:
+    use = KeyUse(Asked().find, KeyStore(world.database, world.keys), clock)
+    for number in range(10_001):
+        await use.find(b"%d" % number)
+
+    assert len(vars(use)["_known"]) == 1

@@ -1,0 +1,80 @@
+"""One system call for what is written in one turn; and nothing is lost or reordered by it."""
+
+import asyncio
+
+import pytest
+
+from service.runtime.gathering import Gathering
+
+pytestmark = pytest.mark.anyio
+
+
+class Wire(asyncio.Transport):
+    """Keeps what it was told to do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.done: list[object] = []
+        self.closing = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.done.append(bytes(data))
+
+    def write_eof(self) -> None:
+        self.done.append("eof")
+
+    def close(self) -> None:
+        self.done.append("close")
+        self.closing = True
+
+    def abort(self) -> None:
+        self.done.append("abort")
+        self.closing = True
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def get_write_buffer_size(self) -> int:
+        return 10
+
+
+@pytest.fixture
+def wire() -> Wire:
+    return Wire()
+
+
+@pytest.fixture
+async def gathering(wire: Wire) -> Gathering:
+    return Gathering(wire, asyncio.get_running_loop())
+
+
+async def test_what_is_written_in_one_turn_leaves_at_once(wire: Wire, gathering: Gathering) -> None:
+    gathering.write(b"head ")
+    gathering.write(bytearray(b"body "))
+    assert wire.done == []
+    assert gathering.get_write_buffer_size() == 20
+
+    await asyncio.sleep(0)
+    gathering.write(b"next")
+    await asyncio.sleep(0)
+
+    assert wire.done == [b"head body ", b"next"]
+
+
+async def test_who_closes_has_said_all_before(wire: Wire, gathering: Gathering) -> None:
+    gathering.write(b"bye")
+    gathering.write_eof()
+    gathering.write(b"!")
+    gathering.close()
+    gathering.write(b"too late")
+    await asyncio.sleep(0)
+
+    assert wire.done == [b"bye", "eof", b"!", "close"]
+
+
+async def test_who_aborts_says_nothing_more(wire: Wire, gathering: Gathering) -> None:
+    gathering.write(b"never")
+    gathering.abort()
+    await asyncio.sleep(0)
+
+    assert wire.done == ["abort"]
