@@ -14,7 +14,7 @@ from service.ports import (
     Vault,
 )
 from service.usecases.accept import Accept
-from service.usecases.manage_keys import FindKey, ManageKeys
+from service.usecases.manage_keys import ManageKeys
 from service.usecases.manage_operations import ManageOperations
 from service.usecases.manage_subscriptions import ManageSubscriptions
 from service.usecases.manage_tenants import ManageTenants
@@ -23,6 +23,7 @@ from service.usecases.stats import Stats
 from service.usecases.tickets import Tickets
 from service.usecases.try_subscription import TrySubscription
 from service.usecases.watch import Watch
+from service.web.authentication import FindKey
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,6 +89,7 @@ class Api:
             await tx.sql(text)
 
         await self.opened.base.database.write(job)
+        self.opened.administration.key_use.forget()
 
     async def key(self, *scopes: Scope) -> dict[str, str]:
         """The headers of a new key with these scopes."""
