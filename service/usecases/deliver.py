@@ -277,7 +277,13 @@ class Deliver:
     def _background(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
         self._fills.add(task)
-        task.add_done_callback(self._fills.discard)
+        task.add_done_callback(self._filled)
+
+    def _filled(self, task: asyncio.Task[None]) -> None:
+        self._fills.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:  # the sweep wakes these lanes again
+            report("A claim failed", error)
 
     def _remember(self, retries: Mapping[int, int]) -> None:
         """Look at a lane when something is due in it; what is far off is left to the sweep."""

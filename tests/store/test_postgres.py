@@ -194,6 +194,21 @@ async def test_the_number_of_a_lost_transaction_that_was_given_again_proves_noth
     assert await world.log() == []
 
 
+async def test_a_number_that_the_server_forgot_it_gave_was_lost_with_its_transaction(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lane = await world.subscribe()
+    LostCommits(monkeypatch, is_sent=False)
+    # as after a crash of the server that kept nothing of the transaction
+    ahead = "SELECT pg_xact_status(($1::text::bigint + 1000000)::text::xid8)"
+    monkeypatch.setattr(postgres_database, "_FATE", ahead)
+
+    await world.posted(event("op", "STARTED"))
+
+    assert len(await world.log()) == 1
+    assert len(await world.claim(lane.no)) == 1
+
+
 # --- other writers
 
 

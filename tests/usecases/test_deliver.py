@@ -376,6 +376,32 @@ async def test_a_claim_while_the_store_is_away_is_made_up_for_by_the_next_wake(
     assert await worker.statuses() == ["delivered"] * 2
 
 
+async def test_a_claim_that_meets_a_bug_is_reported_and_made_up_for_by_the_next_wake(
+    world: World, reports: Reports
+) -> None:
+    worker = await with_pace(world)
+    lane = await worker.lane("hook")
+    await worker.world.posted(*posted(2))
+
+    async def broken() -> None:
+        worker.store.before_claim = ready
+        raise ValueError("a bug")
+
+    async def ready() -> None:
+        return
+
+    worker.store.before_claim = broken
+    worker.deliver.wake([lane.no])
+    while not reports:  # noqa: ASYNC110  a caller can only look
+        await asyncio.sleep(0.001)
+    assert [message for message, _ in reports] == ["A claim failed"]
+    assert worker.sender.sent == []
+
+    worker.deliver.wake([lane.no])
+    await worker.store.wait_for(2)
+    assert await worker.statuses() == ["delivered"] * 2
+
+
 async def test_one_result_that_cannot_be_settled_does_not_take_others_with_it(
     world: World, reports: Reports
 ) -> None:

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, TypeVar
 
 from asyncpg import Connection
+from asyncpg.exceptions import InvalidParameterValueError
 
 from service.ports import Clock, StoreUnavailableError
 from service.store.database import Job, Proof, Use
@@ -198,10 +199,14 @@ class PostgresDatabase:
     async def _fate(self, number: str) -> str | None:
         """What the server says of a transaction, as soon as it can be asked and it is over."""
         while True:
-            with suppress(StoreUnavailableError):
+            try:
                 fate = await self._asked(lambda c: c.fetchval(_FATE, number))
-                if fate != "in progress":
-                    return None if fate is None else str(fate)
+            except StoreUnavailableError:
+                fate = "in progress"  # as far as anybody knows
+            except InvalidParameterValueError:
+                return "aborted"  # it lies ahead: a crash left nothing of it, not even the number
+            if fate != "in progress":
+                return None if fate is None else str(fate)
             await asyncio.sleep(_LOOK)
 
     async def _is_proven(self, outcome: T, proof: Proof[T] | None) -> bool:
