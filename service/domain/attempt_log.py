@@ -6,7 +6,7 @@ users put tokens there.
 """
 
 import base64
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Final
 
@@ -56,11 +56,14 @@ class Detail(msgspec.Struct, omit_defaults=True, frozen=True):
     timings: Timings | None = None
 
 
-def detail(request: OutboundRequest, outcome: Outcome, masked: Container[str]) -> bytes:
+def detail(request: OutboundRequest, outcome: Outcome, masked: frozenset[str]) -> bytes:
     """The attempt as compact JSON; values of headers ``masked`` names (lower case) are not kept."""
+    sent: Iterable[tuple[str, str]] = request.headers
+    if masked:
+        sent = ((name, MASK if name in masked else value) for name, value in sent)
     kept = Detail(
         url=request.url,
-        request=RequestDetail(_joined((n, MASK if n in masked else v) for n, v in request.headers)),
+        request=RequestDetail(_joined(sent)),
         response=_response(outcome) if isinstance(outcome, Responded) else None,
         timings=_timings(outcome.timing),
     )
@@ -115,11 +118,19 @@ def _timings(timing: Timing) -> Timings | None:
 
 def _joined(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
     """Headers by name; what was sent several times is one list (RFC 9110, 5.3)."""
-    by_name: dict[str, str] = {}
-    for name, value in headers:
+    pairs = tuple(headers)
+    by_name = dict(pairs)
+    if len(by_name) == len(pairs) and _is_clean("".join([*by_name, *by_name.values()])):
+        return by_name  # as nearly all are
+    by_name.clear()
+    for name, value in pairs:
         clean, text = _clean(name), _clean(value)
         by_name[clean] = f"{by_name[clean]}, {text}" if clean in by_name else text
     return by_name
+
+
+def _is_clean(text: str) -> bool:
+    return text.isascii() and "\0" not in text
 
 
 def _clean(text: str) -> str:

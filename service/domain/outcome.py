@@ -1,7 +1,8 @@
 """What came of one attempt. The network never raises past the sender: it returns one of these."""
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 #: At most so much of a response is read and kept (contract, section 5).
 MAX_RESPONSE_BYTES = 16 * 1024
@@ -22,8 +23,7 @@ class ErrorClass(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
+class Timing(msgspec.Struct, frozen=True, gc=False):
     """Milliseconds of the whole attempt and of its parts; ``None`` where there is none to know."""
 
     total: float
@@ -33,8 +33,7 @@ class Timing:
     first_byte: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Responded:
+class Responded(msgspec.Struct, frozen=True, gc=False):
     """A status line came back. A body cut by size or time changes nothing about it."""
 
     status: int
@@ -53,8 +52,7 @@ class Responded:
         return next((value for key, value in self.headers if key.lower() == name), None)
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(msgspec.Struct, frozen=True, gc=False):
     """No status line came back."""
 
     error: ErrorClass

@@ -51,8 +51,7 @@ LEFT_OUT_OF_THIN = frozenset(("data", "result", "error", "message"))
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-@dataclass(frozen=True, slots=True)
-class OutboundRequest:
+class OutboundRequest(msgspec.Struct, frozen=True, gc=False):
     """One request, ready to leave: the body of a POST is exactly the bytes that were signed."""
 
     url: str
@@ -64,8 +63,7 @@ class OutboundRequest:
     tls: TlsIdentity | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(msgspec.Struct, frozen=True, gc=False):
     """What one attempt carries, and the names it goes by."""
 
     event_id: str

@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import msgspec
+
 from service.domain.acceptance import Guard, Verdict
 from service.domain.errors import Refusal
 from service.domain.event import EventIn
@@ -63,8 +65,7 @@ class Retried:
     made: bool
 
 
-@dataclass(frozen=True, slots=True)
-class AcceptRequest:
+class AcceptRequest(msgspec.Struct, frozen=True, gc=False):
     """Events posted in one request; what has faults of its own is a refusal already."""
 
     tenant_id: str
@@ -81,8 +82,7 @@ class AcceptRequest:
 Answer = list[Verdict] | Retried | Replayed | Refusal
 
 
-@dataclass(frozen=True, slots=True)
-class AcceptResult:
+class AcceptResult(msgspec.Struct, frozen=True, gc=False):
     """One verdict an event, in order; or what came of a retry; or the answer given before."""
 
     answer: Answer

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import msgspec
+
 from service.domain.delivery import Trigger
 from service.domain.ids import DeliveryRef
 from service.domain.outcome import Outcome
@@ -34,8 +36,7 @@ class Lane:
     secrets: tuple[Secret, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(msgspec.Struct, frozen=True, gc=False):
     """One delivery leased to this worker; its attempt is already counted."""
 
     tenant_id: str
@@ -61,8 +62,7 @@ class Claim:
     deliveries: Sequence[Claimed]
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(msgspec.Struct, frozen=True, gc=False):
     """What came of one claimed delivery."""
 
     claimed: Claimed

@@ -7,8 +7,9 @@ the disk.
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
+
+from msgspec import structs
 
 from service.domain.acceptance import Accepted, Verdict
 from service.domain.errors import Refusal
@@ -118,7 +119,7 @@ class Accept:
         verdicts: list[Verdict] = []
         lanes: frozenset[int] = frozenset()
         for part in (request.events[:middle], request.events[middle:]):
-            piece = replace(request, events=part)
+            piece = structs.replace(request, events=part)
             try:
                 result = (await self._store.accept([piece]))[0]
             except GroupTooWideError:
