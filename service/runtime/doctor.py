@@ -82,6 +82,10 @@ def _database(settings: Settings) -> Iterator[Finding]:
     yield _revision(state, migrates_itself=settings.is_embedded)
     if state.ahead is not None:
         yield _skew("the database", state.ahead)
+    if state.careless:
+        found = f"{state.name} has {' and '.join(state.careless)} off"
+        remedy = "Turn it on: a crash of the server takes events along that were answered 202."
+        yield Finding("database", Level.FAULT, found, remedy)
     if settings.is_embedded:
         yield from _folder(settings.data_folder)
 

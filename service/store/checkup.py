@@ -17,3 +17,5 @@ class State:
     wanted: str
     #: Milliseconds by which its clock is ahead of ours; ``None`` where it has no other.
     ahead: float | None = None
+    #: Its settings that let it answer a commit before that is safe.
+    careless: tuple[str, ...] = ()

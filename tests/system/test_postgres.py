@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import json
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -57,6 +58,28 @@ def test_the_schema_is_made_by_its_own_command(tmp_path: Path, databases: Databa
         assert "is at schema revision" in made[0].stdout
         with Server(tmp_path, settings) as server:
             assert server.stop() == 0
+
+
+@pytest.mark.parametrize("is_on", [True, False])
+async def test_the_doctor_sees_whether_commits_are_safe(
+    tmp_path: Path, settings: dict[str, str], *, is_on: bool
+) -> None:
+    url = settings["RINGBACK_DATABASE_URL"]
+    ((name,),) = await postgres.run(url, "SELECT current_database()")
+    told = "on" if is_on else "off"
+    await postgres.run(url, f'ALTER DATABASE "{name}" SET synchronous_commit TO {told}')
+    risky = ("fsync", "full_page_writes", "synchronous_commit")
+    # the server of the tests has the other two off, unless it is somebody's own
+    off = [each for each in risky if await postgres.run(url, f"SHOW {each}") == [("off",)]]
+    assert ("synchronous_commit" in off) is not is_on
+
+    done = await asyncio.to_thread(ringback, tmp_path, "doctor", "-o", "json", settings=settings)
+
+    found = [each for each in json.loads(done.stdout) if each["check"] == "database"]
+    faults = [each["found"] for each in found if each["level"] == "fault"]
+    assert [said.partition(" has ")[2] for said in faults] == (
+        [f"{' and '.join(off)} off"] if off else []
+    )
 
 
 def test_a_server_that_is_not_there_is_told_without_its_password(tmp_path: Path) -> None:

@@ -14,6 +14,10 @@ from service.store.revisions import head
 from service.store.statements import Row, Statement
 
 _TIME = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::float8"
+_CARELESS = (
+    "SELECT name FROM pg_settings WHERE setting = 'off' "
+    "AND name IN ('fsync', 'full_page_writes', 'synchronous_commit') ORDER BY name"
+)
 
 
 class _Looking:
@@ -39,9 +43,10 @@ async def look(url: str, clock: Clock) -> State:
         before = clock.now()
         there = await connection.fetchval(_TIME)
         ahead = there - (before + clock.now()) / 2
+        careless = tuple(row[0] for row in await connection.fetch(_CARELESS))
     finally:
         await connection.close()
-    return State(address.name, revision, head(), ahead)
+    return State(address.name, revision, head(), ahead, careless)
 
 
 async def sealed_samples(url: str, clock: Clock) -> list[tuple[bytes, str]]:
