@@ -16,7 +16,15 @@ _UNPACED: Final = 2**31
 class LaneState:
     """One lane. ``default`` is the limit of lanes that have none of their own."""
 
-    __slots__ = ("_allowance", "_default", "_is_full", "_own", "_pacing", "in_flight")
+    __slots__ = (
+        "_allowance",
+        "_default",
+        "_is_full",
+        "_own",
+        "_pacing",
+        "in_flight",
+        "is_answering",
+    )
 
     def __init__(self, default: int) -> None:
         self._default = default
@@ -26,6 +34,8 @@ class LaneState:
         self._is_full = False
         self._pacing: Pacing | None = None
         self.in_flight = 0
+        #: Whether its receiver answered as one does that is there, the last time it was asked.
+        self.is_answering = False
 
     @property
     def most(self) -> int:
@@ -72,7 +82,8 @@ class LaneState:
 
     def judge(self, token: int, outcome: Outcome, now: int) -> None:
         """Grow or shrink by how a send went."""
-        if concurrency.is_distress(outcome):
+        self.is_answering = not concurrency.is_distress(outcome)
+        if not self.is_answering:
             claimed_at = ids.key_time(token)
             self._allowance = concurrency.shrunk(self._allowance, claimed_at, now)
         elif isinstance(outcome, Responded) and outcome.succeeded and self._is_full:

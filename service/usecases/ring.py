@@ -8,15 +8,17 @@
 5. A lane ahead of its rate leaves until it may send again; whoever asked for the plan wakes it.
 6. Half of all slots is for the first few sends of each lane: what hangs takes none of those from
    the others.
+7. A quarter of all slots is for lanes whose receivers answer. However many others there are, they
+   wait aside when they have the rest, and so delay each other only.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from service.domain.concurrency import START
 from service.domain.outcome import Outcome
 from service.ports import Claimed, LaneQuota
 from service.usecases.lane_state import LaneState, LaneStates
+from service.usecases.shares import Shares
 
 #: Lanes in one claim: as many as one statement takes well.
 _WIDTH: Final = 200
@@ -31,7 +33,8 @@ class Ring:
 
     def __init__(self, limit: int, slots: int) -> None:
         self._states = LaneStates(limit)
-        self._spare = max(slots // 2, 1)
+        self._left = Shares.of(slots)
+        self._crowded: dict[int, None] = {}
         self._ready: dict[int, None] = {}
         self._aside: set[int] = set()
         self._claiming: set[int] = set()
@@ -46,22 +49,25 @@ class Ring:
         for lane in lanes:
             if lane in self._claiming:
                 self._woken_again.add(lane)
-            elif lane not in self._aside:
+            elif lane not in self._aside and lane not in self._crowded:
                 self._ready[lane] = None
 
     def plan(self, free: int, now: float) -> list[LaneQuota]:
         """Quotas for the next claim at ``now`` (monotonic), ``free`` deliveries in all at most."""
         rooms: list[tuple[int, int]] = []
-        spare = self._spare
+        left = self._left.copy()
         while self._ready and len(rooms) < min(free, _WIDTH):
             lane = next(iter(self._ready))
             del self._ready[lane]
             state = self._states[lane]
+            if left.are_closed_to(state):
+                self._crowded[lane] = None
+                continue
             paced = state.paced_room(now)
-            room = min(_room(state, free, max(spare, 0)), paced)
+            room = min(left.room(state, free), paced)
             if room > 0:
                 rooms.append((lane, room))
-                spare -= _beyond(state.in_flight + room) - _beyond(state.in_flight)
+                left.take(state, room)
             elif paced:
                 self._aside.add(lane)
             else:
@@ -87,6 +93,7 @@ class Ring:
             if count >= possible or is_news or each.lane in self._woken_again:
                 self._ready[each.lane] = None
             self._woken_again.discard(each.lane)
+        self._let_in()  # a plan reckons with what lanes may give, and that is often more
 
     def limit(self, lane: int, sends: int | None, rate: float | None = None) -> None:
         """A lane's own limit of sends in flight, and per second; ``None`` for the default."""
@@ -95,15 +102,24 @@ class Ring:
     def over(self, lane: int) -> None:
         """One send of the lane is over."""
         state = self._states[lane]
-        self._spare += _beyond(state.in_flight) - _beyond(state.in_flight - 1)
+        self._left.take(state, -1)
         state.in_flight -= 1
         if lane in self._aside:
             self._aside.discard(lane)
             self._ready[lane] = None
+        self._let_in()
 
     def judge(self, claimed: Claimed, outcome: Outcome, now: int) -> None:
         """Let the lane of a send that is over at ``now`` (ms) have more, or less, in flight."""
-        self._states[claimed.ref.subscription_no].judge(claimed.token, outcome, now)
+        lane = claimed.ref.subscription_no
+        state = self._states[lane]
+        was_answering = state.is_answering
+        state.judge(claimed.token, outcome, now)
+        if state.is_answering is not was_answering:
+            self._left.turn(state)
+            if lane in self._crowded:
+                del self._crowded[lane]
+                self._ready[lane] = None
 
     def restart(self, lane: int, now: int) -> None:
         """Let a lane whose receiver has recovered at ``now`` (ms) begin slowly."""
@@ -118,20 +134,12 @@ class Ring:
         return LaneQuota(lane, quota, state.in_flight, state.rate)
 
     def _spend(self, state: LaneState, count: int, now: float) -> None:
-        before = _beyond(state.in_flight)
+        self._left.take(state, count)
         state.took(count, now)
-        self._spare -= _beyond(state.in_flight) - before
 
-
-def _room(state: LaneState, free: int, spare: int) -> int:
-    """How much of ``free`` slots a lane may take, ``spare`` of them beyond its first few."""
-    held = state.in_flight
-    # never more than it leaves to all others: a few lanes that hang take no slot from one that
-    # has nothing in flight yet
-    fair = max((free - held) // 2, 0 if held else 1)
-    return min(state.allowed - held, fair, max(START - held, 0) + spare)
-
-
-def _beyond(in_flight: int) -> int:
-    """How many of a lane's sends are beyond its first few."""
-    return max(in_flight - START, 0)
+    def _let_in(self) -> None:
+        """Look again at lanes that were crowded out, as many as there is room for."""
+        for _ in range(min(self._left.doubtful, len(self._crowded))):
+            lane = next(iter(self._crowded))
+            del self._crowded[lane]
+            self._ready[lane] = None

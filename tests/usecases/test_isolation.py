@@ -98,6 +98,26 @@ async def test_fifty_lanes_that_hang_with_a_backlog_do_not_delay_a_healthy_one(
     assert worker.deliver.allowed(healthy.no) > 4
 
 
+async def test_more_lanes_that_hang_than_there_are_slots_do_not_delay_one_that_answers(
+    worker: Worker,
+) -> None:
+    healthy = await worker.lane("healthy")
+    await worker.post("healthy", 1)
+    await worker.serve(healthy)
+    await worker.store.wait_for(1)
+    hanging = await hang(worker, [f"hanging{n}" for n in range(200)], 4)
+    await worker.serve(*hanging)
+    await worker.sender.wait_for(1 + SLOTS * 3 // 4)
+    assert worker.deliver.in_flight == SLOTS * 3 // 4
+
+    await worker.post("healthy", 40)
+    await worker.serve(healthy)
+    await worker.store.wait_for(41)
+
+    assert len(worker.sent_to("healthy")) == 41
+    assert worker.deliver.in_flight == SLOTS * 3 // 4
+
+
 async def test_lanes_that_did_well_and_then_hang_leave_room_as_well(worker: Worker) -> None:
     names = [f"busy{n}" for n in range(12)]
     lanes = [await worker.lane(name) for name in names]

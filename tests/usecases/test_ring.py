@@ -1,6 +1,7 @@
 """The ring of lanes against a model of lanes with work and limits."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import settings
@@ -13,6 +14,7 @@ from service.domain.outcome import ErrorClass, Outcome
 from service.ports import Claimed, LaneQuota
 from service.usecases import lane_state
 from service.usecases.ring import Ring
+from service.usecases.shares import Shares
 from tests.support.world import answer, fault
 
 DEFAULT = 4
@@ -29,6 +31,7 @@ class RingMachine(RuleBasedStateMachine):
         self.ring = Ring(DEFAULT, SLOTS)
         self.due: Counter[int] = Counter()
         self.in_flight: Counter[int] = Counter()
+        self.answering: set[int] = set()
         #: The limit of each lane as its subscription has it now, and as the last claim found it.
         self.limits: dict[int, int] = {}
         self.quotas: list[LaneQuota] = []
@@ -82,9 +85,12 @@ class RingMachine(RuleBasedStateMachine):
         self.quotas = []
 
     @precondition(lambda self: self.in_flight)
-    @rule(data=st.data())
-    def ends_a_send(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), is_answered=st.booleans())
+    def ends_a_send(self, data: st.DataObject, *, is_answered: bool) -> None:
         lane = data.draw(st.sampled_from(sorted(self.in_flight)))
+        outcome = answer(200) if is_answered else fault(ErrorClass.TIMEOUT)
+        self.ring.judge(sent(lane), outcome, 1)
+        (self.answering.add if is_answered else self.answering.discard)(lane)
         self.in_flight[lane] -= 1
         self.in_flight += Counter()  # without what is zero
         self.ring.over(lane)
@@ -92,6 +98,11 @@ class RingMachine(RuleBasedStateMachine):
     @invariant()
     def no_more_is_in_flight_than_slots(self) -> None:
         assert self.in_flight.total() <= SLOTS
+
+    @invariant()
+    def the_books_are_right(self) -> None:
+        doubtful = sum(n for lane, n in self.in_flight.items() if lane not in self.answering)
+        assert vars(self.ring)["_left"] == Shares(SLOTS // 2, SLOTS - SLOTS // 4 - doubtful)
 
     def teardown(self) -> None:
         """No lane is lost: what is due is all sent without a further wake."""
@@ -191,7 +202,7 @@ def test_a_limit_that_was_taken_back_no_longer_holds() -> None:
 
 
 def test_one_claim_is_of_so_many_lanes_only() -> None:
-    ring = Ring(DEFAULT, SLOTS)
+    ring = Ring(DEFAULT, 5_000)
     ring.wake(range(1_000))
 
     assert len(ring.plan(5_000, NOW)) == 200
@@ -211,6 +222,48 @@ def test_lanes_that_hang_leave_slots_for_others() -> None:
     assert free >= 1
     ring.wake([1000])
     assert [each.lane for each in ring.plan(free, NOW)] == [1000]
+
+
+def test_a_quarter_of_all_slots_is_for_lanes_that_answer() -> None:
+    ring = Ring(64, 40)
+    ring.wake([99])
+    claim(ring, ring.plan(40, NOW))
+    ring.judge(sent(99), answer(200), 1)
+    ring.over(99)
+    ring.wake(range(30))  # nobody knows them yet; eight of them get 30 slots
+
+    held = Counter[int]()
+    while ring:
+        held += claim(ring, ring.plan(40 - held.total(), NOW))
+    assert held.total() == 30
+    ring.wake([99, *range(30)])
+    assert [each.lane for each in ring.plan(10, NOW)] == [99]
+
+
+def test_who_was_crowded_out_comes_as_soon_as_there_is_room() -> None:
+    ring = Ring(64, 8)
+    ring.wake(range(5))
+    held = Counter[int]()
+    while ring:
+        held += claim(ring, ring.plan(8 - held.total(), NOW))
+    crowded = {0, 1, 2, 3, 4} - held.keys()
+    assert held.total() == 6
+    assert crowded
+
+    one = next(iter(held))
+    ring.judge(sent(one), fault(ErrorClass.TIMEOUT), 1)
+    ring.over(one)
+
+    (next_,) = ring.plan(3, NOW)
+    assert next_.lane in crowded
+    assert next_.quota == 1
+
+
+def claim(ring: Ring, quotas: list[LaneQuota]) -> Counter[int]:
+    """All that a plan has room for is there, once."""
+    taken = Counter({each.lane: each.quota for each in quotas})
+    ring.claimed([replace(each, quota=each.quota + 1) for each in quotas], taken, NOW)
+    return taken
 
 
 def sent(lane: int, claimed_at: int = 0) -> Claimed:
