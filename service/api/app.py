@@ -33,6 +33,7 @@ from service.web.authentication import Doorkeeper
 from service.web.idempotency import Idempotency
 from service.web.limiting import Guesses, RateLimits
 from service.web.problems import Problems
+from service.web.timing import Timed
 
 #: What a page of another origin may see of an answer besides its body.
 _EXPOSED: Final = (
@@ -81,7 +82,7 @@ def create_app(services: Services) -> Starlette:
             WebSocketRoute(SOCKET_PATH, StatusSocket(services, doorkeeper, told)),
             WebSocketRoute("/{path:path}", NoSocket(told)),
         ],
-        middleware=_middleware(settings.cors_origins),
+        middleware=[_timed(services), *_middleware(settings.cors_origins)],
         exception_handlers={routing.NO_ROUTE: routing.Unknown(told)},
     )
     # A redirect would answer a POST by a request without its body.
@@ -95,6 +96,7 @@ def create_status_app(services: Services) -> Starlette:
     actions = Public(services, told).actions()
     return Starlette(
         routes=routing.routes(actions, _doorkeeper(services), told),
+        middleware=[_timed(services)],
         exception_handlers={routing.NO_ROUTE: routing.Unknown(told)},
     )
 
@@ -145,6 +147,10 @@ def actions_of(services: Services, told: Problems) -> list[Action]:
         *KeySets(services).actions(),
         *Public(services, told).actions(),
     ]
+
+
+def _timed(services: Services) -> Middleware:
+    return Middleware(Timed, times=services.times, now=services.clock.monotonic)
 
 
 def _middleware(origins: tuple[str, ...]) -> list[Middleware]:
