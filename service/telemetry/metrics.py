@@ -55,8 +55,8 @@ class Work:
     delivery: Histogram
     #: What shared a transaction, by what it was.
     commits: Mapping[str, Histogram]
-    #: Until answers began, by route and class of status.
-    answers: Mapping[tuple[str, str], Histogram]
+    #: Until answers began, by method, route and class of status.
+    answers: Mapping[tuple[str, str, str], Histogram]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +155,7 @@ def _histograms(work: Work) -> Iterator[Metric]:
     yield _histogram(
         "ringback_http_request_duration_seconds",
         "Time until the answer to a request began, by the route's template; long polls wait",
-        ["route", "status"],
+        ["method", "route", "status"],
         sorted(work.answers.items(), key=itemgetter(0)),
         _MS,
     )

@@ -7,19 +7,21 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.domain.histogram import DURATIONS, Histogram
 
-#: Where no route was found: addresses that anybody may invent are not told apart.
-_NO_ROUTE: Final = "none"
+#: Addresses without a route and methods without a meaning, which anybody may invent, are one each.
+_NONE: Final = "none"
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 class RouteTimes:
-    """ms until an answer began, by route and class of status such as ``2xx``."""
+    """ms until an answer began, by method, route and class of status such as ``2xx``."""
 
     def __init__(self) -> None:
-        self.by_route: dict[tuple[str, str], Histogram] = {}
+        self.by_route: dict[tuple[str, str, str], Histogram] = {}
 
-    def observe(self, route: str, status: int, ms: float) -> None:
-        """Count an answer."""
-        key = route, f"{status // 100}xx"
+    def observe(self, scope: Scope, status: int, ms: float) -> None:
+        """Count the answer to a request that has been routed."""
+        method, route = scope["method"], getattr(scope.get("route"), "path", _NONE)
+        key = (method if method in _METHODS else _NONE, route, f"{status // 100}xx")
         known = self.by_route.get(key)
         if known is None:
             known = self.by_route[key] = Histogram(DURATIONS)
@@ -43,8 +45,7 @@ class Timed:
 
         def timed(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
-                route = getattr(scope.get("route"), "path", _NO_ROUTE)
-                self._times.observe(route, message["status"], (self._now() - began) * 1000)
+                self._times.observe(scope, message["status"], (self._now() - began) * 1000)
             return send(message)
 
         await self._app(scope, receive, timed)

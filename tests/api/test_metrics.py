@@ -17,7 +17,7 @@ Sample = tuple[str, frozenset[tuple[str, str]]]
 Numbers = dict[Sample, float]
 
 #: Labels that metrics may have, and with how many values at most; a route is one of the API's.
-LABELS: Final = {"result": 3, "error": 8, "work": 2, "role": 2, "status": 5, "route": 100}
+LABELS: Final = {"result": 3, "error": 8, "work": 2, "role": 2, "status": 5, "method": 8, "route": 100}
 #: What tells of the process itself is made by the client library.
 OWN: Final = "ringback_"
 
@@ -192,14 +192,17 @@ async def test_answers_are_timed_by_route_and_status(api: Api) -> None:
     await api.get("/v1/operations")
     await api.get("/v1/operations/none", status=404)
     await api.call("GET", "/v1/invented/by/anybody")
+    await api.call("INVENTED", "/v1/invented/by/anybody")
     await post(api)
     after = await numbers(api)
 
     name = "http_request_duration_seconds_count"
-    for route, status in (
-        ("/v1/operations", "2xx"),
-        ("/v1/operations/{id}", "4xx"),
-        ("none", "4xx"),
-        ("/v1/events", "2xx"),
+    for method, route, status in (
+        ("GET", "/v1/operations", "2xx"),
+        ("GET", "/v1/operations/{id}", "4xx"),
+        ("GET", "none", "4xx"),
+        ("none", "none", "4xx"),
+        ("POST", "/v1/events", "2xx"),
     ):
-        assert moved(before, after, name, route=route, status=status) == 1, route
+        labels = {"method": method, "route": route, "status": status}
+        assert moved(before, after, name, **labels) == 1, labels
