@@ -17,7 +17,15 @@ Sample = tuple[str, frozenset[tuple[str, str]]]
 Numbers = dict[Sample, float]
 
 #: Labels that metrics may have, and with how many values at most; a route is one of the API's.
-LABELS: Final = {"result": 3, "error": 8, "work": 2, "role": 2, "status": 5, "method": 8, "route": 100}
+LABELS: Final = {
+    "result": 3,
+    "error": 8,
+    "work": 2,
+    "role": 2,
+    "status": 5,
+    "method": 8,
+    "route": 100,
+}
 #: What tells of the process itself is made by the client library.
 OWN: Final = "ringback_"
 
