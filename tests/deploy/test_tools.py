@@ -67,7 +67,7 @@ def systemd(folder: Path) -> None:
 
 
 def hadolint(_: Path) -> None:
-    run(["hadolint", DEPLOY / "docker" / "Dockerfile"])
+    run(["hadolint", "--failure-threshold=warning", DEPLOY / "docker" / "Dockerfile"])
 
 
 def shellcheck(_: Path) -> None:
