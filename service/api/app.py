@@ -35,6 +35,7 @@ from service.web.authentication import Doorkeeper
 from service.web.idempotency import Idempotency
 from service.web.limiting import Guesses, RateLimits
 from service.web.problems import Problems
+from service.web.timing import Timed
 
 #: What a page of another origin may see of an answer besides its body.
 _EXPOSED: Final = (
@@ -77,24 +78,33 @@ class Application(Starlette):
     exception out that they would be for.
     """
 
-    _direct: Mapping[str, ASGIApp] = MappingProxyType({})
+    _direct: Mapping[str, tuple[Route, ASGIApp]] = MappingProxyType({})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        answering = self._direct.get(scope["path"]) if scope["type"] == "http" else None
-        await (answering or super().__call__)(scope, receive, send)
+        found = self._direct.get(scope["path"]) if scope["type"] == "http" else None
+        if found is None:
+            await super().__call__(scope, receive, send)
+        else:
+            scope["route"], answering = found
+            await answering(scope, receive, send)
 
-    def shorten(self) -> None:
-        """Let no middleware and no router see the requests for addresses without parameters."""
+    def shorten(self, middleware: Middleware) -> None:
+        """Let no router see requests for addresses without parameters, nor other middleware."""
         routes = [each for each in self.routes if isinstance(each, Route)]
-        self._direct = {each.path: each.app for each in routes if not each.param_convertors}
+        around, args, named = middleware.cls, middleware.args, middleware.kwargs
+        self._direct = {
+            each.path: (each, around(each.app, *args, **named))
+            for each in routes
+            if not each.param_convertors
+        }
 
 
 def create_app(services: Services) -> Application:
     """The API over these services; nothing is shared between two of them."""
     settings = services.settings
     told = Problems(settings.public_url)
-    doorkeeper = _doorkeeper(services)
+    doorkeeper, timed = _doorkeeper(services), _timed(services)
     actions = actions_of(services, told)
     actions += Reference(actions, settings.public_url).actions()
     app = Application(
@@ -103,13 +113,13 @@ def create_app(services: Services) -> Application:
             WebSocketRoute(SOCKET_PATH, StatusSocket(services, doorkeeper, told)),
             WebSocketRoute("/{path:path}", NoSocket(told)),
         ],
-        middleware=_middleware(settings.cors_origins),
+        middleware=[timed, *_middleware(settings.cors_origins)],
         exception_handlers={routing.NO_ROUTE: routing.Unknown(told)},
     )
     # A redirect would answer a POST by a request without its body.
     app.router.redirect_slashes = False
     if not settings.cors_origins:
-        app.shorten()
+        app.shorten(timed)
     return app
 
 
@@ -119,6 +129,7 @@ def create_status_app(services: Services) -> Starlette:
     actions = Public(services, told).actions()
     return Starlette(
         routes=routing.routes(actions, _doorkeeper(services), told),
+        middleware=[_timed(services)],
         exception_handlers={routing.NO_ROUTE: routing.Unknown(told)},
     )
 
@@ -169,6 +180,10 @@ def actions_of(services: Services, told: Problems) -> list[Action]:
         *KeySets(services).actions(),
         *Public(services, told).actions(),
     ]
+
+
+def _timed(services: Services) -> Middleware:
+    return Middleware(Timed, times=services.times, now=services.clock.monotonic)
 
 
 def _middleware(origins: tuple[str, ...]) -> list[Middleware]:

@@ -24,6 +24,7 @@ from service.usecases.tickets import Tickets
 from service.usecases.try_subscription import TrySubscription
 from service.usecases.watch import Watch
 from service.web.authentication import FindKey
+from service.web.timing import RouteTimes
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,4 +70,6 @@ class Services:
     pending: Callable[[], int]
     #: Metrics as text, and its media type.
     metrics: Callable[[], Awaitable[tuple[bytes, str]]]
+    #: Where the time that answers took is counted.
+    times: RouteTimes
     settings: ApiSettings

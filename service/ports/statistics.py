@@ -70,3 +70,13 @@ class BacklogStore(Protocol):
 
     async def backlog(self) -> Backlog:
         """How much is open now."""
+
+
+class QueueStore(BacklogStore, Protocol):
+    """Whoever tells how the queue stands."""
+
+    async def queue_age(self) -> int:
+        """Milliseconds that the longest waiting delivery has been due which nothing holds back.
+
+        Left out is what waits for a paused or held subscription, or for an open circuit.
+        """

@@ -175,7 +175,7 @@ class Host:
     async def _ready(self) -> str | None:
         if self._draining or self._stop.is_set():
             return "The service is stopping."
-        await self._opened.stores.accept.pending()
+        await self._opened.stores.read.check()
         return None
 
     def _pending(self) -> int:
@@ -219,6 +219,7 @@ def services(
         ready=ready,
         pending=pending,
         metrics=opened.metrics,
+        times=opened.times,
         settings=ApiSettings(
             public_url=settings.public_url,
             max_event_bytes=settings.max_event_bytes,

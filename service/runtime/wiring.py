@@ -12,6 +12,7 @@ from service.domain.ids import KeyMaker
 from service.ports import Clock, Dice
 from service.runtime import keys as own_keys
 from service.runtime.clock import SystemClock, SystemDice
+from service.runtime.measuring import snapshot
 from service.runtime.messaging import Messaging, open_messaging
 from service.runtime.reach import target_policy
 from service.runtime.storage import ensure_admin_key, open_storage
@@ -30,7 +31,7 @@ from service.store.replaying import ReplayStore
 from service.store.sweeping import SweepStore, newest_key
 from service.store.tenancy import TenantStore
 from service.store.tickets import TicketStore
-from service.telemetry import CONTENT_TYPE, Snapshot, exposition
+from service.telemetry import CONTENT_TYPE, exposition
 from service.usecases.accept import Accept
 from service.usecases.asking import Asking
 from service.usecases.compose import Composer, Wire
@@ -41,6 +42,7 @@ from service.usecases.manage_keys import KeyUse, ManageKeys
 from service.usecases.manage_operations import ManageOperations
 from service.usecases.manage_subscriptions import ManageSubscriptions
 from service.usecases.manage_tenants import ManageTenants
+from service.usecases.observing import Observe
 from service.usecases.replay import Replays
 from service.usecases.stats import Stats
 from service.usecases.sweep import Chore, Rounds, Sweep, Terms, due
@@ -49,6 +51,7 @@ from service.usecases.try_subscription import TrySubscription
 from service.usecases.verifying import Verifier
 from service.usecases.watch import Watch
 from service.vault.keyring import KeyRing
+from service.web.timing import RouteTimes
 from service.worker import WorkerHost, declare
 
 #: Seconds that a subscription's own ``timeoutSeconds`` may ask for at most (contract, section 4.3).
@@ -182,23 +185,19 @@ class Opened:
     tickets: Tickets
     administration: Administration
     stats: Stats
+    observe: Observe
+    #: How long the answers of this process took.
+    times: RouteTimes
     worker: WorkerHost
     #: Seconds that a send may take.
     longest: float
+    roles: frozenset[str] = ROLES
     #: The admin key when it was made just now, to be shown this once.
     new_admin_key: str | None = None
 
     async def metrics(self) -> tuple[bytes, str]:
         """The numbers of this process as text for Prometheus, and its media type."""
-        snapshot = Snapshot(
-            version=__version__,
-            events_accepted=self.accept.accepted,
-            attempts=self.deliver.attempts,
-            in_flight=self.deliver.in_flight,
-            followers=self.watch.followers,
-            backlog=await self.stores.sweep.backlog(),
-        )
-        return exposition(snapshot), CONTENT_TYPE
+        return exposition(await snapshot(self)), CONTENT_TYPE
 
 
 @asynccontextmanager
@@ -224,7 +223,7 @@ async def open_service(
             manage = opened.stores.manage
             own_keys.check(vault, await manage.sealed_samples())
             made = await ensure_admin_key(storage, settings, manage) if "api" in roles else None
-            yield replace(opened, new_admin_key=made)
+            yield replace(opened, roles=roles, new_admin_key=made)
         finally:
             await sender.close()
 
@@ -247,6 +246,7 @@ def _build(base: Base, outside: Outside) -> Opened:
     verifier = Verifier(*asked)
     subscriptions = ManageSubscriptions(stores.manage, verifier, base.vault, waker, maker)
     administration = Administration.over(stores, maker)
+    observe = Observe(stores.sweep, stores.read, base.clock)
     return Opened(
         base=base,
         stores=stores,
@@ -254,7 +254,7 @@ def _build(base: Base, outside: Outside) -> Opened:
         deliver=deliver,
         noting=Rounds(base.clock, administration.key_use.chores()),
         feeding=Rounds(base.clock, _feeding(met, stores, deliver)),
-        sweep=_sweep(base, met, stores, accept, administration.tenants),
+        sweep=_sweep(base, met, stores, accept, (observe, administration.tenants)),
         replays=Replays(stores.replay, accept, waker, base.keys, chance),
         operations=ManageOperations(
             (stores.operations, stores.read), accept, subscriptions, waker, maker
@@ -265,6 +265,8 @@ def _build(base: Base, outside: Outside) -> Opened:
         tickets=Tickets(stores.tickets, base.clock, base.dice),
         administration=administration,
         stats=Stats(stores.read, stores.sweep, base.clock, deliver.allowed),
+        observe=observe,
+        times=RouteTimes(),
         worker=WorkerHost(messaging.broker),
         longest=longest,
     )
@@ -279,14 +281,19 @@ def _feeding(met: Journey, stores: Stores, deliver: Deliver) -> tuple[Chore, ...
 
 
 def _sweep(
-    base: Base, met: Journey, stores: Stores, accept: Accept, tenants: ManageTenants
+    base: Base,
+    met: Journey,
+    stores: Stores,
+    accept: Accept,
+    more: tuple[Observe, ManageTenants],
 ) -> Sweep:
-    settings = base.settings
+    settings, (observe, tenants) = base.settings, more
     terms = Terms(settings.retry_schedule, times.seconds(settings.retention))
     lifetimes = Lifetimes(stores.lifetimes, accept, settings.public_url, terms.retention)
     chores = (
         *lifetimes.chores(),
         *tenants.chores(),
         Chore("old counts", _OLD_COUNTS, stores.deliver.forget_counts),
+        observe.chore(),
     )
     return Sweep(met.sweep, met.waker, base.clock, terms, chores)

@@ -60,6 +60,7 @@ _OPEN_LETTERS: Final = Statement(select(func.count()).select_from(_letters))
 _IN_FLIGHT: Final = Statement(
     select(func.count()).select_from(delivery_queue).where(delivery_queue.c.token.is_not(None))
 )
+_ANY: Final = Statement(select(delivery_queue.c.due_at).limit(1))
 _CIRCUITS: Final = Statement(
     select(
         func.count().filter(subscription_health.c.open_until > bindparam("now")),
@@ -103,6 +104,14 @@ class StatsReads:
             health=known,
             at=tx.now,
         )
+
+    async def check(self) -> None:
+        """Read what is next to nothing.
+
+        Raises:
+            StoreUnavailableError: the store cannot be read.
+        """
+        await self._database.look(_ANY)
 
     async def service_stats(self) -> ServiceStats:
         """How all deliveries go."""

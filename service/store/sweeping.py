@@ -135,6 +135,24 @@ _BACKLOG: Final = Statement(
         .scalar_subquery(),
     ).select_from(delivery_queue)
 )
+_oldest = (
+    select(delivery_queue.c.due_at)
+    .where(
+        delivery_queue.c.subscription_no == subscriptions.c.no,
+        delivery_queue.c.due_at > HURRIED,
+        delivery_queue.c.token.is_(None),
+    )
+    .order_by(delivery_queue.c.due_at)
+    .limit(1)
+    .scalar_subquery()
+)
+#: A step along the index for each lane that has anything queued, like the look for what is due.
+_QUEUE_AGE: Final = Statement(
+    select(func.coalesce(func.max(bindparam("now") - _oldest), 0))
+    .select_from(subscriptions)
+    .join(_QUEUED_LANES, _QUEUED_LANES.c.no == subscriptions.c.no)
+    .where(subscriptions.c.deleted_at.is_(None), _IS_OPEN)
+)
 _CLOSED: Final = Statement(
     _queued(subscriptions.c.deleted_at).where(
         # a list of lanes, not a condition on the join: for that SQLite reads the whole queue
@@ -215,6 +233,11 @@ class SweepStore:
         """How much is open now."""
         queued, due, oldest, dead = (await self._database.look(_BACKLOG))[0]
         return Backlog(queued, due, oldest, dead)
+
+    async def queue_age(self) -> int:
+        """How long what nothing holds back has been due. See :class:`service.ports.QueueStore`."""
+        rows = await self._database.look(_QUEUE_AGE, breaker=int(self._breaker))
+        return max(int(rows[0][0]), 0)  # what is due next is ahead
 
     async def retire(self) -> int:
         """Dead-letter a batch of what waits for deleted and disabled subscriptions."""

@@ -14,6 +14,7 @@ from msgspec import structs
 from service.domain.acceptance import Accepted, Verdict
 from service.domain.errors import Refusal
 from service.domain.event import EventIn
+from service.domain.histogram import BATCHES, Histogram
 from service.ports import (
     AcceptRequest,
     AcceptResult,
@@ -47,6 +48,8 @@ class Accept:
         self._runner: asyncio.Task[None] | None = None
         #: Events committed by this process; posted again, they do not count.
         self.accepted = 0
+        #: Requests that shared one commit.
+        self.committed = Histogram(BATCHES)
 
     async def events(
         self, tenant_id: str, items: Sequence[EventIn | Refusal], once: Once | None = None
@@ -130,6 +133,7 @@ class Accept:
         return AcceptResult(verdicts, lanes)
 
     def _answer(self, group: list[_Waiting], results: Sequence[AcceptResult]) -> None:
+        self.committed.observe(len(group))
         lanes: set[int] = set()
         moved: set[Moved] = set()
         for (request, future), result in zip(group, results, strict=True):

@@ -16,7 +16,7 @@ from typing import Final
 from service.domain import attempt_log
 from service.domain.outcome import ErrorClass, Failed, Outcome, Timing
 from service.domain.request import OutboundRequest
-from service.domain.retry import Dead, Delivered, RetryAfter, judge
+from service.domain.retry import judge
 from service.ports import (
     Claim,
     Claimed,
@@ -30,6 +30,7 @@ from service.ports import (
     StoreUnavailableError,
 )
 from service.usecases.compose import Composer
+from service.usecases.measuring import Measures
 from service.usecases.reporting import report
 from service.usecases.ring import Ring
 
@@ -44,9 +45,6 @@ _BATCH: Final = 500
 _PATIENCE: Final = 0.5
 #: Seconds ahead for which a retry gets a timer of its own; what is further off is the sweep's.
 _SOON: Final = 60.0
-
-#: What an attempt came to, in the words of the metrics.
-_RESULTS: Final = {Delivered: "delivered", RetryAfter: "failed", Dead: "dead"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +89,12 @@ class Deliver:
         self._claiming = False
         self._settler: asyncio.Task[None] | None = None
         self._stopping = False
-        #: Attempts made by this process, by the name of their verdict.
-        self.attempts: Counter[str] = Counter()
+        self.measures = Measures()
+
+    @property
+    def free(self) -> int:
+        """Sends that could be started now."""
+        return self._free
 
     @property
     def in_flight(self) -> int:
@@ -194,8 +196,9 @@ class Deliver:
         request = self._request(lane, claimed)
         outcome = await self._outcome(request)
         schedule = subscription.retry_schedule or self._pace.schedule
-        verdict = judge(outcome, claimed.step, schedule, self._dice.random(), self._clock.now())
-        self.attempts[_RESULTS[type(verdict)]] += 1
+        now = self._clock.now()
+        verdict = judge(outcome, claimed.step, schedule, self._dice.random(), now)
+        self.measures.attempted(claimed, outcome, verdict, (started_at, now))
         return Settlement(claimed, outcome, verdict, started_at, _detail(lane, request, outcome))
 
     def _request(self, lane: Lane, claimed: Claimed) -> OutboundRequest | str:
@@ -261,6 +264,8 @@ class Deliver:
                     await self._store.release(unsent)
                 if batch:
                     settled = await self._store.settle(batch)
+                    self.measures.settled.observe(len(batch))
+                    self.measures.late += settled.late
                     self._recovered |= settled.recovered
                     self._remember(settled.retries)
             except StoreUnavailableError:

@@ -52,17 +52,23 @@ class Rounds:
         self._clock = clock
         self._chores = tuple(chores)
         self._next: dict[str, float] = {}
+        self._whole_at: float | None = None
+
+    @property
+    def age(self) -> float | None:
+        """Seconds since the end of the last round in which nothing failed, else since the start.
+
+        ``None``: this process does not go round.
+        """
+        return None if self._whole_at is None else self._clock.monotonic() - self._whole_at
 
     async def run(self) -> None:
         """Go round until cancelled; what fails is tried again a second later."""
+        self._whole_at = self._clock.monotonic()
         while True:
-            for chore in self._chores:
-                try:
-                    await self._do(chore)
-                except StoreUnavailableError:
-                    self._next.clear()
-                except Exception as error:  # noqa: BLE001  the other chores, and the next round, go on
-                    report(f"The chore {chore.name!r} failed", error)
+            done = [await self._tried(chore) for chore in self._chores]
+            if all(done):
+                self._whole_at = self._clock.monotonic()
             await asyncio.sleep(_DUE)
 
     async def tick(self) -> None:
@@ -76,6 +82,18 @@ class Rounds:
             if chore.keeps:
                 with suppress(StoreUnavailableError):
                     await chore.work()
+
+    async def _tried(self, chore: Chore) -> bool:
+        """Do the chore if its time has come; whether nothing failed."""
+        try:
+            await self._do(chore)
+        except StoreUnavailableError:
+            self._next.clear()
+        except Exception as error:  # noqa: BLE001  the other chores, and the next round, go on
+            report(f"The chore {chore.name!r} failed", error)
+        else:
+            return True
+        return False
 
     async def _do(self, chore: Chore) -> None:
         now = self._clock.monotonic()
@@ -99,6 +117,8 @@ class Sweep(Rounds):
         self._store = store
         self._waker = waker
         self._terms = terms
+        #: Leases of workers that are gone, or slept, found by this process.
+        self.expired_leases = 0
         own = (
             Chore("leases", _ALWAYS, self._reclaim),
             Chore("parked", _PARKED, self._unpark),
@@ -109,11 +129,12 @@ class Sweep(Rounds):
 
     async def start(self) -> None:
         """Void every lease: in a store of one process nobody but us could hold one."""
-        while await self._store.reclaim(self._terms.schedule, everything=True):
-            pass
+        while lanes := await self._store.reclaim(self._terms.schedule, everything=True):
+            self.expired_leases += len(lanes)
 
     async def _reclaim(self) -> int:
         while lanes := await self._store.reclaim(self._terms.schedule):
+            self.expired_leases += len(lanes)
             self._waker.wake(lanes)
         return 0
 

@@ -112,3 +112,17 @@ async def test_no_admin_key_is_shown_where_nobody_asks(tmp_path: Path) -> None:
     settings = load({"RINGBACK_DATABASE_URL": f"sqlite:///{tmp_path}/r.db"})
     async with open_service(settings, frozenset({"worker"})) as opened:
         assert opened.new_admin_key is None
+
+
+async def test_the_numbers_of_a_process_are_of_what_it_does(tmp_path: Path) -> None:
+    told = {}
+    for role in ("worker", "sweeper"):
+        async with hosted(tmp_path, role) as process, httpx.AsyncClient() as client:
+            told[role] = (await client.get(f"{process.state}/metrics")).text
+
+    assert 'ringback_sweep_age_seconds{role="worker"}' in told["worker"]
+    assert "ringback_slots_free 512.0" in told["worker"]
+    assert "ringback_deliveries_open " not in told["worker"]
+    assert 'ringback_sweep_age_seconds{role="sweeper"}' in told["sweeper"]
+    assert "ringback_deliveries_open 0.0" in told["sweeper"]
+    assert "ringback_slots_free " not in told["sweeper"]

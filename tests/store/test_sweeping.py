@@ -5,6 +5,7 @@ import pytest
 from service.domain.delivery import Trigger
 from service.domain.ids import DeliveryRef, key_time
 from service.domain.retry import DeadReason
+from service.domain.times import HURRIED
 from service.store import schema
 from service.store.once import LIFETIME
 from tests.support.databases import ONLY_SQLITE
@@ -338,6 +339,31 @@ async def test_the_backlog_is_counted(world: World) -> None:
 
     assert (backlog.open, backlog.due, backlog.oldest_due_age) == (6, 3, 700)
     assert backlog.dead_letters_open == 1
+
+
+async def test_the_queue_is_as_old_as_what_nothing_holds_back(world: World) -> None:
+    assert await world.sweep.queue_age() == 0
+    held, taken = await world.subscribe("held"), await world.subscribe("taken")
+    await world.posted(event())
+    world.clock.advance(1_000)
+    await world.subscribe("later", retry_schedule=(60.0,))
+    await world.posted(event("op2"))
+    world.clock.advance(500)
+    await world.set_status(held, "paused")
+
+    assert await world.sweep.queue_age() == 1_500
+    await world.claim(taken.no, quota=1)
+    assert await world.sweep.queue_age() == 500
+    await world.claim(taken.no, quota=1)
+    assert await world.sweep.queue_age() == 0  # what is left is paused, leased or not due yet
+
+
+async def test_a_hurried_delivery_does_not_make_the_queue_old(world: World) -> None:
+    lane = await world.subscribe()
+    await world.queued(lane, 1)
+    await world.sql("UPDATE delivery_queue SET due_at = ?", HURRIED)
+
+    assert await world.sweep.queue_age() == 0
 
 
 async def test_the_feed_knows_how_far_back_it_is_whole(world: World) -> None:

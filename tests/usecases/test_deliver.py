@@ -88,7 +88,7 @@ async def test_what_is_due_is_sent_signed_and_settled(worker: Worker) -> None:
     assert sent.headers["x-operation-sequence"] == "1"
     assert sent.headers["webhook-signature"].startswith("v1,")
     assert await worker.statuses() == ["delivered"]
-    assert worker.deliver.attempts == {"delivered": 1}
+    assert worker.deliver.measures.attempts == {"delivered": 1}
 
 
 async def test_all_of_a_backlog_is_sent_without_a_further_wake(worker: Worker) -> None:

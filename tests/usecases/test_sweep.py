@@ -191,3 +191,28 @@ async def test_what_is_only_in_memory_is_kept_at_the_end() -> None:
     await rounds.finish()
 
     assert done == ["counts", "use"]
+
+
+async def test_the_age_of_a_round_grows_while_any_chore_fails(
+    monkeypatch: pytest.MonkeyPatch, reports: list[tuple[str, BaseException]]
+) -> None:
+    monkeypatch.setattr(sweep_module, "_DUE", 0)
+    store, clock = ScriptedStore(), FakeClock()
+    sweep = Sweep(store, Wakes(), clock, TERMS)
+    idle = sweep.age
+    sweeping = asyncio.create_task(sweep.run())
+    await store.until(lambda: store.looks["leases"] > 2)
+    store.faults["leases"] = ValueError("a bug")
+    seen = store.looks["leases"]
+    await store.until(lambda: store.looks["leases"] > seen + 1)
+    clock.advance(5_000)
+    await store.until(lambda: store.looks["leases"] > seen + 3)
+    failing = sweep.age
+    store.faults.clear()
+    seen = store.looks["leases"]
+    await store.until(lambda: store.looks["leases"] > seen + 2)
+    sweeping.cancel()
+    await asyncio.gather(sweeping, return_exceptions=True)
+
+    assert (idle, failing, sweep.age) == (None, 5.0, 0.0)
+    assert reports

@@ -1,0 +1,51 @@
+"""How long answers take, by the route's template and the class of their status."""
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.domain.histogram import DURATIONS, Histogram
+
+#: Addresses without a route and methods without a meaning, which anybody may invent, are one each.
+_NONE: Final = "none"
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+class RouteTimes:
+    """ms until an answer began, by method, route and class of status such as ``2xx``."""
+
+    def __init__(self) -> None:
+        self.by_route: dict[tuple[str, str, str], Histogram] = {}
+
+    def observe(self, scope: Scope, status: int, ms: float) -> None:
+        """Count the answer to a request that has been routed."""
+        method, route = scope["method"], getattr(scope.get("route"), "path", _NONE)
+        key = (method if method in _METHODS else _NONE, route, f"{status // 100}xx")
+        known = self.by_route.get(key)
+        if known is None:
+            known = self.by_route[key] = Histogram(DURATIONS)
+        known.observe(ms)
+
+
+class Timed:
+    """Times what an application answers; WebSockets, which last, are left out."""
+
+    def __init__(self, app: ASGIApp, times: RouteTimes, now: Callable[[], float]) -> None:
+        self._app = app
+        self._times = times
+        self._now = now
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = self._now()
+
+        def timed(message: Message) -> Awaitable[None]:
+            if message["type"] == "http.response.start":
+                self._times.observe(scope, message["status"], (self._now() - began) * 1000)
+            return send(message)
+
+        await self._app(scope, receive, timed)
