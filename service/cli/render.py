@@ -16,7 +16,7 @@ from service.cli import exact
 from service.cli.commanding import Needs
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Console
 
 Json = Any
 
@@ -32,8 +32,17 @@ class Form(StrEnum):
 class Column:
     """A heading, and what stands below it: the value at a path, or what a function makes of it."""
 
-    def __init__(self, heading: str, path: str, shown: Callable[[str], str] | None = None) -> None:
+    def __init__(
+        self,
+        heading: str,
+        path: str,
+        shown: Callable[[str], str] | None = None,
+        *,
+        is_text: bool = False,
+    ) -> None:
         self.heading = heading
+        #: It may go over several lines; ids, which people copy, may not.
+        self.is_text = is_text
         self._path = path.split(".")
         self._shown = shown
 
@@ -47,6 +56,11 @@ class Column:
         return printable(self._shown(text) if self._shown else text)
 
 
+#: Between two columns.
+_GAP: Final = 2
+#: What a column of words is folded to where there is little room.
+_FOLDED: Final = 30
+_COLOURED: Final = frozenset({"status", "state", "verdict", "circuit"})
 #: Items after which a table is set: its widths are of what it holds.
 _TABLE_ROWS: Final = 100
 _STYLES: Final = {
@@ -75,7 +89,7 @@ class Out:
         if self.form is Form.TABLE and sys.stdout.isatty():
             rows = chain(first, remaining)
             while page := list(islice(rows, _TABLE_ROWS)):
-                _console_print(_table(page, columns))
+                _print_table(page, columns)
             return
         for item in chain(first, remaining):
             self.line(item, columns)
@@ -83,7 +97,8 @@ class Out:
     def line(self, item: Json, columns: Sequence[Column]) -> None:
         """One item as it comes: a line of JSON, or tab-separated."""
         if self.form is Form.TABLE:
-            write("\t".join(column.cell(item) for column in columns))
+            cells = [column.cell(item) for column in columns]
+            write("  ".join(filter(None, cells)) if sys.stdout.isatty() else "\t".join(cells))
         else:
             write(exact.dumps(item))
 
@@ -92,12 +107,12 @@ class Out:
         if self.form is not Form.TABLE:
             self.document(item)
             return
-        pairs = [(each.heading, each.cell(item)) for each in columns]
-        filled = [(heading, cell) for heading, cell in pairs if cell]
+        pairs = [(each, each.cell(item)) for each in columns]
+        filled = [(column, cell) for column, cell in pairs if cell]
         if sys.stdout.isatty():
-            _console_print(_card(filled))
+            _print_card(filled)
         else:
-            write("\n".join("\t".join(pair) for pair in filled))
+            write("\n".join(f"{column.heading}\t{cell}" for column, cell in filled))
 
     def document(self, value: Json) -> None:
         """A JSON document."""
@@ -145,32 +160,59 @@ def printable(text: str, keep: str = "") -> str:
     )
 
 
-def _table(items: Sequence[Json], columns: Sequence[Column]) -> "Table":
+def fitting(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> list[int]:
+    """Which columns to show: not the empty ones, and of the others the first that have room.
+
+    Columns stand in the order of their worth; the first is shown in any case.
+    """
+    shown: list[int] = []
+    left = width
+    for number, column in enumerate(columns):
+        cells = [row[number] for row in rows]
+        if not any(cells):
+            continue
+        widest = max(map(len, [column.heading, *cells]))
+        needed = min(widest, _FOLDED) if column.is_text else widest
+        if shown and needed > left:
+            continue
+        shown.append(number)
+        left -= needed + _GAP
+    return shown
+
+
+def _print_table(items: Sequence[Json], columns: Sequence[Column]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for column in columns:
-        table.add_column(column.heading, overflow="fold")
-    for item in items:
-        cells = (column.cell(item) for column in columns)
-        table.add_row(*(Text(cell, _STYLES.get(cell, "")) for cell in cells))
-    return table
+    console = _console()
+    rows = [[column.cell(item) for column in columns] for item in items]
+    shown = fitting(columns, rows, console.width)
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, _GAP, 0, 0))
+    for number in shown:
+        is_text = columns[number].is_text
+        table.add_column(columns[number].heading, no_wrap=not is_text, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(row[each], _style(columns[each], row[each])) for each in shown))
+    console.print(table)
 
 
-def _card(pairs: Sequence[tuple[str, str]]) -> "Table":
+def _print_card(pairs: Sequence[tuple[Column, str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, _GAP, 0, 0))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
-    for heading, cell in pairs:
-        table.add_row(heading, Text(cell, _STYLES.get(cell, "")))
-    return table
+    for column, cell in pairs:
+        table.add_row(column.heading, Text(cell, _style(column, cell)))
+    _console().print(table)
 
 
-def _console_print(table: "Table") -> None:
+def _style(column: Column, cell: str) -> str:
+    return _STYLES.get(cell, "") if column.heading in _COLOURED else ""
+
+
+def _console() -> "Console":
     from rich.console import Console
 
-    Console(highlight=False, markup=False).print(table)
+    return Console(highlight=False, markup=False)

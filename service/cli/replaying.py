@@ -9,6 +9,7 @@ from service.cli.client import Api, named
 from service.cli.exits import CommandError, Exit
 from service.cli.following import ENDS
 from service.cli.render import Out, say
+from service.domain import times
 
 Json = Any
 _LOOK_EVERY: Final = 0.2
@@ -19,14 +20,15 @@ def run(api: Api, out: Out, path: str, body: dict[str, Json], *, dry_run: bool, 
     """Replay what ``body`` selects; with ``dry_run`` only say how many deliveries that are."""
     fixed = {"until": _now(), **body}  # what is counted is what is replayed
     count = _count(api, path, fixed)
+    many = "1 delivery" if count == 1 else f"{count} deliveries"
     if dry_run:
-        said = f"{count} deliveries would be sent again. Nothing was sent."
+        said = f"{many} would be sent again. Nothing was sent."
         out.done(said, {"matched": count, "dryRun": True})
         return
     if not count:
         out.done("Nothing to replay.", {"matched": 0, "dryRun": False})
         return
-    confirm(f"Send {count} deliveries again?", yes=yes)
+    confirm(f"Send {many} again?", yes=yes)
     started = api.post(path, fixed)
     name = started["operationId"]
     say(f"Replay {name}. Ctrl-C leaves it running; `ringback operation cancel {name}` stops it.")
@@ -57,6 +59,4 @@ def _count(api: Api, path: str, body: dict[str, Json]) -> int:
 
 
 def _now() -> str:
-    from service.domain import times
-
     return times.render(round(time.time() * 1000) + 1)

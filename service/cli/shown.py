@@ -18,7 +18,7 @@ EVENT: Final = (
     Column("operation", "operationId"),
     Column("sequence", "sequence"),
     Column("status", "status"),
-    Column("message", "message"),
+    Column("message", "message", is_text=True),
 )
 ACCEPTED: Final = (
     Column("event", "id"),
@@ -26,7 +26,7 @@ ACCEPTED: Final = (
     Column("sequence", "sequence"),
     Column("status", "status"),
     Column("duplicate", "duplicate"),
-    Column("refused", "problem.detail"),
+    Column("refused", "problem.detail", is_text=True),
 )
 OPERATION: Final = (
     Column("operation", "operationId"),
@@ -52,9 +52,9 @@ OPERATION_CARD: Final = (
 SUBSCRIPTION: Final = (
     Column("subscription", "id"),
     Column("status", "status"),
-    Column("url", "url"),
-    Column("events", "eventTypes", _patterns),
-    Column("description", "description"),
+    Column("url", "url", is_text=True),
+    Column("events", "eventTypes", _patterns, is_text=True),
+    Column("description", "description", is_text=True),
 )
 SUBSCRIPTION_CARD: Final = (
     *SUBSCRIPTION,
@@ -104,11 +104,11 @@ DELIVERY: Final = (
     Column("delivery", "id"),
     Column("status", "status"),
     Column("type", "eventType"),
+    Column("attempts", "attemptCount"),
     Column("operation", "operationId"),
     Column("subscription", "subscriptionId"),
-    Column("attempts", "attemptCount"),
-    Column("created", "createdAt", short),
     Column("next attempt", "nextAttemptAt", short),
+    Column("created", "createdAt", short),
     Column("finished", "finishedAt", short),
 )
 DELIVERY_CARD: Final = (*DELIVERY, Column("event", "eventId"))
@@ -119,15 +119,15 @@ ATTEMPT: Final = (
     Column("ms", "durationMs"),
     Column("answer", "statusCode"),
     Column("error", "errorClass"),
+    Column("what happened", "message", is_text=True),
     Column("next", "nextAttemptAt", short),
-    Column("what happened", "message"),
 )
 TRIAL_CARD: Final = (
-    Column("url", "url"),
+    Column("url", "url", is_text=True),
     Column("ms", "durationMs"),
     Column("answer", "statusCode"),
     Column("error", "errorClass"),
-    Column("what happened", "message"),
+    Column("what happened", "message", is_text=True),
     Column("response", "response.body"),
 )
 DEAD_LETTER: Final = (
@@ -135,11 +135,11 @@ DEAD_LETTER: Final = (
     Column("state", "state"),
     Column("reason", "reason"),
     Column("type", "eventType"),
-    Column("operation", "operationId"),
-    Column("subscription", "subscriptionId"),
     Column("attempts", "attempts"),
     Column("answer", "lastOutcome.statusCode"),
     Column("error", "lastOutcome.errorClass"),
+    Column("operation", "operationId"),
+    Column("subscription", "subscriptionId"),
     Column("dead since", "deadAt", short),
 )
 DEAD_LETTER_CARD: Final = (
@@ -162,8 +162,8 @@ SUMMARY: Final = (
 KEY: Final = (
     Column("key id", "id"),
     Column("tenant", "tenantId"),
-    Column("name", "name"),
-    Column("scopes", "scopes", _patterns),
+    Column("name", "name", is_text=True),
+    Column("scopes", "scopes", _patterns, is_text=True),
     Column("begins with", "prefix"),
     Column("created", "createdAt", short),
     Column("expires", "expiresAt", short),

@@ -18,7 +18,7 @@ Query = dict[str, str | None]
 _PATH: Final = "/v1/dead-letters"
 _ONE: Final = f"{_PATH}/{{}}"
 
-Names = Annotated[list[str] | None, typer.Argument(metavar="[ID...]")]
+Names = Annotated[list[str] | None, typer.Argument(metavar="ID")]
 All = Annotated[bool, typer.Option("--all", help="Every open one, where nothing else selects.")]
 
 

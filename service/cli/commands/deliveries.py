@@ -26,7 +26,7 @@ _LOOK_EVERY: Final = 1.0
 _MOST: Final = 2_000
 
 Name = Annotated[str, typer.Argument(metavar="ID")]
-Names = Annotated[list[str], typer.Argument(metavar="ID...")]
+Names = Annotated[list[str], typer.Argument(metavar="ID")]
 
 
 def _filter(

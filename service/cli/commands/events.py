@@ -79,7 +79,7 @@ def send(  # noqa: PLR0913  an argument is an option of the command line here
     out: Printed,
     members: Annotated[dict[str, Json], Needs(_described)],
     kind: Annotated[
-        str | None, typer.Argument(metavar="[TYPE]", help="STARTED, COMPLETED, invoice.paid, ...")
+        str | None, typer.Argument(metavar="TYPE", help="STARTED, COMPLETED, invoice.paid, ...")
     ] = None,
     *,
     source: Annotated[

@@ -11,13 +11,17 @@ from service.cli.exits import CommandError
 from service.cli.render import Column, Form, Printed, write
 from service.domain.signature import key_bytes, secret_fault, sign_body, sign_standard
 
-_COLUMNS: Final = (Column("check", "check"), Column("verdict", "verdict"), Column("found", "found"))
+_COLUMNS: Final = (
+    Column("check", "check"),
+    Column("verdict", "verdict"),
+    Column("found", "found", is_text=True),
+)
 
 Secret = Annotated[
     str,
     typer.Option(envvar="WEBHOOK_SECRET", help="whsec_..., or any text; @FILE reads it."),
 ]
-Body = Annotated[str, typer.Argument(metavar="[FILE]", help="The body, raw; - is stdin.")]
+Body = Annotated[str, typer.Argument(metavar="FILE", help="The body, raw; - is stdin.")]
 
 
 def add_to(app: typer.Typer) -> None:
