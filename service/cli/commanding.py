@@ -7,14 +7,23 @@ every command. Every command has an example.
 
 import inspect
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, get_args
+from typing import Any, Final, Protocol, get_args, runtime_checkable
 
 import typer
 
 Function = Callable[..., None]
 EXAMPLE: Final = "Example:"
+
+
+@runtime_checkable
+class Closes(Protocol):
+    """What a command closes at its end."""
+
+    def close(self) -> None:
+        """Let go of what is held."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +90,14 @@ def _opened(function: Function) -> Function:
 
 
 def _run(function: Function, needed: Mapping[str, Needs], **given: Any) -> None:  # noqa: ANN401  options are what they are
-    made = {}
-    for name, needs in needed.items():
-        own = inspect.signature(needs.make).parameters
-        made[name] = needs.make(**{each: given.pop(each) for each in own})
-    function(**given, **made)
+    with ExitStack() as opened:
+        for name, needs in needed.items():
+            own = inspect.signature(needs.make).parameters
+            made = needs.make(**{each: given.pop(each) for each in own})
+            if isinstance(made, Closes):
+                opened.callback(made.close)
+            given[name] = made
+        function(**given)
 
 
 def _needs(parameter: inspect.Parameter) -> Needs | None:
