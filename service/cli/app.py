@@ -24,16 +24,17 @@ from service.cli.commands import (
     subscriptions,
 )
 from service.cli.exits import CommandError, Exit
-from service.cli.render import say
+from service.cli.render import Form, Out, say
 
 if TYPE_CHECKING:
     from service.settings import Settings
 
+_NAME = "ringback"
 ROLES = ("api", "worker", "sweeper")
 
 # The hook that prints decorated tracebacks is off: `main` says what failed, in a sentence.
 app = typer.Typer(
-    name="ringback",
+    name=_NAME,
     help="Ringback delivers operation events as signed, retried webhooks.",
     no_args_is_help=True,
     add_completion=False,
@@ -191,31 +192,28 @@ def bench(
 
 @app.command(epilog=epilog("ringback config -o json"))
 def config(
-    output: Annotated[Output, typer.Option("--output", "-o", help="Output form.")] = Output.TEXT,
+    form: Annotated[Form, typer.Option("--output", "-o", help="Output form.")] = Form.TABLE,
 ) -> None:
     """Show every setting and where it comes from.
 
     Secrets are masked. Piped, the lines are tab-separated.
     """
     settings = _load_settings()
-    from service.cli import table
-
-    table.show(settings.describe(), as_json=output is Output.JSON)
+    Out(form).records(settings.describe())
 
 
 @app.command(epilog=epilog("ringback doctor"))
 def doctor(
-    output: Annotated[Output, typer.Option("--output", "-o", help="Output form.")] = Output.TEXT,
+    form: Annotated[Form, typer.Option("--output", "-o", help="Output form.")] = Form.TABLE,
 ) -> None:
     """Look for what would keep the service from working.
 
     For each fault the remedy is told; nothing is changed. Exit code 1: there are faults.
     """
-    from service.cli import table
     from service.runtime.doctor import Level, examine
 
     findings = examine(os.environ)
-    table.show(findings, as_json=output is Output.JSON)
+    Out(form).records(findings)
     if any(finding.level is Level.FAULT for finding in findings):
         raise typer.Exit(Exit.FAILURE)
 
@@ -248,7 +246,7 @@ def main() -> None:
     """Run the command line; what its exit codes mean is in :class:`Exit`."""
     completion.prepare()
     try:
-        app()
+        app(prog_name=_NAME)
     except CommandError as error:
         say(f"ringback: {error}\n  {error.advice}")
         sys.exit(error.code)

@@ -162,8 +162,8 @@ class Api:
     def _parsed(self, answer: "httpx.Response") -> Json:
         try:
             return exact.loads(answer.content)
-        except ValueError:
-            raise _no_ringback(self.url) from None
+        except ValueError as error:
+            raise _no_ringback(self.url, f" ({error})") from None
 
     def _refusal(self, answer: "httpx.Response") -> CommandError:
         """A refusal in the service's own words."""

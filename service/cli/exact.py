@@ -4,7 +4,6 @@ The output is fit for terminals: what is not printable is escaped.
 """
 
 import json
-from collections.abc import Iterator
 from typing import Any, Final
 
 _INDENT: Final = "  "
@@ -25,8 +24,16 @@ def loads(text: str | bytes) -> Any:  # noqa: ANN401  JSON is what it is
 
 
 def dumps(value: object, *, pretty: bool = False) -> str:
-    """The JSON text of a value, on one line or indented by two."""
-    return "".join(_parts(value, "\n" if pretty else None))
+    """The JSON text of a value, on one line or indented by two; however deep it is nested."""
+    written: list[str] = []
+    waiting: list[str | tuple[object, int]] = [(value, 0)]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, str):
+            written.append(each)
+        else:
+            waiting += reversed(_parts(*each, pretty=pretty))
+    return "".join(written)
 
 
 def plain(value: object) -> object:
@@ -38,26 +45,28 @@ def _refuse(word: str) -> object:
     raise ValueError(f"{word} is not JSON")
 
 
-def _parts(value: object, line: str | None) -> Iterator[str]:
-    """The pieces of a value's text; ``line`` begins a line at its depth, ``None``: no lines."""
+def _parts(value: object, depth: int, *, pretty: bool) -> list[str | tuple[object, int]]:
+    """The text of a scalar; of others their punctuation, and what is in them with its depth."""
     match value:
         case Number():
-            yield value
+            return [str(value)]
         case str():
-            yield json.dumps(value, ensure_ascii=not value.isprintable())
+            return [_text(value)]
         case dict() if value:
-            members = ((f"{dumps(str(name))}:", each) for name, each in value.items())
-            yield from _enclosed("{}", members, line)
+            colon = ": " if pretty else ":"
+            members = [(_text(name) + colon, each) for name, each in value.items()]
+            ends = "{}"
         case list() | tuple() if value:
-            yield from _enclosed("[]", (("", each) for each in value), line)
+            members = [("", each) for each in value]
+            ends = "[]"
         case _:
-            yield json.dumps(value)
+            return [json.dumps(value)]
+    inner, outer = (f"\n{_INDENT * (depth + more)}" if pretty else "" for more in (1, 0))
+    parts: list[str | tuple[object, int]] = []
+    for name, each in members:
+        parts += [f"{',' if parts else ends[0]}{inner}{name}", (each, depth + 1)]
+    return [*parts, outer + ends[1]]
 
 
-def _enclosed(ends: str, members: Iterator[tuple[str, object]], line: str | None) -> Iterator[str]:
-    inner = None if line is None else line + _INDENT
-    yield ends[0]
-    for number, (name, each) in enumerate(members):
-        yield ("," if number else "") + (inner or "") + name + (" " if inner and name else "")
-        yield from _parts(each, inner)
-    yield (line or "") + ends[1]
+def _text(value: str) -> str:
+    return json.dumps(value, ensure_ascii=not value.isprintable())

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol
 
 import typer
 
@@ -27,6 +27,15 @@ class Form(StrEnum):
     TABLE = "table"
     JSON = "json"
     JSONL = "jsonl"
+
+
+class Record(Protocol):
+    """A named tuple."""
+
+    @property
+    def _fields(self) -> tuple[str, ...]: ...
+
+    def _asdict(self) -> dict[str, Any]: ...
 
 
 class Column:
@@ -93,6 +102,12 @@ class Out:
             return
         for item in chain(first, remaining):
             self.line(item, columns)
+
+    def records(self, rows: Sequence[Record]) -> None:
+        """Named tuples; a heading for each of their members."""
+        first, *others = rows[0]._fields
+        columns = [Column(first, first), *(Column(name, name, is_text=True) for name in others)]
+        self.listed([row._asdict() for row in rows], columns, "")
 
     def line(self, item: Json, columns: Sequence[Column]) -> None:
         """One item as it comes: a line of JSON, or tab-separated."""

@@ -131,7 +131,13 @@ def test_every_suppression_in_the_code_says_why() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["version"], ["serve", "--help"], ["listen", "--help"], ["event", "send", "--help"]],
+    [
+        ["--help"],
+        ["version"],
+        ["serve", "--help"],
+        ["listen", "--help"],
+        ["event", "send", "--help"],
+    ],
 )
 def test_help_and_version_import_nothing_heavy(arguments: list[str]) -> None:
     heavy = {

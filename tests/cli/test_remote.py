@@ -15,9 +15,9 @@ from tests.support.terminal import Ended, Terminal
 Receivers = Callable[[int], Receiver]
 
 
-def created(run: Terminal, receiver: Receiver, *more: str) -> str:
-    """The id of a new subscription to a receiver."""
-    done = run("subscription", "create", receiver.url, "-o", "jsonl", *more)
+def created(run: Terminal, url: str, *more: str) -> str:
+    """The id of a new subscription."""
+    done = run("subscription", "create", url, "-o", "jsonl", *more)
     assert done.code == 0, done.err
     return str(done.json["id"])
 
@@ -36,7 +36,7 @@ def until(look: Callable[[], Ended], wanted: Callable[[Ended], bool]) -> Ended:
 def dead(run: Terminal, receivers: Receivers, count: int = 1) -> Receiver:
     """A receiver that has failed until there were so many dead letters."""
     receiver = receivers(500)
-    created(run, receiver)
+    created(run, receiver.url)
     for number in range(count):
         done = run("event", "send", "STARTED", "--operation", f"job-{number}", "--wait")
         assert done.code == 1
@@ -45,7 +45,7 @@ def dead(run: Terminal, receivers: Receivers, count: int = 1) -> Receiver:
 
 def test_an_event_is_sent_and_its_delivery_awaited(run: Terminal, receivers: Receivers) -> None:
     receiver = receivers(204)
-    created(run, receiver)
+    created(run, receiver.url)
     done = run(
         *("event", "send", "COMPLETED", "--operation", "job-1", "--wait", "-o", "jsonl"),
         *("--data", '{"price": 1.10, "huge": 1e400}', "--message", "done", "--progress", "100"),
@@ -125,7 +125,14 @@ def test_an_operation_is_cancelled_only_after_a_yes(run: Terminal) -> None:
 def test_a_subscription_from_its_making_to_its_end(run: Terminal, receivers: Receivers) -> None:
     receiver = receivers(204)
     name = created(
-        run, receiver, "--events", "a,b.*", "-H", "x-token: s3cret", "--more", '{"metadata": {}}'
+        run,
+        receiver.url,
+        "--events",
+        "a,b.*",
+        "-H",
+        "x-token: s3cret",
+        "--more",
+        '{"metadata": {}}',
     )
 
     shown = run("subscription", "get", name, "-o", "json").json
@@ -148,7 +155,7 @@ def test_a_subscription_from_its_making_to_its_end(run: Terminal, receivers: Rec
 
 
 def test_a_secret_is_rotated_after_a_yes_and_shown(run: Terminal, receivers: Receivers) -> None:
-    name = created(run, receivers(204))
+    name = created(run, receivers(204).url)
 
     assert run("subscription", "rotate-secret", name).code == 2
     rotated = run("subscription", "rotate-secret", name, "--yes", "-o", "json").json["secret"]
@@ -176,7 +183,7 @@ def test_a_delivery_is_found_shown_retried_and_cancelled(
 
 def test_curl_holds_no_signature_unless_asked(run: Terminal, receivers: Receivers) -> None:
     receiver = receivers(204)
-    name = created(run, receiver, "-H", "x-token: s3cret")
+    name = created(run, receiver.url, "-H", "x-token: s3cret")
     send = ("event", "send", "note", "--operation", "o", "--data", '"it\'s 1.10"', "--wait")
     (delivery,) = run(*send, "-o", "jsonl").lines
     plain = run("delivery", "curl", delivery["id"])
@@ -248,7 +255,7 @@ def test_a_replay_sends_nothing_without_a_yes(run: Terminal, receivers: Receiver
 def test_what_a_subscription_never_had_is_replayed(run: Terminal, receivers: Receivers) -> None:
     run("event", "send", "note", "--operation", "o")
     receiver = receivers(204)
-    name = created(run, receiver)
+    name = created(run, receiver.url)
     done = run(
         *("replay", "--since", "1h", "--subscription", name, "--only", "missing", "--yes"),
         *("--type", "note", "-o", "json"),

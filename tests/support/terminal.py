@@ -19,7 +19,9 @@ from service.cli import exact, main
 #: Made once: it takes longer than most commands.
 _command = cache(typer.main.get_command)
 _ID = re.compile(r"\b(op|evt|sub|dlv|dl|key)_[0-9a-f]{16,}\b")
-_TIME = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d{3}Z)?")
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d{3})?Z?")
+#: What NO_COLOR leaves: bold and dim.
+_EMPHASIS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Screen(io.StringIO):
@@ -47,7 +49,7 @@ class Ended:
         return [exact.loads(line) for line in self.out.splitlines()]
 
     @property
-    def json(self) -> Any:
+    def json(self) -> Any:  # noqa: ANN401  JSON is what it is
         """The document of ``-o json``."""
         return exact.loads(self.out)
 
@@ -63,7 +65,7 @@ class Terminal:
     def __call__(self, *typed: str, stdin: bytes = b"") -> Ended:
         """Run a command to its end; with a width, stdout is a terminal of that width."""
         out, err = Screen(is_terminal=self.width > 0), Screen(is_terminal=False)
-        shell = {"COLUMNS": str(self.width or 80), "TERM": "dumb", "NO_COLOR": "1", **self.environ}
+        shell = {"COLUMNS": str(self.width or 80), "TERM": "xterm", "NO_COLOR": "1", **self.environ}
         kept = {name: text for name, text in os.environ.items() if not name.startswith("RINGBACK")}
         with (
             patch.dict(os.environ, {**kept, **shell}, clear=True),
@@ -74,7 +76,7 @@ class Terminal:
             redirect_stderr(err),
         ):
             code = _exit_code()
-        return Ended(code, out.getvalue(), err.getvalue())
+        return Ended(code, _EMPHASIS.sub("", out.getvalue()), err.getvalue())
 
 
 def frozen(text: str) -> str:
