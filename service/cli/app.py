@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from service import __version__
+from service.cli import exits
 from service.cli.commanding import epilog
 from service.cli.commands import (
     completion,
@@ -36,6 +37,7 @@ ROLES = ("api", "worker", "sweeper")
 app = typer.Typer(
     name=_NAME,
     help="Ringback delivers operation events as signed, retried webhooks.",
+    epilog=exits.LEGEND,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -26,6 +26,14 @@ class Exit(IntEnum):
     INTERRUPTED = 130
 
 
+#: For the end of a help text.
+LEGEND: Final = (
+    "\b\nExit codes: 0 done; 1 done, but what came of it is not good; 2 wrong arguments,"
+    "\n  settings or input; 3 no key, or it may not; 4 not there; 5 the state forbids it;"
+    "\n  6 unreachable, busy or too slow; 7 some of several were refused; 130 Ctrl-C."
+)
+
+
 class CommandError(Exception):
     """A command cannot do what it was asked for.
 

@@ -3,6 +3,7 @@
 import base64
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -357,6 +358,24 @@ def test_what_is_not_ringback_is_said_to_be_something_else(receivers: Receivers)
 
     assert done.code == 6
     assert "is not Ringback" in done.err
+
+
+def test_on_a_terminal_it_asks_first_and_shows_a_bar(shop: Shop, receivers: Receivers) -> None:
+    plain = shop.terminal()
+    manned = replace(plain, width=100, is_manned=True)
+    receiver = dead(plain, receivers)
+    receiver.status = 204
+
+    refused = manned("replay", "--since", "1h", stdin=b"n\n")
+    assert refused.code == 1
+    assert "Send 1 delivery again? [y/N]" in refused.err
+    assert "Nothing was done" in refused.err
+    assert len(receiver.requests) == 2
+    done = manned("replay", "--since", "1h", stdin=b"y\n")
+    assert done.code == 0
+    assert "100%" in done.err
+    assert "Replayed 1, skipped 0." in done.err
+    assert "ringback.replay" in done.out
 
 
 def test_hostile_text_reaches_no_terminal(shop: Shop) -> None:

@@ -35,6 +35,17 @@ class Screen(io.StringIO):
         return self._is_terminal
 
 
+class Keyboard(io.TextIOWrapper):
+    """Input that says whether it is a terminal."""
+
+    def __init__(self, typed: bytes, *, is_terminal: bool) -> None:
+        super().__init__(io.BytesIO(typed))
+        self._is_terminal = is_terminal
+
+    def isatty(self) -> bool:
+        return self._is_terminal
+
+
 @dataclass(frozen=True, slots=True)
 class Ended:
     """What a command said, and what it ended with."""
@@ -56,22 +67,28 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Terminal:
-    """A shell with these variables; ``arguments`` stand behind what is typed."""
+    """A shell with these variables; ``arguments`` stand behind what is typed.
+
+    Attributes:
+        width: of the terminal that stdout is; 0: it is none.
+        is_manned: whether somebody sits there, to answer questions and see bars.
+    """
 
     environ: Mapping[str, str] = field(default_factory=dict)
     arguments: tuple[str, ...] = ()
     width: int = 0
+    is_manned: bool = False
 
     def __call__(self, *typed: str, stdin: bytes = b"") -> Ended:
-        """Run a command to its end; with a width, stdout is a terminal of that width."""
-        out, err = Screen(is_terminal=self.width > 0), Screen(is_terminal=False)
+        """Run a command to its end."""
+        out, err = Screen(is_terminal=self.width > 0), Screen(is_terminal=self.is_manned)
         shell = {"COLUMNS": str(self.width or 80), "TERM": "xterm", "NO_COLOR": "1", **self.environ}
         kept = {name: text for name, text in os.environ.items() if not name.startswith("RINGBACK")}
         with (
             patch.dict(os.environ, {**kept, **shell}, clear=True),
             patch.object(typer.main, "get_command", _command),
             patch.object(sys, "argv", ["ringback", *typed, *self.arguments]),
-            patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin))),
+            patch.object(sys, "stdin", Keyboard(stdin, is_terminal=self.is_manned)),
             redirect_stdout(out),
             redirect_stderr(err),
         ):

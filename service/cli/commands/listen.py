@@ -112,8 +112,17 @@ def _subscribed(api: Api, url: str, secret: str | None, events: str) -> Iterator
     try:
         yield
     finally:
-        api.send("DELETE", named(f"{_SUBSCRIPTIONS}/{{}}", made["id"]))
-        say(f"Removed {made['id']}.")
+        _remove(api, made["id"])
+
+
+def _remove(api: Api, name: str) -> None:
+    """Delete our subscription; where that fails, say how to do it later."""
+    try:
+        api.send("DELETE", named(f"{_SUBSCRIPTIONS}/{{}}", name))
+    except CommandError as error:
+        say(f"{name} is not removed: {error} Later: ringback subscription delete {name} --yes")
+    else:
+        say(f"Removed {name}.")
 
 
 def _checked(secret: str | None) -> str | None:
