@@ -17,7 +17,7 @@ from service.cli.client import Json
 from service.domain.signature import key_bytes, verify_standard
 from tests.cli.conftest import Receiver, Shop
 from tests.cli.test_remote import created
-from tests.support.server import Server, environment
+from tests.support.server import environment
 from tests.support.terminal import Terminal
 
 SECONDS = 20.0
@@ -112,13 +112,18 @@ def test_however_it_is_ended_its_subscription_goes(number: signal.Signals, shop:
     assert shop.terminal()("subscription", "list", "-o", "jsonl").lines == []
 
 
-def test_it_says_how_to_remove_what_it_could_not(tmp_path: Path) -> None:
-    with Server(tmp_path) as server:
-        with started(Shop(server.url, server.admin_key, "default"), "listen", "--subscribe") as it:
-            name = it.says("Subscribed").split()[1].rstrip(".")
-            server.kill()
-            assert it.end() == 130
-            assert f"ringback subscription delete {name} --yes" in it.says("is not removed")
+def test_it_says_how_to_remove_what_it_could_not(shop: Shop) -> None:
+    admin = Terminal(shop.terminal().environ)
+    scopes = ("--scopes", "subscriptions:write", "--of", shop.tenant)
+    key = admin("key", "create", "short-lived", *scopes, "-o", "json").json
+    theirs = Shop(shop.url, key["key"], "")
+    with started(theirs, "listen", "--subscribe") as listening:
+        name = listening.says("Subscribed").split()[1].rstrip(".")
+        admin("key", "revoke", key["id"], "--yes")
+        assert listening.end() == 130
+        said = listening.says("is not removed")
+
+    assert f"ringback subscription delete {name} --yes" in said
 
 
 def test_it_forwards_what_came_and_answers_what_that_answers(
