@@ -108,8 +108,8 @@ def _subscribed(api: Api, url: str, secret: str | None, events: str) -> Iterator
             f"RINGBACK_ALLOW_HTTP=true and RINGBACK_ALLOW_TARGETS={urlsplit(url).netloc}."
         )
         raise CommandError(str(error), advice, error.code) from None
-    say(f"Subscribed: {made['id']}. It is removed at the end.")
     try:
+        say(f"Subscribed: {made['id']}. It is removed at the end.")
         yield
     finally:
         _remove(api, made["id"])
