@@ -13,8 +13,9 @@ Json = Any
 ENDS: Final = frozenset({"COMPLETED", "COMPLETED_WITH_ERRORS", "FAILED", "CANCELLED"})
 #: Matches no event: types hold no colons.
 _NOTHING: Final = ":"
-_PAUSE: Final = 0.2
+_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 10.0
+#: In a row, after which nobody is thought to come back: about a minute.
 _FAILURES: Final = 8
 
 
@@ -30,19 +31,21 @@ def feed_end(api: Api) -> str:
 
 
 def tail(api: Api, path: str, query: Query, after: str) -> Iterator[Json]:
-    """The events of a stream behind a place, without end."""
-    place, failures = after, 0
+    """The events of a stream behind a place, without end; what never opens is not awaited."""
+    place, failures, has_opened = after, 0, False
     while True:
         try:
             with api.stream(path, {**query, "after": place}) as messages:
+                failures, has_opened = 0, True
                 for name, event in messages:
-                    place, failures = name or place, 0
+                    place = name or place
                     yield event
         except CommandError as error:
-            if error.code is not Exit.UNAVAILABLE or failures >= _FAILURES:
+            failures += 1
+            is_cut = has_opened and error.code is Exit.UNAVAILABLE
+            if not is_cut or failures > _FAILURES:
                 raise
         time.sleep(min(_PAUSE * 2**failures, _LONGEST_PAUSE))
-        failures += 1
 
 
 def operation_events(api: Api, name: str) -> Iterator[Json]:

@@ -17,7 +17,7 @@ from service.cli.client import Json
 from service.domain.signature import key_bytes, verify_standard
 from tests.cli.conftest import Receiver, Shop
 from tests.cli.test_remote import created
-from tests.support.server import environment
+from tests.support.server import Server, environment
 from tests.support.terminal import Terminal
 
 SECONDS = 20.0
@@ -218,6 +218,23 @@ def test_events_and_deliveries_are_told_as_they_happen(
         assert moves.json()["eventType"] in ("other", "note.a", "note.b")
         assert moves.process.wait(SECONDS) == 0
         assert events.end() == 130
+
+
+def test_a_watch_goes_on_after_the_service_was_away(tmp_path: Path) -> None:
+    with Server(tmp_path) as server:
+        shop = Shop(server.url, server.admin_key, "default")
+        run = shop.terminal()
+        send = ("--operation", "o", "--wait")
+        assert run("event", "send", "STARTED", *send).code == 0
+        with started(shop, "operation", "watch", "o", "-o", "jsonl") as watching:
+            seen = [watching.json()]
+            server.restart()
+            for kind in ("note", "COMPLETED"):
+                assert run("event", "send", kind, *send).code == 0
+            seen += [watching.json(), watching.json()]
+            assert watching.process.wait(SECONDS) == 0
+
+    assert [each["sequence"] for each in seen] == ["1", "2", "3"]
 
 
 def test_a_shell_completes_commands(tmp_path: Path) -> None:

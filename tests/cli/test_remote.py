@@ -345,7 +345,7 @@ def test_health_needs_no_key(shop: Shop) -> None:
     assert done.json == {"url": shop.url, "live": "ok", "ready": "ok"}
 
 
-@pytest.mark.parametrize("typed", [("health",), ("event", "list"), ("delivery", "tail")])
+@pytest.mark.parametrize("typed", [("health",), ("event", "tail"), ("operation", "watch", "o")])
 def test_where_nobody_listens_it_says_how_to_start_one(typed: tuple[str, ...]) -> None:
     done = Terminal({"RINGBACK_URL": f"http://127.0.0.1:{free_port()}"})(*typed)
 
