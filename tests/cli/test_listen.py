@@ -6,18 +6,22 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from queue import Empty, Queue
+from random import Random
 
 import pytest
+from anyio import to_thread
 
 from service.cli import exact
-from service.cli.client import Json
+from service.cli.client import Api, Json
+from service.cli.following import operation_events
 from service.domain.signature import key_bytes, verify_standard
 from tests.cli.conftest import Receiver, Shop
 from tests.cli.test_remote import created
-from tests.support.server import Server, environment
+from tests.support.cutting import CuttingProxy
+from tests.support.server import environment
 from tests.support.terminal import Terminal
 
 SECONDS = 20.0
@@ -220,21 +224,21 @@ def test_events_and_deliveries_are_told_as_they_happen(
         assert events.end() == 130
 
 
-def test_a_watch_goes_on_after_the_service_was_away(tmp_path: Path) -> None:
-    with Server(tmp_path) as server:
-        shop = Shop(server.url, server.admin_key, "default")
-        run = shop.terminal()
-        send = ("--operation", "o", "--wait")
-        assert run("event", "send", "STARTED", *send).code == 0
-        with started(shop, "operation", "watch", "o", "-o", "jsonl") as watching:
-            seen = [watching.json()]
-            server.restart()
-            for kind in ("note", "COMPLETED"):
-                assert run("event", "send", kind, *send).code == 0
-            seen += [watching.json(), watching.json()]
-            assert watching.process.wait(SECONDS) == 0
+@pytest.mark.anyio
+async def test_a_follower_goes_on_where_it_was_cut_off(shop: Shop) -> None:
+    run = shop.terminal()
+    kinds = ["STARTED", *(f"note.{number}" for number in range(9)), "COMPLETED"]
+    for kind in kinds:
+        run("event", "send", kind, "--operation", "o")
 
-    assert [each["sequence"] for each in seen] == ["1", "2", "3"]
+    def follow(url: str) -> list[str]:
+        with closing(Api(url, shop.key, shop.tenant, SECONDS)) as api:
+            return [event["type"] for event in operation_events(api, "o")]
+
+    port, chance = int(shop.url.rpartition(":")[2]), Random(7)  # noqa: S311  the same each time
+    async with CuttingProxy(port, chance, (900, 1_200)) as proxy:
+        assert await to_thread.run_sync(follow, proxy.url) == kinds
+        assert proxy.cuts > 1
 
 
 def test_a_shell_completes_commands(tmp_path: Path) -> None:
