@@ -9,18 +9,35 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from service import __version__
+from service.cli import exits
+from service.cli.commanding import epilog
+from service.cli.commands import (
+    completion,
+    dead_letters,
+    deliveries,
+    events,
+    health,
+    keys,
+    listen,
+    operations,
+    replays,
+    signatures,
+    subscriptions,
+)
+from service.cli.exits import CommandError, Exit
+from service.cli.render import Form, Out, say
 
 if TYPE_CHECKING:
     from service.settings import Settings
 
+_NAME = "ringback"
 ROLES = ("api", "worker", "sweeper")
-FAILURE = 1
-MISUSE = 2  # as command lines use it: the arguments or the settings are at fault
 
 # The hook that prints decorated tracebacks is off: `main` says what failed, in a sentence.
 app = typer.Typer(
-    name="ringback",
+    name=_NAME,
     help="Ringback delivers operation events as signed, retried webhooks.",
+    epilog=exits.LEGEND,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -35,7 +52,7 @@ class Output(StrEnum):
     JSON = "json"
 
 
-@app.command()
+@app.command(epilog=epilog("ringback serve\nringback serve --roles api,sweeper"))
 def serve(
     roles: Annotated[
         str, typer.Option(help="What this process does: a comma list of api, worker, sweeper.")
@@ -63,7 +80,7 @@ def serve(
     runtime.serve(settings, chosen, status_port)
 
 
-@app.command()
+@app.command(epilog=epilog("ringback migrate"))
 def migrate() -> None:
     """Bring the database schema up to date."""
     settings = _load_settings()
@@ -72,7 +89,7 @@ def migrate() -> None:
     typer.echo(runtime.migrate(settings))
 
 
-@app.command()
+@app.command(epilog=epilog("ringback rekey"))
 def rekey() -> None:
     """Encrypt stored secrets with the newest key.
 
@@ -84,7 +101,7 @@ def rekey() -> None:
     typer.echo(f"{runtime.rekey(settings)} secrets now use the first key")
 
 
-@app.command()
+@app.command(epilog=epilog("ringback demo"))
 def demo() -> None:
     """Show delivery, retry, dead letter and replay.
 
@@ -102,7 +119,7 @@ class Mode(StrEnum):
     DISTRIBUTED = "distributed"
 
 
-@app.command()
+@app.command(epilog=epilog("ringback torture --quick --seed 7"))
 def torture(  # noqa: PLR0913  an argument is an option of the command line here
     *,
     mode: Annotated[
@@ -147,7 +164,7 @@ def torture(  # noqa: PLR0913  an argument is an option of the command line here
     raise typer.Exit(command.run(plan, as_json=as_json, keep=keep))
 
 
-@app.command()
+@app.command(epilog=epilog("ringback bench --quick -o json"))
 def bench(
     *,
     quick: Annotated[
@@ -175,38 +192,35 @@ def bench(
     raise typer.Exit(command.run(plan, as_json=output is Output.JSON))
 
 
-@app.command()
+@app.command(epilog=epilog("ringback config -o json"))
 def config(
-    output: Annotated[Output, typer.Option("--output", "-o", help="Output form.")] = Output.TEXT,
+    form: Annotated[Form, typer.Option("--output", "-o", help="Output form.")] = Form.TABLE,
 ) -> None:
     """Show every setting and where it comes from.
 
     Secrets are masked. Piped, the lines are tab-separated.
     """
     settings = _load_settings()
-    from service.cli import table
-
-    table.show(settings.describe(), as_json=output is Output.JSON)
+    Out(form).records(settings.describe())
 
 
-@app.command()
+@app.command(epilog=epilog("ringback doctor"))
 def doctor(
-    output: Annotated[Output, typer.Option("--output", "-o", help="Output form.")] = Output.TEXT,
+    form: Annotated[Form, typer.Option("--output", "-o", help="Output form.")] = Form.TABLE,
 ) -> None:
     """Look for what would keep the service from working.
 
     For each fault the remedy is told; nothing is changed. Exit code 1: there are faults.
     """
-    from service.cli import table
     from service.runtime.doctor import Level, examine
 
     findings = examine(os.environ)
-    table.show(findings, as_json=output is Output.JSON)
+    Out(form).records(findings)
     if any(finding.level is Level.FAULT for finding in findings):
-        raise typer.Exit(FAILURE)
+        raise typer.Exit(Exit.FAILURE)
 
 
-@app.command()
+@app.command(epilog=epilog("ringback openapi > openapi.json"))
 def openapi() -> None:
     """Print the API's OpenAPI document.
 
@@ -218,16 +232,26 @@ def openapi() -> None:
     typer.echo(api.description(settings.public_url))
 
 
-@app.command()
+@app.command(epilog=epilog("ringback version"))
 def version() -> None:
     """Show the version."""
     typer.echo(f"ringback {__version__}")
 
 
+for _noun in (events, operations, subscriptions, deliveries, dead_letters, keys):
+    app.add_typer(_noun.app)
+for _verb in (listen, replays, signatures, health, completion):
+    _verb.add_to(app)
+
+
 def main() -> None:
-    """Run the command line; exit code 0, 1 for a failure, 2 for wrong arguments or settings."""
+    """Run the command line; what its exit codes mean is in :class:`Exit`."""
+    completion.prepare()
     try:
-        app()
+        app(prog_name=_NAME)
+    except CommandError as error:
+        say(f"ringback: {error}\n  {error.advice}")
+        sys.exit(error.code)
     except Exception as error:  # noqa: BLE001 - people get a sentence, not a traceback
         _fail(error)
 
@@ -246,7 +270,7 @@ def _fail(error: Exception) -> NoReturn:
         kind = type(error).__name__
         where = "`python -X dev -m service` in its place shows where"
         typer.echo(f"ringback: unexpected {kind}: {error} ({where})", err=True)
-    sys.exit(MISUSE if isinstance(error, SettingsError) else FAILURE)
+    sys.exit(Exit.MISUSE if isinstance(error, SettingsError) else Exit.FAILURE)
 
 
 def _load_settings() -> "Settings":

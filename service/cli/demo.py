@@ -5,9 +5,7 @@ receiver is the demo's. Nothing is shown that did not arrive, and the demo fails
 not as it should be.
 """
 
-import signal
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import Final
 
 import httpx
@@ -17,8 +15,8 @@ from service.cli.demo_receiver import listening
 from service.cli.demo_screen import Screen
 from service.cli.demo_service import DemoError, running
 from service.cli.demo_story import Story
-
-_INTERRUPTED: Final = 130  # as shells count a program that Ctrl-C ended
+from service.cli.exits import Exit
+from service.cli.interrupting import interruptible
 
 #: What to do next, to be copied; the README has the same lines.
 NEXT: Final = (
@@ -38,16 +36,16 @@ def run() -> int:
     """Show it all; 0 only when everything was seen."""
     screen = Screen()
     try:
-        with _interruptible():
+        with interruptible():
             _show(screen)
     except KeyboardInterrupt:
         screen.stopped()
-        return _INTERRUPTED
+        return Exit.INTERRUPTED
     except (DemoError, httpx.HTTPError, OSError) as error:
         screen.failed(str(error) or type(error).__name__)
-        return 1
+        return Exit.FAILURE
     screen.advice("Next, with a receiver of your own (the README has one to copy)", NEXT)
-    return 0
+    return Exit.OK
 
 
 def _show(screen: Screen) -> None:
@@ -58,15 +56,3 @@ def _show(screen: Screen) -> None:
         screen.fact("service", api.base, f"ready after {screen.seconds:.1f} s")
         screen.fact("receiver", f"http://{receiver.address}", "verifies, then answers")
         Story(screen, api, receiver).tell()
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let what asks a program to end do so the way Ctrl-C does: everything is put away first."""
-    asked = (signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, signal.default_int_handler) for number in asked}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

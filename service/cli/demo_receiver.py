@@ -5,13 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from queue import Empty, SimpleQueue
-from threading import Thread
 
+from service.cli.receiving import Request, RequestServer, serving
 from service.domain.signature import SignatureFault, key_bytes, verify_body, verify_standard
-
-_HOST = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,56 +83,27 @@ def fault_of(secret: str, headers: dict[str, str], body: bytes) -> SignatureFaul
     )
 
 
-class Receiver(ThreadingHTTPServer):
+class Receiver(RequestServer):
     """Listens on a free loopback port; each path it knows is an inbox."""
 
-    daemon_threads = True
-
     def __init__(self) -> None:
-        super().__init__((_HOST, 0), _Handler)
+        super().__init__()
         self._inboxes: dict[str, Inbox] = {}
-
-    @property
-    def address(self) -> str:
-        """Host and port."""
-        return f"{_HOST}:{self.server_port}"
 
     def open(self, path: str) -> Inbox:
         """Receive at a path."""
         return self._inboxes.setdefault(path, Inbox(f"http://{self.address}{path}"))
 
-    def at(self, path: str) -> Inbox | None:
-        """The inbox of a path."""
-        return self._inboxes.get(path)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Receiver
-
-    def do_POST(self) -> None:
-        """Take one delivery."""
-        body = self.rfile.read(int(self.headers.get("content-length", "0")))
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        inbox = self.server.at(self.path)
-        answer = HTTPStatus.NOT_FOUND if inbox is None else inbox.take(headers, body)
-        self.send_response(answer)
-        if answer is not HTTPStatus.NO_CONTENT:
-            self.send_header("content-length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing: the screen is the demo's."""
+    def take(self, request: Request) -> int:
+        """Let the inbox of the path take it."""
+        inbox = self._inboxes.get(request.path)
+        if inbox is None:
+            return HTTPStatus.NOT_FOUND
+        return inbox.take(request.headers, request.body)
 
 
 @contextmanager
 def listening() -> Iterator[Receiver]:
     """A receiver, for as long as it is needed."""
-    with Receiver() as receiver:
-        thread = Thread(target=receiver.serve_forever, args=(0.05,), daemon=True)
-        thread.start()
-        try:
-            yield receiver
-        finally:
-            receiver.shutdown()
-            thread.join()
+    with serving(Receiver()) as receiver:
+        yield receiver

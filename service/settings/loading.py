@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pydantic import ValidationError
 
@@ -10,6 +10,10 @@ from service.settings.model import PREFIX, Settings, form, variable
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
+
+
+#: The command line reads these, to find a service; one may run in the same shell.
+CLIENT_NAMES: Final = frozenset({"RINGBACK_API_KEY", "RINGBACK_URL"})
 
 
 class SettingsError(ValueError):
@@ -32,7 +36,8 @@ def load(environ: Mapping[str, str]) -> Settings:
         SettingsError: with every unknown name and every value that cannot be used.
     """
     names = {variable(field): field for field in Settings.model_fields}
-    given = {name: text for name, text in environ.items() if name.startswith(PREFIX)}
+    theirs = {name: text for name, text in environ.items() if name.startswith(PREFIX)}
+    given = {name: text for name, text in theirs.items() if name not in CLIENT_NAMES}
     faults = [_unknown(name, tuple(names)) for name in sorted(given) if name not in names]
     values = {field: given[name] for name, field in names.items() if given.get(name, "").strip()}
     try:

@@ -129,7 +129,16 @@ def test_every_suppression_in_the_code_says_why() -> None:
     assert silent == []
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["version"], ["serve", "--help"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["version"],
+        ["serve", "--help"],
+        ["listen", "--help"],
+        ["event", "send", "--help"],
+    ],
+)
 def test_help_and_version_import_nothing_heavy(arguments: list[str]) -> None:
     heavy = {
         *("aiohttp", "alembic", "cryptography", "dramatiq", "httpx", "pydantic_settings"),

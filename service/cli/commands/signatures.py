@@ -1,0 +1,109 @@
+"""`ringback sign` and `ringback verify`: signatures, without any service."""
+
+import time
+from typing import Annotated, Final
+
+import typer
+
+from service.cli import inputs, verifying
+from service.cli.commanding import command
+from service.cli.exits import CommandError
+from service.cli.render import Column, Form, Printed, write
+from service.domain.signature import key_bytes, secret_fault, sign_body, sign_standard
+
+_COLUMNS: Final = (
+    Column("check", "check"),
+    Column("verdict", "verdict"),
+    Column("found", "found", is_text=True),
+)
+
+Secret = Annotated[
+    str,
+    typer.Option(envvar="WEBHOOK_SECRET", help="whsec_..., or any text; @FILE reads it."),
+]
+Body = Annotated[str, typer.Argument(metavar="FILE", help="The body, raw; - is stdin.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Make them commands of ``app``."""
+    command(app, "sign", "ringback sign body.json --secret @secret.txt --id evt_1")(sign)
+    example = (
+        "ringback verify body.json --secret @secret.txt --headers headers.txt\n"
+        "ringback verify --secret whsec_... -H 'x-webhook-signature: sha256=...' < body.json"
+    )
+    command(app, "verify", example)(verify)
+
+
+def sign(
+    out: Printed,
+    secret: Secret,
+    body: Body = "-",
+    message_id: Annotated[str, typer.Option("--id", help="The webhook-id.")] = "evt_test",
+    at: Annotated[
+        int | None, typer.Option("--timestamp", min=0, help="Unix seconds; now, if not given.")
+    ] = None,
+) -> None:
+    """Print the headers that sign a body, as the service does."""
+    key, sent = key_bytes(_read(secret)), inputs.read_bytes(body)
+    moment = int(time.time()) if at is None else at
+    headers = {
+        "webhook-id": message_id,
+        "webhook-timestamp": str(moment),
+        "webhook-signature": sign_standard([key], message_id, moment, sent),
+        "x-webhook-signature": sign_body(key, sent),
+    }
+    if out.form is Form.TABLE:
+        write("\n".join(f"{name}: {value}" for name, value in headers.items()))
+    else:
+        out.document(headers)
+
+
+def verify(
+    out: Printed,
+    secret: Secret,
+    body: Body = "-",
+    header: Annotated[
+        list[str] | None, typer.Option("--header", "-H", help="'name: value'; may be repeated.")
+    ] = None,
+    headers: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Headers, one on a line, as they came.")
+    ] = None,
+    at: Annotated[
+        int | None, typer.Option("--now", min=0, help="Unix seconds to judge the age at.")
+    ] = None,
+) -> None:
+    """Check a received delivery, and say which check failed. Nothing is sent anywhere.
+
+    Either signature is enough; webhook-signature counts where both are there. Exit code 1: it is
+    not genuine.
+    """
+    secrets = [_read(secret)]
+    lines = [] if headers is None else _head(inputs.content(headers))
+    given = inputs.pairs([*lines, *(header or [])]) or {}
+    received = {name.lower(): value for name, value in given.items()}
+    sent = inputs.read_bytes(body)
+    now = int(time.time()) if at is None else at
+    found = verifying.checks(secrets, received, sent, now)
+    out.listed([each._asdict() for each in found], _COLUMNS, "")
+    fault = verifying.fault_of(secrets, received, sent, now)
+    if fault is not None:
+        failed = [each.check for each in found if each.verdict == "fault"]
+        raise CommandError(
+            f"It does not verify: {fault.value}. Failed: {', '.join(failed)}.",
+            "Check that it is this subscription's secret (`ringback subscription secret ID`), and "
+            "the body's raw bytes.",
+        )
+
+
+def _head(text: str) -> list[str]:
+    """The lines of a head as it came over the wire, without its first one."""
+    lines = [line.strip() for line in text.splitlines()]
+    return [line for line in lines if line and not line.startswith(("POST ", "HTTP/"))]
+
+
+def _read(secret: str) -> str:
+    text = inputs.content(secret[1:]).strip() if secret.startswith("@") else secret
+    fault = secret_fault(text)
+    if fault is not None:
+        raise typer.BadParameter(fault, param_hint="--secret")
+    return text

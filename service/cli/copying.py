@@ -1,0 +1,76 @@
+"""A delivery's request as a curl command that can be copied."""
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from service.domain.signature import key_bytes, sign_body, sign_standard
+
+#: How the service shows the value of a header that users may have put a token in.
+_MASK: Final = "****"
+#: Who has one of these and the body can pass for the service.
+_SIGNATURES: Final = frozenset({"webhook-signature", "x-webhook-signature"})
+#: curl writes these itself, or they belong to the connection.
+_OWN: Final = frozenset({"host", "content-length", "connection", "accept-encoding"})
+
+
+@dataclass(frozen=True, slots=True)
+class Signing:
+    """A secret to sign anew with, and the time to sign at, in unix seconds."""
+
+    secret: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A command, and the names of the headers that are not in it as they were."""
+
+    command: str
+    without: tuple[str, ...]
+    masked: tuple[str, ...]
+
+
+def curl(url: str, headers: Mapping[str, str], body: str, signing: Signing | None) -> Copy:
+    """The command that sends the request once more, signed anew or not at all."""
+    sent = {name.lower(): value for name, value in headers.items() if name.lower() not in _OWN}
+    left_out = tuple(sorted(_SIGNATURES & sent.keys()))
+    kept = {name: value for name, value in sent.items() if name not in _SIGNATURES}
+    if signing is not None:
+        kept |= _signed(kept, body, signing, with_body="x-webhook-signature" in left_out)
+    lines = [f"curl -i -X POST {_quoted(url)}"]
+    lines += [f"  -H {_quoted(f'{name}: {value}')}" for name, value in kept.items()]
+    lines.append(f"  --data-raw {_quoted(body)}")
+    masked = tuple(name for name, value in kept.items() if value == _MASK)
+    return Copy(" \\\n".join(lines), () if signing else left_out, masked)
+
+
+def _signed(
+    headers: Mapping[str, str], body: str, signing: Signing, *, with_body: bool
+) -> dict[str, str]:
+    key, sent = key_bytes(signing.secret), body.encode()
+    message = headers.get("webhook-id", "")
+    fresh = {
+        "webhook-timestamp": str(signing.at),
+        "webhook-signature": sign_standard([key], message, signing.at, sent),
+    }
+    if with_body:
+        fresh["x-webhook-signature"] = sign_body(key, sent)
+    return fresh
+
+
+def _quoted(text: str) -> str:
+    """For a POSIX shell; what a terminal would obey is written as bash's ``$'...'`` has it."""
+    if text.isprintable():
+        return shlex.quote(text)
+    escaped = "".join(
+        each if each.isprintable() and each not in "'\\" else _escaped(each) for each in text
+    )
+    return f"$'{escaped}'"
+
+
+def _escaped(character: str) -> str:
+    if character in "'\\":
+        return f"\\{character}"
+    return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "replace"))

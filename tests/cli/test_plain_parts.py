@@ -1,0 +1,209 @@
+"""What the commands are made of: times, exact JSON, tables, copies, connections."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.cli import client, copying, exact, moments, render
+from service.cli.exits import CommandError, Exit, of_status
+from service.cli.progress import percentage
+from service.domain import times
+from service.domain.signature import key_bytes, sign_body
+from service.settings import load
+
+NOW = 1_795_235_073_000
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.text()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
+
+
+@given(value=JSON, pretty=st.booleans())
+def test_json_means_the_same_after_it_was_read_and_printed(value: object, *, pretty: bool) -> None:
+    text = exact.dumps(exact.loads(json.dumps(value)), pretty=pretty)
+
+    assert json.loads(text) == json.loads(json.dumps(value))
+    assert all(each.isprintable() or each == "\n" for each in text)
+
+
+@pytest.mark.parametrize("number", ["1.10", "1e400", "12345678901234567890.1234567", "-0", "1E5"])
+def test_numbers_stay_as_they_were_written(number: str) -> None:
+    assert exact.dumps(exact.loads(f'{{"a": [{number}]}}')) == f'{{"a":[{number}]}}'
+
+
+def test_what_is_nested_as_deep_as_the_service_lets_it_be_is_printed() -> None:
+    value: list[object] = []
+    for _ in range(5_000):
+        value = [value]
+
+    assert exact.dumps(value) == "[" * 5_001 + "]" * 5_001
+
+
+@pytest.mark.parametrize("text", ["NaN", "[Infinity]", "{", "", "[" * 100_000])
+def test_what_is_not_json_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"\w"):
+        exact.loads(text)
+
+
+@given(st.text())
+def test_nothing_that_a_terminal_obeys_is_printed(text: str) -> None:
+    shown = render.printable(text)
+
+    assert shown.isprintable()
+    assert shown == text or not text.isprintable()
+
+
+@given(st.integers(0, 999_999), st.sampled_from("smhdw"))
+def test_so_long_ago_is_so_much_earlier(count: int, unit: str) -> None:
+    seconds = count * {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}[unit]
+    if seconds * 1000 > NOW:
+        with pytest.raises(ValueError, match="is no time"):
+            moments.read(f"{count}{unit}", NOW)
+    else:
+        assert times.parse(moments.read(f"{count}{unit}", NOW)) == NOW - seconds * 1000
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("2026-01-31", "2026-01-31T00:00:00.000Z"),
+        ("2026-01-31T12:00:00+02:00", "2026-01-31T10:00:00.000Z"),
+    ],
+)
+def test_days_and_times_are_read(text: str, read: str) -> None:
+    assert moments.read(text, NOW) == read
+    assert moments.read("1d", NOW, ahead=True) == times.render(NOW + 86_400_000)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "yesterday", "2h ago", "-2h", "2026-13-01", "9999999d", "2 h"]
+)
+def test_what_is_no_time_is_told(text: str) -> None:
+    with pytest.raises(ValueError, match="how long ago: 90s"):
+        moments.read(text, NOW)
+
+
+COLUMNS = [render.Column("id", "id"), render.Column("note", "note", is_text=True)]
+COLUMNS += [render.Column("a", "a"), render.Column("b", "b")]
+
+
+@pytest.mark.parametrize(
+    ("rows", "width", "shown"),
+    [
+        ([["x" * 30, "", "1", "2"]], 80, [0, 2, 3]),
+        ([["x" * 30, "n" * 99, "1", "2"]], 80, [0, 1, 2, 3]),
+        ([["x" * 30, "n" * 99, "1", "2"]], 40, [0, 2, 3]),
+        ([["x" * 30, "", "1" * 9, "2"]], 35, [0, 3]),
+        ([["x" * 30, "n", "1", "2"]], 10, [0]),
+    ],
+)
+def test_columns_that_have_no_room_are_left_out(
+    rows: list[list[str]], width: int, shown: list[int]
+) -> None:
+    assert render.fitting(COLUMNS, rows, width) == shown
+
+
+@pytest.mark.parametrize(
+    ("progress", "shown"),
+    [
+        (exact.Number("40"), 40.0),
+        ({"current": exact.Number("1"), "percentage": exact.Number("12.5")}, 12.5),
+        ({"current": exact.Number("1")}, None),
+        (None, None),
+        ("40", None),
+    ],
+)
+def test_progress_is_read_in_both_forms(progress: object, shown: float | None) -> None:
+    assert percentage(progress) == shown
+
+
+def argument_list(command: str) -> list[str]:
+    """What a shell makes of a command."""
+    script = f'curl() {{ printf "%s\\0" "$@"; }}\n{command}'
+    done = subprocess.run(["bash", "-c", script], capture_output=True, check=True)
+    return done.stdout.decode().split("\0")[:-1]
+
+
+@pytest.mark.parametrize(
+    "body",
+    ['{"a": "it\'s $HOME `id` \\\\ !"}', '{"a":"zwölf\u202e\u200b"}', '{"a":\n"\x1b[31m\x9b"}', ""],
+)
+def test_a_copy_gives_a_shell_what_was_sent(body: str) -> None:
+    secret = "a secret of mine"  # noqa: S105  made up for this test
+    headers = {"webhook-id": "e", "x-webhook-signature": "sha256=0", "content-length": "3"}
+    copy = copying.curl("http://h/?a=1&b='", headers, body, copying.Signing(secret, 5))
+    sent = argument_list(copy.command)
+
+    assert copy.command.replace(" \\\n", "").isprintable()
+    assert sent[:4] == ["-i", "-X", "POST", "http://h/?a=1&b='"]
+    assert sent[-2:] == ["--data-raw", body]
+    assert f"x-webhook-signature: {sign_body(key_bytes(secret), body.encode())}" in sent
+    assert not any("content-length" in each for each in sent)
+    assert (copy.without, copy.masked) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(401, 3), (403, 3), (404, 4), (410, 4), (409, 5), (422, 2), (413, 2), (429, 6), (503, 6)],
+)
+def test_a_refusal_has_its_exit_code(status: int, code: int) -> None:
+    assert of_status(status) == code
+
+
+@pytest.mark.parametrize(
+    "database", ["", "sqlite:///./data/ringback.db", "sqlite:///mine/x.db", "postgresql://h/d"]
+)
+def test_the_admin_key_is_looked_for_where_the_service_puts_it(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    environ = {"RINGBACK_DATABASE_URL": database, "RINGBACK_ENCRYPTION_KEYS": f"k1:{'A' * 43}="}
+    folder = load(environ).data_folder
+    assert client.admin_key(environ) is None
+    folder.mkdir()
+    (folder / "admin.key").write_text("rb_1\n")
+
+    assert client.admin_key(environ) == "rb_1"
+    assert client.admin_key({**environ, "RINGBACK_ADMIN_KEY": "rb_2"}) == "rb_2"
+
+
+@pytest.mark.parametrize(
+    ("url", "is_given"),
+    [
+        ("http://127.0.0.1:8080", True),
+        ("http://localhost:1", True),
+        ("http://[::1]:1", True),
+        ("https://example.com", False),
+        ("http://127.0.0.1.example.com", False),
+        ("http://127.0.0.1@example.com", False),
+    ],
+)
+def test_a_key_that_lies_here_goes_nowhere_else(
+    url: str, *, is_given: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RINGBACK_ADMIN_KEY", "rb_1")
+
+    assert vars(client.connect(url))["_key"] == ("rb_1" if is_given else None)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "localhost:1", "ftp://h", "http://", "http://h:0", "http://\n"]
+)
+def test_what_is_no_address_is_told(url: str) -> None:
+    with pytest.raises(CommandError) as told:
+        client.connect(url)
+
+    assert told.value.code is Exit.MISUSE
+
+
+def test_the_variables_of_the_command_line_are_no_faults_of_the_services() -> None:
+    assert load({"RINGBACK_URL": "http://h", "RINGBACK_API_KEY": "rb_1"}) == load({})
