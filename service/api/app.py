@@ -1,12 +1,13 @@
 """The application: every address of the JSON API, put together from what it is given."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any, Final, Self
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.routing import WebSocketRoute
+from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api import routing
@@ -33,6 +34,9 @@ from service.web.authentication import Doorkeeper
 from service.web.idempotency import Idempotency
 from service.web.limiting import Guesses, RateLimits
 from service.web.problems import Problems
+
+#: Addresses for people beside the API, given who lets them in.
+Pages = Callable[[Doorkeeper], Sequence[BaseRoute]]
 
 #: What a page of another origin may see of an answer besides its body.
 _EXPOSED: Final = (
@@ -68,8 +72,13 @@ class Elsewhere:
         await (self._open if is_readable else self._closed)(scope, receive, send)
 
 
-def create_app(services: Services) -> Starlette:
-    """The API over these services; nothing is shared between two of them."""
+def no_pages(_: Doorkeeper) -> Sequence[BaseRoute]:
+    """The API alone."""
+    return ()
+
+
+def create_app(services: Services, pages: Pages = no_pages) -> Starlette:
+    """The API over these services, and pages beside it; nothing is shared between two of them."""
     settings = services.settings
     told = Problems(settings.public_url)
     doorkeeper = _doorkeeper(services)
@@ -78,6 +87,7 @@ def create_app(services: Services) -> Starlette:
     app = Starlette(
         routes=[
             *routing.routes(actions, doorkeeper, told),
+            *pages(doorkeeper),
             WebSocketRoute(SOCKET_PATH, StatusSocket(services, doorkeeper, told)),
             WebSocketRoute("/{path:path}", NoSocket(told)),
         ],

@@ -18,6 +18,7 @@ from service.api.services import ApiSettings, Services
 from service.ports import StoreUnavailableError
 from service.runtime.doors import Door, listening, quieten
 from service.runtime.keys import ADMIN_KEY_FILE
+from service.runtime.pages import pages
 from service.runtime.wiring import Opened
 from service.settings import ROLES
 
@@ -91,7 +92,8 @@ class Host:
         if "api" in part.roles:
             mend = "RINGBACK_HOST and RINGBACK_PORT"
             listener = closing.enter_context(listening(settings.host, settings.port, mend))
-            yield Door(create_app(asked), listener, settings)
+            app = create_app(asked, pages(self._opened, self._ready))
+            yield Door(app, listener, settings)
         if part.status_port is not None:
             mend = "RINGBACK_HOST and --status-port"
             listener = closing.enter_context(listening(settings.host, part.status_port, mend))
