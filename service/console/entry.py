@@ -2,13 +2,12 @@
 
 from collections.abc import Awaitable, Callable
 from typing import Final
-from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from service.console.layout import THEME, THEMES
+from service.console.layout import THEME, THEMES, inside
 from service.console.routing import FOREIGN, SIGN_IN, Entrance
 from service.console.sessions import SECURE, cookie, is_from_here
 from service.console.visits import ROOT, Form, Page, form_of
@@ -53,7 +52,7 @@ class Entry:
         if isinstance(form, Refusal):
             return self._entrance.layout.refused(request, None, form)
         refusal = await self._known(request, form.one("key"))
-        where = _inside(form.one("next"))
+        where = inside(form.one("next"))
         if refusal is not None:
             return self._asking(request, where, refusal)
         session = self._sessions.begin(form.one("key"))
@@ -79,7 +78,7 @@ class Entry:
             _YEAR,
             secure=self._sessions.cookie_name == SECURE,
         )
-        return Answer(303, headers=(("location", _inside(form.one("next"))), kept))
+        return Answer(303, headers=(("location", inside(form.one("next"))), kept))
 
     async def _known(self, request: Request, key: str) -> Refusal | None:
         """Why this key lets nobody in; failures count as those of the API do."""
@@ -96,7 +95,7 @@ class Entry:
         page = Page(
             "sign_in.html",
             "Sign in",
-            {"next": _inside(where), "fault": None if refusal is None else refusal.detail},
+            {"next": inside(where), "fault": None if refusal is None else refusal.detail},
             status=200 if kind is None else kind.status,
             headers=() if wait is None else (("retry-after", str(wait)),),
         )
@@ -118,11 +117,3 @@ class Door:
 
 async def _own(request: Request) -> Form | Refusal:
     return await form_of(request) if is_from_here(request) else FOREIGN
-
-
-def _inside(where: str) -> str:
-    """The address, if it is one of the console; its first page otherwise."""
-    parts = urlsplit(where)
-    is_ours = parts.path == ROOT or parts.path.startswith(f"{ROOT}/")
-    plain = where.isascii() and where.isprintable() and not parts.netloc and not parts.scheme
-    return where if is_ours and plain and where.startswith(ROOT) else ROOT

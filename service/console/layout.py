@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
@@ -14,17 +15,15 @@ from service.web import problems
 from service.web.answers import Answer
 from service.web.problems import instance_of
 
-_POLICY: Final = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self' data:",
-        "connect-src 'self'",
-        "form-action 'self'",
-        "frame-ancestors 'none'",
-        "base-uri 'none'",
-    )
+_POLICY: Final = (
+    "default-src 'none'; "
+    "script-src 'self'; "
+    "style-src 'self'; "
+    "img-src 'self' data:; "
+    "connect-src 'self'; "
+    "form-action 'self'; "
+    "frame-ancestors 'none'; "
+    "base-uri 'none'"
 )
 #: With no referrer at all, browsers would not name the origin of forms either.
 HEADERS: Final = (
@@ -96,20 +95,37 @@ class Layout:
 
     def _around(self, request: Request, visit: Visit | None) -> dict[str, Any]:
         path = instance_of(request.scope)
-        query = request.scope["query_string"].decode("latin-1")
         theme = request.cookies.get(THEME, THEMES[0])
         return {
             "root": ROOT,
             "visit": visit,
             "scope": Scope,
             "now": self._clock.now(),
-            "here": f"{path}?{query}" if query else path,
+            "here": here(request),
             "navigation": [] if visit is None else list(_navigation(visit, path)),
             "token": "" if visit is None else visit.session.token,
             "theme": theme if theme in THEMES else THEMES[0],
             "themes": THEMES,
             "notice": NOTICES.get(request.query_params.get("done", "")),
         }
+
+
+def here(request: Request) -> str:
+    """The address of what is shown; for what a form answered, of the page that sent it."""
+    if request.method == "POST":
+        return inside(
+            urlsplit(request.headers.get("referer", ""))._replace(scheme="", netloc="").geturl()
+        )
+    path = instance_of(request.scope)
+    query = request.scope["query_string"].decode("latin-1")
+    return f"{path}?{query}" if query else path
+
+
+def inside(where: str) -> str:
+    """The address, if it is one of the console; that of its first page otherwise."""
+    parts = urlsplit(where)
+    is_ours = where.startswith(f"{ROOT}/") and where.isascii() and where.isprintable()
+    return where if is_ours and not parts.netloc and not parts.scheme else ROOT
 
 
 def _navigation(visit: Visit, path: str) -> Iterator[Entry]:

@@ -11,7 +11,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Send
 from starlette.types import Scope as HttpScope
 
-from service.console.layout import Layout
+from service.console.layout import Layout, here
 from service.console.sessions import Session, Sessions, is_from_here
 from service.console.visits import NO_FORM, ROOT, Action, Form, Page, Visit, form_of
 from service.domain.errors import Refusal, RefusalKind
@@ -99,7 +99,7 @@ class Resource:
     async def _act(self, visit: Visit) -> Page | Answer | Refusal | Streamed:
         action = self._actions.get(visit.request.method)
         if action is None:
-            return Refusal(RefusalKind.NOT_FOUND, "Nothing can be done in this way here.")
+            return _NOTHING_HERE
         refusal = None if action.scope is None else authorize(visit.principal, action.scope)
         if refusal is not None:
             return refusal
@@ -116,10 +116,8 @@ class Resource:
         """Sign in first; what was asked for comes then, where it only shows something."""
         if request.method not in (_GET, _HEAD):
             return self._layout.refused(request, None, _SIGNED_OUT)
-        path = instance_of(request.scope)
-        query = request.scope["query_string"].decode("latin-1")
-        asked = f"{path}?{query}" if query else path
-        where = SIGN_IN if path == ROOT else f"{SIGN_IN}?{urlencode({'next': asked})}"
+        asked = here(request)
+        where = SIGN_IN if asked == ROOT else f"{SIGN_IN}?{urlencode({'next': asked})}"
         if "hx-request" in request.headers:  # a part of a page: all of it has to go
             return Answer(401, headers=(("hx-redirect", where),))
         return Answer(303, headers=(("location", where),))
@@ -138,19 +136,6 @@ class Resource:
         if isinstance(result, Refusal):
             return self._layout.refused(request, visit, result)
         return result
-
-
-class Nowhere:
-    """Answers what no route of the console answers."""
-
-    def __init__(self, layout: Layout) -> None:
-        self._layout = layout
-
-    async def __call__(self, scope: HttpScope, receive: Receive, send: Send) -> None:
-        """Say that nothing is here."""
-        request = Request(scope, receive)
-        answer = self._layout.refused(request, None, _NOTHING_HERE)
-        await answers.send(answer, send, head=request.method == _HEAD)
 
 
 async def own_form(request: Request, session: Session) -> Form | Refusal:
@@ -187,5 +172,5 @@ _SIGNED_OUT: Final = Refusal(
     RefusalKind.UNAUTHENTICATED, "The session is over, and nothing was done. Sign in again."
 )
 _NOTHING_HERE: Final = Refusal(
-    RefusalKind.NOT_FOUND, "There is no such page. The navigation leads to all there are."
+    RefusalKind.NOT_FOUND, "There is no such page, or not to be asked for in this way."
 )

@@ -7,10 +7,10 @@ from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 
+from service.console.sessions import Session
 from service.domain.api_keys import Scope, covers
 from service.domain.errors import Refusal, RefusalKind
 from service.ports import Principal
-from service.console.sessions import Session
 from service.web import bodies
 from service.web.answers import Answer, Headers
 from service.web.calls import Streamed
@@ -40,7 +40,17 @@ class Form:
 
     def parts(self, name: str) -> list[str]:
         """What stands in the field between commas and line breaks."""
-        return [part.strip() for part in self.one(name).replace("\n", ",").split(",") if part.strip()]
+        return [
+            part.strip() for part in self.one(name).replace("\n", ",").split(",") if part.strip()
+        ]
+
+
+class Given(dict[str, str]):
+    """What an address says besides its path; what it does not say is empty."""
+
+    def __missing__(self, _: str) -> str:
+        """Nothing was said."""
+        return ""
 
 
 NO_FORM: Final = Form([])
@@ -77,6 +87,11 @@ class Visit:
     def may(self, needed: Scope) -> bool:
         """Whether the visitor may do what needs this scope."""
         return covers(self.principal.scopes, needed)
+
+    @property
+    def given(self) -> Given:
+        """What the address says, as filters show it again."""
+        return Given({k: v for k, v in self.request.query_params.items() if v})
 
     def name(self, parameter: str = "id") -> str:
         """A part of the path."""
