@@ -89,12 +89,11 @@ class Resource:
             if isinstance(principal, Refusal):
                 return self._turned_away(request, principal)
             visit = Visit(request, principal, session)
-            result = await self._act(visit)
+            return self._shown(visit, await self._act(visit))
         except ClientDisconnect:
             raise
         except Exception as error:  # noqa: BLE001  a page is answered to whatever happens
-            result = _fault(error, request)
-        return self._shown(request, visit, result)
+            return self._failed(request, visit, error)
 
     async def _act(self, visit: Visit) -> Page | Answer | Refusal | Streamed:
         action = self._actions.get(visit.request.method)
@@ -128,14 +127,18 @@ class Resource:
         answer = self._stranger(request)
         return answers.with_headers(answer, self._entrance.sessions.ended())
 
-    def _shown(
-        self, request: Request, visit: Visit | None, result: Page | Answer | Refusal | Streamed
-    ) -> Answer | Streamed:
+    def _shown(self, visit: Visit, result: Page | Answer | Refusal | Streamed) -> Answer | Streamed:
         if isinstance(result, Page):
-            return self._layout.page(request, visit, result)
+            return self._layout.page(visit.request, visit, result)
         if isinstance(result, Refusal):
-            return self._layout.refused(request, visit, result)
+            return self._layout.refused(visit.request, visit, result)
         return result
+
+    def _failed(self, request: Request, visit: Visit | None, error: Exception) -> Answer:
+        fault = _fault(error, request)
+        if isinstance(fault, Refusal):
+            return self._layout.refused(request, visit, fault)
+        return self._layout.page(request, visit, fault)
 
 
 async def own_form(request: Request, session: Session) -> Form | Refusal:

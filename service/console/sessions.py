@@ -9,6 +9,7 @@
 import base64
 import hmac
 from http.cookies import Morsel, SimpleCookie
+from math import ceil
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -82,7 +83,7 @@ class Sessions:
     def kept(self, session: Session) -> Header:
         """The header by which the browser keeps it."""
         sealed = self._vault.seal(_encode(session), _CONTEXT)
-        left = max(session.ends_at - self._clock.now(), 0) // 1000
+        left = ceil(max(session.ends_at - self._clock.now(), 0) / 1000)
         return self._header(base64.urlsafe_b64encode(sealed).rstrip(b"=").decode(), left)
 
     def ended(self) -> Header:

@@ -6,7 +6,7 @@ import msgspec
 
 from service.console.attempts import seen
 from service.console.services import Services
-from service.console.visits import Action, Form, Page, Visit, to
+from service.console.visits import NO_FORM, Action, Form, Page, Visit, to
 from service.domain.api_keys import Scope
 from service.domain.errors import Refusal, not_found
 from service.domain.health import circuit
@@ -93,19 +93,16 @@ class Subscriptions:
 
     async def new(self, _: Visit) -> Page:
         """The form of a new one."""
-        return _form({}, ())
+        return _form(NO_FORM, None)
 
     async def create(self, visit: Visit) -> Page | Refusal:
         """Make one; its secret is shown this once."""
         given = self._services.bodies.subscription(msgspec.json.encode(_body(visit.form)))
-        made = (
-            given
-            if isinstance(given, Refusal)
-            else await self._manage.create(visit.principal, given, None)
-        )
+        if isinstance(given, Refusal):
+            return _form(visit.form, given)
+        made = await self._manage.create(visit.principal, given, None)
         if isinstance(made, Refusal):
-            fields = {name: visit.form.one(name) for name in (*_TEXTS, *_LISTS, *_NUMBERS)}
-            return _form({**fields, "verification": visit.form.one("verification")}, made)
+            return _form(visit.form, made)
         if isinstance(made, Replayed):
             raise TypeError("A subscription without an Idempotency-Key was replayed.")
         return _secret(made.subscription, [made.secret], "Subscription created")
@@ -220,15 +217,15 @@ def _number(text: str) -> float | str:
     return value if abs(value) < 1e18 else text  # noqa: PLR2004  what no JSON should hold
 
 
-def _form(fields: dict[str, str], refusal: Refusal | tuple[()]) -> Page:
-    refused = isinstance(refusal, Refusal)
+def _form(form: Form, refusal: Refusal | None) -> Page:
     shown = {
-        "fields": fields,
+        "form": form,
         "choices": _CHOICES,
-        "fault": refusal.detail if isinstance(refusal, Refusal) else None,
-        "faults": refusal.faults if isinstance(refusal, Refusal) else (),
+        "fault": None if refusal is None else refusal.detail,
+        "faults": () if refusal is None else refusal.faults,
     }
-    return Page("subscription_new.html", "New subscription", shown, status=422 if refused else 200)
+    status = 200 if refusal is None else 422
+    return Page("subscription_new.html", "New subscription", shown, status=status)
 
 
 def _secret(subscription: Subscription, secrets: list[str], title: str) -> Page:
