@@ -1,7 +1,5 @@
 """The console, opened anew for every test."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from tests.api.conftest import api, database_path, migrated
@@ -12,5 +10,5 @@ __all__ = ["api", "database_path", "migrated"]
 
 
 @pytest.fixture
-async def admin(api: Api) -> AsyncIterator[Visitor]:  # noqa: F811  that is how fixtures are asked for
-    yield await administrator(api)
+async def admin(api: Api) -> Visitor:
+    return await administrator(api)

@@ -29,7 +29,9 @@ async def test_a_stranger_is_asked_for_a_key_and_then_gets_where_he_wanted(api: 
     stranger = visitor(api)
     asked = await stranger.client.get("/console/deliveries?status=dead")
     assert asked.status_code == 303
-    assert asked.headers["location"] == "/console/sign-in?next=%2Fconsole%2Fdeliveries%3Fstatus%3Ddead"
+    assert (
+        asked.headers["location"] == "/console/sign-in?next=%2Fconsole%2Fdeliveries%3Fstatus%3Ddead"
+    )
 
     form = {"key": ADMIN, "next": "/console/deliveries?status=dead"}
     answer = await stranger.client.post("/console/sign-in", data=form, headers=OWN)
@@ -85,7 +87,10 @@ async def test_a_session_ends_with_its_key(api: Api) -> None:
     assert answer.status_code == 303
     assert f'{COOKIE}=""' in answer.headers["set-cookie"]
     refreshed = await guest.client.get("/console/deliveries", headers={"hx-request": "true"})
-    assert (refreshed.status_code, refreshed.headers["hx-redirect"][:16]) == (401, "/console/sign-in")
+    assert (refreshed.status_code, refreshed.headers["hx-redirect"][:16]) == (
+        401,
+        "/console/sign-in",
+    )
 
 
 async def test_a_session_ends_after_twelve_hours(api: Api, admin: Visitor) -> None:
@@ -129,7 +134,9 @@ async def test_forms_of_other_sites_do_nothing(api: Api, admin: Visitor) -> None
     for headers in FOREIGN:
         answer = await admin.client.post(path, data=data, headers=headers)
         assert answer.status_code == 403, headers
-        signed = await stranger.client.post("/console/sign-in", data={"key": ADMIN}, headers=headers)
+        signed = await stranger.client.post(
+            "/console/sign-in", data={"key": ADMIN}, headers=headers
+        )
         assert (signed.status_code, "set-cookie" in signed.headers) == (403, False)
 
     assert (await api.get(f"/v1/subscriptions/{subscription['id']}"))["status"] == "active"
