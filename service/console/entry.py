@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
@@ -111,7 +111,10 @@ class Door:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         request = Request(scope, receive)
-        answer = await self._handler(request)
+        try:
+            answer = await self._handler(request)
+        except ClientDisconnect:
+            return
         await answers.send(answer, send, head=request.method == "HEAD")
 
 

@@ -3,12 +3,14 @@
 from typing import Final
 
 import msgspec
+from msgspec import Raw
 
 from service.console.layout import Layout
 from service.console.services import Services
 from service.console.visits import Action, Page, Visit, to
 from service.domain.api_keys import Scope
 from service.domain.errors import Refusal, not_found
+from service.domain.event import Progress, percentage
 from service.domain.operation import END_TYPES, Operation, Status, is_end, refuse_expired
 from service.ports import OperationFilter, Replayed
 from service.usecases.following import Followed
@@ -22,6 +24,7 @@ _PATH: Final = "/operations"
 _ONE: Final = f"{_PATH}/{{id}}"
 #: Events of the log that a page shows: the newest.
 _MANY: Final = 100
+_progress: Final = msgspec.json.Decoder(float | Progress)
 _ALL: Final = Listing(
     "operations",
     1,
@@ -69,7 +72,7 @@ class Operations:
         )
         page = await self._reads.operations(visit.tenant, which, span)
         shown = {
-            "items": [(each, percentage(each)) for each in page.items],
+            "items": [(each, _percentage(each)) for each in page.items],
             "given": visit.given,
             "statuses": list(Status),
             "further": page.next and _ALL.address_of(visit.request, page.next),
@@ -85,7 +88,8 @@ class Operations:
         log = await self._reads.log(operation.key, first, _MANY)
         shown = {
             "operation": operation,
-            "percentage": percentage(operation),
+            "percentage": _percentage(operation),
+            "told": _told(operation),
             "log": list(reversed(log)),
             "is_open": not is_end(operation.status),
             "is_failed": operation.status is Status.FAILED,
@@ -135,13 +139,17 @@ class Operations:
         return refuse_expired(operation, self._services.clock.now()) or operation
 
 
-def percentage(operation: Operation) -> float | None:
+def _percentage(operation: Operation) -> float | None:
     """How far it is, 0 to 100; ``None``: not told."""
+    return percentage(Raw(operation.progress or b""))
+
+
+def _told(operation: Operation) -> Progress | None:
+    """What its progress says besides how far it is."""
     if operation.progress is None:
         return None
-    told = msgspec.json.decode(operation.progress)
-    value = told.get("percentage") if isinstance(told, dict) else told
-    return float(value) if isinstance(value, int | float) else None
+    told = _progress.decode(operation.progress)
+    return told if isinstance(told, Progress) else None
 
 
 def _message(followed: Followed) -> bytes:

@@ -18,7 +18,9 @@ _UNITS: Final = ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min"), (1, "s"))
 
 #: What the states of things look like. Beside the colour there is always the word.
 _LOOKS: Final[Mapping[str, str]] = {
-    **dict.fromkeys(("delivered", "active", "closed", "resolved", "COMPLETED", "in force"), "ok"),
+    **dict.fromkeys(
+        ("delivered", "active", "closed", "resolved", "COMPLETED", "in force", "ready"), "ok"
+    ),
     **dict.fromkeys(("dead", "disabled", "open", "FAILED", "revoked", "failed"), "bad"),
     **dict.fromkeys(
         ("paused", "half_open", "replaying", "COMPLETED_WITH_ERRORS", "expired", "missing"), "warn"

@@ -115,6 +115,9 @@ class Resource:
         """Sign in first; what was asked for comes then, where it only shows something."""
         if request.method not in (_GET, _HEAD):
             return self._layout.refused(request, None, _SIGNED_OUT)
+        if request.headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+            # a link elsewhere led here, and so the browser kept the cookie to itself
+            return self._layout.page(request, None, Page("hop.html", "One moment"))
         asked = here(request)
         where = SIGN_IN if asked == ROOT else f"{SIGN_IN}?{urlencode({'next': asked})}"
         if "hx-request" in request.headers:  # a part of a page: all of it has to go

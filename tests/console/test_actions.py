@@ -266,6 +266,17 @@ async def test_an_operation_is_cancelled_and_another_tried_again(api: Api, admin
     assert answer.status_code == 204
 
 
+async def test_an_operation_shows_its_phases(api: Api, admin: Visitor) -> None:
+    phases = [{"name": "read <b>", "status": "done", "percentage": 100, "duration": 3}]
+    progress = {"current": 3, "total": 12, "phase": "read", "message": "slow", "phases": phases}
+    await api.post("/v1/operations/job/events", {"type": "STATUS_UPDATE", "progress": progress})
+
+    page = await admin.get("/console/operations/job")
+
+    for words in ("25 %", "read <b>", "3 of 12", "slow"):
+        assert page.says(words), words
+
+
 async def test_the_stream_tells_that_an_operation_moved(api: Api, admin: Visitor) -> None:
     await api.post("/v1/operations/job/events", {"type": "STARTED"})
     await api.post("/v1/operations/job/events", {"type": "COMPLETED"})

@@ -33,6 +33,8 @@ WIDE: Final[ViewportSize] = {"width": 1280, "height": 900}
 
 Scheme = Literal["light", "dark"]
 
+GROUND: Final[dict[Scheme, str]] = {"light": "rgb(255, 255, 255)", "dark": "rgb(15, 19, 24)"}
+
 needs_chromium = pytest.mark.skipif(
     CHROMIUM is None, reason="no Chromium is on this machine; install the package chromium"
 )
@@ -210,7 +212,12 @@ async def test_every_page_keeps_to_its_policy_and_to_the_width(
             width = await watched.page.evaluate("document.documentElement.scrollWidth")
             assert width <= size["width"], name
             ground = await watched.page.evaluate("getComputedStyle(document.body).backgroundColor")
-            assert ground == ("rgb(255, 255, 255)" if scheme == "light" else "rgb(15, 19, 24)")
+            assert ground == GROUND[scheme]
+        other: Scheme = "dark" if scheme == "light" else "light"
+        await watched.page.get_by_role("button", name=other).click()
+        await watched.go("/system")
+        ground = await watched.page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert ground == GROUND[other]
 
 
 @needs_chromium
@@ -229,14 +236,3 @@ async def test_an_operation_is_followed_as_it_happens(browser: Browser, server: 
         await client.post("/v1/operations/job/events", json={"type": "COMPLETED"})
         await expect(state).to_have_text("COMPLETED")
         await expect(watched.page.locator("#live tbody tr")).to_have_count(3)
-
-
-@needs_chromium
-async def test_the_colours_can_be_switched_and_stay(browser: Browser, server: Server) -> None:
-    async with opened(browser, server, "light") as watched:
-        page = watched.page
-        await watched.sign_in(server.admin_key)
-        await page.get_by_role("button", name="dark").click()
-        await watched.go("/system")
-        ground = await page.evaluate("getComputedStyle(document.body).backgroundColor")
-        assert ground == "rgb(15, 19, 24)"

@@ -40,6 +40,20 @@ async def test_a_stranger_is_asked_for_a_key_and_then_gets_where_he_wanted(api: 
     assert (await stranger.client.get(answer.headers["location"])).status_code == 200
 
 
+async def test_a_link_elsewhere_leads_to_the_page_and_not_to_the_door(admin: Visitor) -> None:
+    """Browsers keep the strict cookie to themselves on such a way; the page then asks itself."""
+    address = "/console/deliveries?status=dead&eventType=%22%3E"
+    admin.client.cookies.clear()
+    elsewhere = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
+
+    answer = await admin.client.get(address, headers=elsewhere)
+
+    assert answer.status_code == 200
+    assert f'content="0;url={address.replace("&", "&amp;")}"' in answer.text
+    again = await admin.client.get(address, headers={"sec-fetch-site": "same-origin"})
+    assert again.status_code == 303
+
+
 async def test_the_cookie_is_for_this_host_and_no_script_and_holds_no_key(api: Api) -> None:
     answer = await visitor(api).sign_in(ADMIN)
 
@@ -65,7 +79,7 @@ async def test_a_wrong_key_lets_nobody_in_and_counts_as_a_guess_at_the_api_does(
     for _ in range(MAX_FAILURES):
         refused = await stranger.sign_in("rb_wrong", 401)
         assert "unknown, revoked or expired" in refused.text
-    assert "set-cookie" not in refused.headers
+        assert "set-cookie" not in refused.headers
 
     shut_out = await stranger.sign_in("rb_wrong", 429)
     assert int(shut_out.headers["retry-after"]) > 0

@@ -66,5 +66,8 @@ document.addEventListener("keydown", (event) => {
   if (field) { event.preventDefault(); field.focus(); }
 });
 
+// Where the navigation is a strip, the page that is open is in sight.
+document.querySelector("nav.pages [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+
 if (navigator.clipboard) showCopying();
 setTimeout(tick, live()?.dataset.stream ? 0 : 1000);
