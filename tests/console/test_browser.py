@@ -40,6 +40,9 @@ needs_chromium = pytest.mark.skipif(
 )
 
 
+expect.set_options(timeout=20_000)  # milliseconds: machines may have much else to do
+
+
 @dataclass
 class Watched:
     """A page, and everything on it that should not be."""
@@ -218,6 +221,32 @@ async def test_every_page_keeps_to_its_policy_and_to_the_width(
         await watched.go("/system")
         ground = await watched.page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert ground == GROUND[other]
+
+
+@needs_chromium
+async def test_a_subscription_is_made_tested_rotated_and_paused(
+    browser: Browser, server: Server, receiver: Receiver
+) -> None:
+    async with opened(browser, server, "dark", NARROW) as watched:
+        page = watched.page
+        await watched.sign_in(server.admin_key)
+        await watched.go("/subscriptions/new")
+        await page.get_by_label("URL").fill(receiver.url("/mine"))
+        await page.get_by_label("Event types").fill("nothing.*")
+        await page.get_by_role("button", name="Create").click()
+        secret = await page.get_by_label("Secret 1").inner_text()
+        await watched.shot("secret")
+        await page.get_by_role("link", name="To the subscription").click()
+        await page.get_by_role("button", name="Send a test event").click()
+        await expect(page.get_by_text("HTTP 200")).to_be_visible()
+        await receiver.wait_for(1)
+        await watched.shot("trial")
+        await page.get_by_role("link", name="To the subscription").click()
+        await page.get_by_role("button", name="Rotate").click()
+        await expect(page.get_by_label("Secret 1")).not_to_have_text(secret)
+        await page.get_by_role("link", name="To the subscription").click()
+        await page.get_by_role("button", name="Pause").click()
+        await expect(page.locator("#live > p .state")).to_have_text("paused")
 
 
 @needs_chromium
