@@ -1,6 +1,7 @@
 """Pages: templates, and how values are written in them. Everything is text unless it is ours."""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Final
 
 import msgspec
@@ -29,8 +30,9 @@ _LOOKS: Final[Mapping[str, str]] = {
 }
 
 
+@cache
 def environment() -> Environment:
-    """Templates, with everything escaped that is not known to be markup."""
+    """Templates, with everything escaped that is not known to be markup; compiled once."""
     made = Environment(
         loader=PackageLoader("service.console"),
         autoescape=True,

@@ -158,7 +158,11 @@ class Host:
         lines = [f"Ringback {__version__} runs{does}"]
         if "api" in part.roles:
             where = f"http://{settings.host}:{settings.port}"
-            lines = [f"Ringback {__version__} listens on {where}{does}", *self._about_the_key()]
+            lines = [
+                f"Ringback {__version__} listens on {where}{does}",
+                f"Its console is on {where}/console",
+                *self._about_the_key(),
+            ]
         if part.status_port is not None:
             lines.append(f"Its state is on http://{settings.host}:{part.status_port}/readyz")
         print("\n".join(lines), flush=True)  # noqa: T201  the one greeting, for the person who started it
