@@ -1,6 +1,6 @@
 """The application: every address of the JSON API, put together from what it is given."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from types import MappingProxyType
 from typing import Any, Final, Self
@@ -8,7 +8,7 @@ from typing import Any, Final, Self
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api import routing
@@ -36,6 +36,9 @@ from service.web.idempotency import Idempotency
 from service.web.limiting import Guesses, RateLimits
 from service.web.problems import Problems
 from service.web.timing import Timed
+
+#: Addresses for people beside the API, given who lets them in.
+Pages = Callable[[Doorkeeper], Sequence[BaseRoute]]
 
 #: What a page of another origin may see of an answer besides its body.
 _EXPOSED: Final = (
@@ -90,18 +93,27 @@ class Application(Starlette):
             await answering(scope, receive, send)
 
     def shorten(self, middleware: Middleware) -> None:
-        """Let no router see requests for addresses without parameters, nor other middleware."""
-        routes = [each for each in self.routes if isinstance(each, Route)]
+        """Let no router see requests for resources without parameters, nor other middleware."""
+        resources = [
+            each
+            for each in self.routes
+            if isinstance(each, Route) and isinstance(each.endpoint, routing.Resource)
+        ]
         around, args, named = middleware.cls, middleware.args, middleware.kwargs
         self._direct = {
             each.path: (each, around(each.app, *args, **named))
-            for each in routes
+            for each in resources
             if not each.param_convertors
         }
 
 
-def create_app(services: Services) -> Application:
-    """The API over these services; nothing is shared between two of them."""
+def no_pages(_: Doorkeeper) -> Sequence[BaseRoute]:
+    """The API alone."""
+    return ()
+
+
+def create_app(services: Services, pages: Pages = no_pages) -> Application:
+    """The API over these services, and pages beside it; nothing is shared between two of them."""
     settings = services.settings
     told = Problems(settings.public_url)
     doorkeeper, timed = _doorkeeper(services), _timed(services)
@@ -110,6 +122,7 @@ def create_app(services: Services) -> Application:
     app = Application(
         routes=[
             *routing.routes(actions, doorkeeper, told),
+            *pages(doorkeeper),
             WebSocketRoute(SOCKET_PATH, StatusSocket(services, doorkeeper, told)),
             WebSocketRoute("/{path:path}", NoSocket(told)),
         ],

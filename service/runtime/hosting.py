@@ -18,6 +18,7 @@ from service.api.services import ApiSettings, Services
 from service.ports import StoreUnavailableError
 from service.runtime.doors import Door, listening, quieten
 from service.runtime.keys import ADMIN_KEY_FILE
+from service.runtime.pages import pages
 from service.runtime.wiring import Opened
 from service.settings import ROLES
 
@@ -93,7 +94,8 @@ class Host:
         if "api" in part.roles:
             mend = "RINGBACK_HOST and RINGBACK_PORT"
             listener = closing.enter_context(listening(settings.host, settings.port, mend))
-            yield Door(create_app(asked), listener, settings)
+            app = create_app(asked, pages(self._opened, self._ready))
+            yield Door(app, listener, settings)
         if part.status_port is not None:
             mend = "RINGBACK_HOST and --status-port"
             listener = closing.enter_context(listening(settings.host, part.status_port, mend))
@@ -158,7 +160,11 @@ class Host:
         lines = [f"Ringback {__version__} runs{does}"]
         if "api" in part.roles:
             where = f"http://{settings.host}:{settings.port}"
-            lines = [f"Ringback {__version__} listens on {where}{does}", *self._about_the_key()]
+            lines = [
+                f"Ringback {__version__} listens on {where}{does}",
+                f"Its console is on {where}/console",
+                *self._about_the_key(),
+            ]
         if part.status_port is not None:
             lines.append(f"Its state is on http://{settings.host}:{part.status_port}/readyz")
         print("\n".join(lines), flush=True)  # noqa: T201  the one greeting, for the person who started it

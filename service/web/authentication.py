@@ -58,6 +58,18 @@ class Doorkeeper:
             return principal
         return authorize(principal, needed) or principal
 
+    async def admit_known(
+        self, asked: HTTPConnection, digest: bytes, tenant_id: str | None
+    ) -> Principal | Refusal:
+        """The principal of a key that was shown before, by its hash, as this tenant if it may."""
+        principal = await self.find_key(digest)
+        if principal is None:
+            return _unauthenticated("The API key is revoked or expired")
+        refusal = self.limits.refuse(asked.scope, principal.key_id)
+        if refusal is not None or tenant_id is None:
+            return refusal or principal
+        return await self._as_tenant(principal, tenant_id)
+
     async def _by_key(self, asked: HTTPConnection) -> Principal | Refusal:
         given = _values_of(asked, _HEADER)
         if len(given) != 1:
@@ -94,7 +106,9 @@ class Doorkeeper:
         given = _values_of(asked, _TENANT)
         if not given:
             return who
-        name = ", ".join(given)
+        return await self._as_tenant(who, ", ".join(given))
+
+    async def _as_tenant(self, who: Principal, name: str) -> Principal | Refusal:
         if Scope.ADMIN not in who.scopes:
             return who if name == who.tenant_id else _foreign(name)
         if not await self.has_tenant(name):

@@ -48,9 +48,13 @@ class Listing:
         body: dict[str, object] = {"data": [render(item) for item in page.items]}
         if page.next is None:
             return answers.of({**body, "pagination": {"nextCursor": None}})
-        cursor = queries.cursor_text(self.kind, page.next)
+        link = f'<{public_url}{self.address_of(request, page.next)}>; rel="next"'
+        body["pagination"] = {"nextCursor": queries.cursor_text(self.kind, page.next)}
+        return answers.of(body, headers=(("link", link),))
+
+    def address_of(self, request: Request, place: tuple[int, ...]) -> str:
+        """The path and query by which the page after ``place`` is asked for."""
+        cursor = queries.cursor_text(self.kind, place)
         others = [(k, v) for k, v in request.query_params.multi_items() if k not in _NOT_REPEATED]
         query = urlencode([*others, ("cursor", cursor)], safe=queries.UNQUOTED)
-        link = f'<{public_url}{instance_of(request.scope)}?{query}>; rel="next"'
-        body["pagination"] = {"nextCursor": cursor}
-        return answers.of(body, headers=(("link", link),))
+        return f"{instance_of(request.scope)}?{query}"

@@ -13,6 +13,7 @@ import httpx
 from service.api import create_app
 from service.domain.api_keys import Scope, hash_key
 from service.runtime import hosting
+from service.runtime.pages import pages
 from service.runtime.wiring import Opened, open_service
 from service.settings import load
 from service.store.database import Tx
@@ -136,7 +137,7 @@ async def opened_api(path: Path, **settings: str) -> AsyncIterator[Api]:
             return api.fault
 
         services = hosting.services(opened, ready, lambda: api.pending)
-        transport = httpx.ASGITransport(create_app(services))
+        transport = httpx.ASGITransport(create_app(services, pages(opened, ready)))
         async with httpx.AsyncClient(transport=transport, base_url=BASE) as client:
             api.client = client
             yield api

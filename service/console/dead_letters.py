@@ -1,0 +1,177 @@
+"""Dead letters: grouped by what there is to mend, then each one; sent again, or discarded."""
+
+from typing import Any, Final
+
+from service.console.attempts import seen
+from service.console.grouping import grouped
+from service.console.services import Services
+from service.console.visits import Action, Page, Visit, to
+from service.domain import ids, times
+from service.domain.api_keys import Scope
+from service.domain.delivery import DeadLetterState, Trigger
+from service.domain.errors import Refusal, not_found
+from service.domain.ids import DeliveryRef
+from service.domain.retry import DeadReason
+from service.ports import DeadLetterFilter, DeadLetterView, Replayed, ReplayPlan
+from service.web import queries
+from service.web.answers import Answer
+from service.web.paging import Listing
+
+_PATH: Final = "/dead-letters"
+_ONE: Final = f"{_PATH}/{{id}}"
+#: Deliveries per second that a replay may be held to; the empty word is no limit.
+RATES: Final = ("", "1", "10", "100", "1000")
+
+_GROUP: Final = {
+    "subscriptionId": queries.text,
+    "reason": queries.one_of(DeadReason),
+}
+_ALL: Final = Listing(
+    "dead-letters",
+    2,
+    {**_GROUP, "eventType": queries.text, "resolved": queries.flag, "done": queries.text},
+)
+
+
+class DeadLetters:
+    """Handlers of dead letters."""
+
+    def __init__(self, services: Services) -> None:
+        self._reads = services.reads
+        self._replays = services.replays
+        self._clock = services.clock
+
+    def actions(self) -> list[Action]:
+        """What is possible with dead letters; paths with names of their own come before ids."""
+        read, replay = Scope.DELIVERIES_READ, Scope.DELIVERIES_REPLAY
+        return [
+            Action("GET", _PATH, read, self.groups),
+            Action("GET", f"{_PATH}/all", read, self.index),
+            Action("GET", f"{_PATH}/replay", replay, self.preview),
+            Action("POST", f"{_PATH}/replay", replay, self.replay_group),
+            Action("GET", _ONE, read, self.show),
+            Action("POST", f"{_ONE}/replay", replay, self.replay),
+            Action("POST", f"{_ONE}/discard", replay, self.discard),
+        ]
+
+    async def groups(self, visit: Visit) -> Page:
+        """What is open, by subscription and reason, the largest group first."""
+        opened = DeadLetterFilter(resolved=False)
+        counts = await self._reads.dead_letter_summary(visit.tenant, opened)
+        return Page("dead_letters.html", "Dead letters", {"groups": grouped(counts)})
+
+    async def index(self, visit: Visit) -> Page | Refusal:
+        """Dead letters one by one, newest event first."""
+        asked = _ALL.read(visit.request)
+        if isinstance(asked, Refusal):
+            return asked
+        span, values = asked
+        page = await self._reads.dead_letters(visit.tenant, _filter(values), span)
+        shown = {
+            "items": page.items,
+            "given": visit.given,
+            "reasons": list(DeadReason),
+            "further": page.next and _ALL.address_of(visit.request, page.next),
+        }
+        return Page("dead_letter_list.html", "Dead letters", shown)
+
+    async def show(self, visit: Visit) -> Page | Refusal:
+        """One dead letter, and how each attempt went."""
+        view = await self._found(visit)
+        if isinstance(view, Refusal):
+            return view
+        attempts = await self._reads.attempts(view.ref)
+        shown = {
+            "letter": view,
+            "attempts": [seen(each) for each in attempts],
+            "is_open": view.state == DeadLetterState.OPEN,
+            "is_moving": view.state == DeadLetterState.REPLAYING,
+        }
+        return Page("dead_letter.html", "Dead letter", shown)
+
+    async def replay(self, visit: Visit) -> Answer | Refusal:
+        """Send one again: the same delivery, its schedule anew."""
+        ref = _ref(visit)
+        if isinstance(ref, Refusal):
+            return ref
+        result = await self._replays.one(visit.principal, ref, Trigger.REPLAY)
+        if isinstance(result, Refusal):
+            return result
+        return to(f"/deliveries/{ids.delivery_id(ref)}?done=replayed")
+
+    async def discard(self, visit: Visit) -> Answer | Refusal:
+        """Delete one; the audit log keeps that it was there."""
+        ref = _ref(visit)
+        if isinstance(ref, Refusal):
+            return ref
+        refusal = await self._replays.discard(visit.principal, ref)
+        return refusal or to(f"{_PATH}?done=discarded")
+
+    async def preview(self, visit: Visit) -> Page | Refusal:
+        """What a replay of a group would send again, before it does."""
+        values = queries.read(visit.request, _GROUP)
+        if isinstance(values, Refusal):
+            return values
+        now = self._clock.now()
+        which = DeadLetterFilter(resolved=False, until=now + 1, **_members(values))
+        counts = await self._reads.dead_letter_summary(visit.tenant, which)
+        shown = {
+            "groups": grouped(counts),
+            "count": sum(each.count for each in counts),
+            "given": visit.given,
+            "until": times.render(now + 1),
+            "rates": RATES,
+        }
+        return Page("replay.html", "Replay dead letters", shown)
+
+    async def replay_group(self, visit: Visit) -> Answer | Refusal:
+        """Begin the replay that was looked at; its operation shows how far it is."""
+        form = visit.form
+        subscription_no = None
+        name = form.one("subscriptionId")
+        if name:
+            subscription = await self._reads.subscription(visit.tenant, name)
+            if subscription is None:
+                return not_found("subscription", name)
+            subscription_no = subscription.no
+        rate, reason = form.one("rate"), form.one("reason")
+        plan = ReplayPlan(
+            kind="dead_letters",
+            only="dead",
+            since=0,
+            until=times.parse(form.one("until")) or self._clock.now() + 1,
+            subscription_no=subscription_no,
+            reason=reason if reason in set(DeadReason) else None,
+            rate_per_second=float(rate) if rate in RATES and rate else None,
+            note=form.one("note")[:1024] or None,
+        )
+        if reason and plan.reason is None:
+            return not_found("reason", reason)  # a filter misspelt must not become one left out
+        run = await self._replays.start(visit.principal, plan)
+        if isinstance(run, Replayed):
+            raise TypeError("A replay without an Idempotency-Key was replayed.")
+        return (
+            run if isinstance(run, Refusal) else to(f"/operations/{run.operation.id}?done=started")
+        )
+
+    async def _found(self, visit: Visit) -> DeadLetterView | Refusal:
+        ref = _ref(visit)
+        if isinstance(ref, Refusal):
+            return ref
+        view = await self._reads.dead_letter(visit.tenant, ref)
+        return not_found("dead letter", visit.name()) if view is None else view
+
+
+def _ref(visit: Visit) -> DeliveryRef | Refusal:
+    ref = ids.parse_ref("dl", visit.name())
+    return not_found("dead letter", visit.name()) if ref is None else ref
+
+
+def _members(values: dict[str, Any]) -> dict[str, Any]:
+    return {"subscription_id": values.get("subscriptionId"), "reason": values.get("reason")}
+
+
+def _filter(values: dict[str, Any]) -> DeadLetterFilter:
+    return DeadLetterFilter(
+        **_members(values), event_type=values.get("eventType"), resolved=values.get("resolved")
+    )

@@ -1,0 +1,115 @@
+"""Pages: templates, and how values are written in them. Everything is text unless it is ours."""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, Final
+
+import msgspec
+from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
+from markupsafe import Markup
+
+from service.domain import ids, times
+
+_MINUTE: Final = 60
+_HOUR: Final = 60 * _MINUTE
+_DAY: Final = 24 * _HOUR
+#: Of units that are longer than the time, none is named.
+_UNITS: Final = ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min"), (1, "s"))
+
+#: What the states of things look like. Beside the colour there is always the word.
+_LOOKS: Final[Mapping[str, str]] = {
+    **dict.fromkeys(
+        ("delivered", "active", "closed", "resolved", "COMPLETED", "in force", "ready"), "ok"
+    ),
+    **dict.fromkeys(("dead", "disabled", "open", "FAILED", "revoked", "failed"), "bad"),
+    **dict.fromkeys(
+        ("paused", "half_open", "replaying", "COMPLETED_WITH_ERRORS", "expired", "missing"), "warn"
+    ),
+    **dict.fromkeys(("delivering", "PROCESSING"), "busy"),
+}
+
+
+@cache
+def environment() -> Environment:
+    """Templates, with everything escaped that is not known to be markup; compiled once."""
+    made = Environment(
+        loader=PackageLoader("service.console"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {
+        "when": when,
+        "seconds": seconds,
+        "milliseconds": milliseconds,
+        "pretty": pretty,
+        "look": lambda state: _LOOKS.get(str(state), "quiet"),
+        "delivery_id": ids.delivery_id,
+        "dead_letter_id": ids.dead_letter_id,
+        "key_time": ids.key_time,
+        "plain": lambda word: str(word).replace("_", " "),
+        "rendered": times.render,
+    }
+    return made
+
+
+@pass_context
+def when(context: Context, at: int | None) -> str:
+    """A moment (ms): its date, and how far it is from now."""
+    if at is None or at >= times.NEVER:
+        return Markup('<span class="quiet">—</span>')
+    if at <= times.HURRIED:
+        return "now"
+    text = times.render(at)
+    shown = f"{text[:10]} {text[11:19]}"
+    return Markup('<time datetime="{}" title="{}">{}</time> <small>{}</small>').format(
+        text, text, shown, distance(at - context["now"])
+    )
+
+
+def distance(ms: int) -> str:
+    """``-61000`` -> ``1 min ago``; what is to come is ``in 1 min``."""
+    text = seconds(abs(ms) / 1000)
+    return f"{text} ago" if ms <= 0 else f"in {text}"
+
+
+def seconds(value: float | None) -> str:
+    """A duration with its largest unit, and the next one below an hour's worth."""
+    if value is None:
+        return "—"
+    whole = int(value)
+    for size, unit in _UNITS:
+        if whole >= size:
+            return f"{whole // size} {unit}"
+    return "0 s"
+
+
+def milliseconds(value: float | None) -> str:
+    """``1234.5`` -> ``1.23 s``."""
+    if value is None:
+        return "—"
+    return f"{value / 1000:.2f} s" if value >= 1000 else f"{value:.0f} ms"  # noqa: PLR2004  a second
+
+
+def pretty(body: bytes | str | None) -> str:
+    """JSON, indented; its numbers and texts stay as they were written."""
+    if body is None:
+        return ""
+    raw = body.encode() if isinstance(body, str) else body
+    try:
+        return msgspec.json.format(raw, indent=2).decode()
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return raw.decode("utf-8", "replace")
+
+
+class Templates:
+    """Renders pages."""
+
+    def __init__(self) -> None:
+        self._environment = environment()
+
+    def render(self, name: str, values: Mapping[str, Any]) -> bytes:
+        """The page as it goes out."""
+        return self._environment.get_template(name).render(values).encode("utf-8", "replace")

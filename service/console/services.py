@@ -1,0 +1,84 @@
+"""What the console needs of the rest of the service: the use cases and reads of the API."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from service.domain.errors import Refusal
+from service.ports import (
+    AuditLog,
+    Clock,
+    Dice,
+    KeyStore,
+    ReadStore,
+    TenantStore,
+    Vault,
+)
+from service.usecases.manage_keys import ManageKeys, NewApiKey
+from service.usecases.manage_operations import ManageOperations
+from service.usecases.manage_subscriptions import ManageSubscriptions, SubscriptionInput
+from service.usecases.manage_tenants import ManageTenants, TenantInput
+from service.usecases.replay import Replays
+from service.usecases.stats import Stats
+from service.usecases.try_subscription import TrySubscription
+from service.usecases.watch import Watch
+
+T = TypeVar("T")
+
+#: Reads a JSON body by the rules of the API, which are written down there and nowhere else.
+Reads = Callable[[bytes], T | Refusal]
+
+
+@dataclass(frozen=True, slots=True)
+class Bodies:
+    """How the API reads what it is sent."""
+
+    subscription: Reads[SubscriptionInput]
+    api_key: Reads[NewApiKey]
+    tenant: Reads[TenantInput]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting as it is shown, secrets masked."""
+
+    name: str
+    value: str
+    origin: str
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What this process is. Plain values."""
+
+    public_url: str
+    version: str
+    #: Names of parts and their versions.
+    parts: tuple[tuple[str, str], ...]
+    settings: tuple[Setting, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Use cases, reads and settings; the console has no state of its own besides."""
+
+    replays: Replays
+    operations: ManageOperations
+    subscriptions: ManageSubscriptions
+    trials: TrySubscription
+    watch: Watch
+    keys: ManageKeys
+    tenants: ManageTenants
+    reads: ReadStore
+    key_reads: KeyStore
+    tenant_reads: TenantStore
+    audit_log: AuditLog
+    stats: Stats
+    vault: Vault
+    clock: Clock
+    dice: Dice
+    bodies: Bodies
+    about: About
+    #: Why this process should get no requests now; ``None`` when it should.
+    ready: Callable[[], Awaitable[str | None]]

@@ -1,0 +1,236 @@
+"""Subscriptions: how each one fares, and all that its owner can do with it."""
+
+from typing import Any, Final
+
+import msgspec
+
+from service.console.attempts import seen
+from service.console.services import Services
+from service.console.visits import NO_FORM, Action, Form, Page, Visit, to
+from service.domain.api_keys import Scope
+from service.domain.errors import Refusal, not_found
+from service.domain.health import circuit
+from service.domain.subscription import Signing, Subscription, SubscriptionStatus, Verification
+from service.ports import Replayed, ReplayPlan
+from service.web import queries
+from service.web.answers import Answer
+from service.web.paging import Listing
+
+_PATH: Final = "/subscriptions"
+_ONE: Final = f"{_PATH}/{{id}}"
+#: Seconds for which the present secret may go on signing beside a new one.
+OVERLAPS: Final = {"86400": "for a day", "3600": "for an hour", "0": "not at all"}
+#: Milliseconds back from now, for what a replay reaches.
+REACHES: Final = {"3600000": "hour", "86400000": "day", "604800000": "7 days"}
+WHICH: Final = {
+    "dead": "what is dead",
+    "missing": "what it never got, because it came later or was disabled",
+    "all": "everything, delivered or not",
+}
+
+_ALL: Final = Listing(
+    "subscriptions",
+    1,
+    {
+        "status": queries.one_of(SubscriptionStatus),
+        "operationId": queries.text,
+        "done": queries.text,
+    },
+)
+#: Fields of the form by how the API takes them; empty ones are left out.
+_TEXTS: Final = ("url", "description", "operationId", "payload", "ordering", "signing")
+_LISTS: Final = ("eventTypes", "operationTypes")
+_NUMBERS: Final = ("timeoutSeconds", "rateLimitPerSecond", "maxConcurrency")
+_CHOICES: Final = {
+    "payload": ("full", "thin"),
+    "ordering": ("none", "operation"),
+    "signing": tuple(Signing),
+    "verification": tuple(Verification),
+}
+
+
+class Subscriptions:
+    """Handlers of subscriptions."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._reads = services.reads
+        self._manage = services.subscriptions
+
+    def actions(self) -> list[Action]:
+        """What is possible with subscriptions; paths with names of their own come before ids."""
+        read, write = Scope.SUBSCRIPTIONS_READ, Scope.SUBSCRIPTIONS_WRITE
+        return [
+            Action("GET", _PATH, read, self.index),
+            Action("POST", _PATH, write, self.create),
+            Action("GET", f"{_PATH}/new", write, self.new),
+            Action("GET", _ONE, read, self.show),
+            Action("POST", f"{_ONE}/pause", write, self.pause),
+            Action("POST", f"{_ONE}/resume", write, self.resume),
+            Action("POST", f"{_ONE}/test", write, self.test),
+            Action("POST", f"{_ONE}/rotate-secret", write, self.rotate),
+            Action("POST", f"{_ONE}/reveal", read, self.reveal),
+            Action("POST", f"{_ONE}/delete", write, self.delete),
+            Action("POST", f"{_ONE}/replay", Scope.DELIVERIES_REPLAY, self.replay),
+        ]
+
+    async def index(self, visit: Visit) -> Page | Refusal:
+        """Subscriptions, newest first."""
+        asked = _ALL.read(visit.request)
+        if isinstance(asked, Refusal):
+            return asked
+        span, values = asked
+        page = await self._reads.subscriptions(
+            visit.tenant, values.get("status"), values.get("operationId"), span
+        )
+        shown = {
+            "items": page.items,
+            "given": visit.given,
+            "statuses": list(SubscriptionStatus),
+            "further": page.next and _ALL.address_of(visit.request, page.next),
+        }
+        return Page("subscriptions.html", "Subscriptions", shown)
+
+    async def new(self, _: Visit) -> Page:
+        """The form of a new one."""
+        return _form(NO_FORM, None)
+
+    async def create(self, visit: Visit) -> Page | Refusal:
+        """Make one; its secret is shown this once."""
+        given = self._services.bodies.subscription(msgspec.json.encode(_body(visit.form)))
+        if isinstance(given, Refusal):
+            return _form(visit.form, given)
+        made = await self._manage.create(visit.principal, given, None)
+        if isinstance(made, Refusal):
+            return _form(visit.form, made)
+        if isinstance(made, Replayed):
+            raise TypeError("A subscription without an Idempotency-Key was replayed.")
+        return _secret(made.subscription, [made.secret], "Subscription created")
+
+    async def show(self, visit: Visit) -> Page | Refusal:
+        """One subscription, and how it fares."""
+        found = await self._found(visit)
+        if isinstance(found, Refusal):
+            return found
+        shown: dict[str, Any] = {"subscription": found, "stats": None}
+        if visit.may(Scope.DELIVERIES_READ):
+            stats, limit = await self._services.stats.subscription(found.no)
+            shown |= {"stats": stats, "limit": min(limit, found.max_concurrency or limit)}
+            shown["circuit"] = circuit(stats.health, stats.at)
+        shown |= {"overlaps": OVERLAPS, "reaches": REACHES, "which": WHICH}
+        return Page("subscription.html", "Subscription", shown)
+
+    async def pause(self, visit: Visit) -> Answer | Refusal:
+        """Let deliveries wait."""
+        result = await self._manage.pause(visit.principal, visit.name())
+        return result if isinstance(result, Refusal) else _back(visit, "paused")
+
+    async def resume(self, visit: Visit) -> Answer | Refusal:
+        """Send again."""
+        result = await self._manage.resume(visit.principal, visit.name())
+        return result if isinstance(result, Refusal) else _back(visit, "resumed")
+
+    async def test(self, visit: Visit) -> Page | Refusal:
+        """Send one test event now, and show what came of it."""
+        trial = await self._services.trials.send(visit.principal, visit.name())
+        if isinstance(trial, Refusal):
+            return trial
+        shown = {"id": visit.name(), "attempt": seen(trial.attempt), "body": trial.event}
+        return Page("trial.html", "Test event", shown)
+
+    async def rotate(self, visit: Visit) -> Page | Refusal:
+        """Make a new secret; it is shown this once."""
+        overlap = visit.form.one("overlap")
+        if overlap not in OVERLAPS:
+            return not_found("overlap", overlap)
+        rotated = await self._manage.rotate(visit.principal, visit.name(), float(overlap))
+        if isinstance(rotated, Refusal):
+            return rotated
+        return _secret(rotated.subscription, [rotated.secret], "Secret rotated")
+
+    async def reveal(self, visit: Visit) -> Page | Refusal:
+        """The secrets that sign now; the audit log keeps who saw them."""
+        found = await self._found(visit)
+        if isinstance(found, Refusal):
+            return found
+        opened = await self._manage.reveal(visit.principal, visit.name())
+        if isinstance(opened, Refusal):
+            return opened
+        return _secret(found, [each.text for each in opened], "Signing secrets")
+
+    async def delete(self, visit: Visit) -> Answer | Refusal:
+        """Delete it; what waits for it becomes dead letters."""
+        refusal = await self._manage.delete(visit.principal, visit.name())
+        return refusal or to(f"{_PATH}?done=deleted")
+
+    async def replay(self, visit: Visit) -> Answer | Refusal:
+        """Send it what it should have got; an operation shows how far that is."""
+        found = await self._found(visit)
+        if isinstance(found, Refusal):
+            return found
+        only, reach = visit.form.one("only"), visit.form.one("reach")
+        if only not in WHICH or reach not in REACHES:
+            return not_found("replay of", f"{only} {reach}")
+        now = self._services.clock.now()
+        plan = ReplayPlan(
+            kind="subscription",
+            only=only,  # type: ignore[arg-type]  # one of the three, as was just looked at
+            since=now - int(reach),
+            until=now + 1,
+            subscription_no=found.no,
+            dry_run=visit.form.one("dryRun") == "true",
+        )
+        run = await self._services.replays.start(visit.principal, plan)
+        if isinstance(run, Replayed):
+            raise TypeError("A replay without an Idempotency-Key was replayed.")
+        return (
+            run if isinstance(run, Refusal) else to(f"/operations/{run.operation.id}?done=started")
+        )
+
+    async def _found(self, visit: Visit) -> Subscription | Refusal:
+        found = await self._reads.subscription(visit.tenant, visit.name())
+        return not_found("subscription", visit.name()) if found is None else found
+
+
+def _body(form: Form) -> dict[str, object]:
+    """The form as the API's body, whose rules then judge it."""
+    body: dict[str, object] = {}
+    for name in (*_TEXTS, "verification"):
+        if form.one(name):
+            body[name] = form.one(name)
+    for name in _LISTS:
+        if form.parts(name):
+            body[name] = form.parts(name)
+    for name in _NUMBERS:
+        if form.one(name):
+            body[name] = _number(form.one(name))
+    body.setdefault("url", "")
+    return body
+
+
+def _number(text: str) -> float | str:
+    """The number, or what stands in its place: the API's rules say what is wrong with it."""
+    try:
+        value = float(text)
+    except ValueError:
+        return text
+    return value if abs(value) < 1e18 else text  # noqa: PLR2004  what no JSON should hold
+
+
+def _form(form: Form, refusal: Refusal | None) -> Page:
+    shown = {
+        "form": form,
+        "choices": _CHOICES,
+        "fault": None if refusal is None else refusal.detail,
+        "faults": () if refusal is None else refusal.faults,
+    }
+    status = 200 if refusal is None else 422
+    return Page("subscription_new.html", "New subscription", shown, status=status)
+
+
+def _secret(subscription: Subscription, secrets: list[str], title: str) -> Page:
+    return Page("secret.html", title, {"subscription": subscription, "secrets": secrets})
+
+
+def _back(visit: Visit, done: str) -> Answer:
+    return to(f"{_PATH}/{visit.name()}?done={done}")

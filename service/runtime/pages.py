@@ -1,0 +1,81 @@
+"""The operator console over what is open, beside the API."""
+
+import platform
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from service import __version__, console
+from service.api.api_keys import ApiKeyBody
+from service.api.app import Pages
+from service.api.reading import parse
+from service.api.subscription_bodies import NewSubscriptionBody
+from service.api.tenants import TenantBody
+from service.domain.errors import Refusal
+from service.runtime.wiring import Opened
+from service.settings import Settings
+from service.usecases.manage_keys import NewApiKey
+from service.usecases.manage_subscriptions import SubscriptionInput
+from service.usecases.manage_tenants import TenantInput
+
+Ready = Callable[[], Awaitable[str | None]]
+
+
+def pages(opened: Opened, ready: Ready) -> Pages:
+    """What people see, given who lets them in; ``ready`` is as in the API's services."""
+    return partial(console.routes, console_services(opened, ready))
+
+
+def console_services(opened: Opened, ready: Ready) -> console.Services:
+    """What the console needs of what is open."""
+    stores = opened.stores
+    return console.Services(
+        replays=opened.replays,
+        operations=opened.operations,
+        subscriptions=opened.subscriptions,
+        trials=opened.trials,
+        watch=opened.watch,
+        keys=opened.administration.keys,
+        tenants=opened.administration.tenants,
+        reads=stores.read,
+        key_reads=stores.keys,
+        tenant_reads=stores.tenants,
+        audit_log=stores.read,
+        stats=opened.stats,
+        vault=opened.base.vault,
+        clock=opened.base.clock,
+        dice=opened.base.dice,
+        bodies=console.Bodies(_subscription, _api_key, _tenant),
+        about=_about(opened.base.settings),
+        ready=ready,
+    )
+
+
+def _about(settings: Settings) -> console.About:
+    store = "SQLite, in this process" if settings.is_embedded else "PostgreSQL"
+    between = "Redis" if settings.redis_url else "in this process"
+    return console.About(
+        public_url=settings.public_url,
+        version=__version__,
+        parts=(
+            ("Ringback", __version__),
+            ("Python", platform.python_version()),
+            ("Store", store),
+            ("Broker and pub/sub", between),
+        ),
+        settings=tuple(console.Setting(*row) for row in settings.describe()),
+    )
+
+
+def _subscription(body: bytes) -> SubscriptionInput | Refusal:
+    read = parse(body, NewSubscriptionBody)
+    return read if isinstance(read, Refusal) else read.given(read.secret)
+
+
+def _api_key(body: bytes) -> NewApiKey | Refusal:
+    read = parse(body, ApiKeyBody)
+    return read if isinstance(read, Refusal) else read.given()
+
+
+def _tenant(body: bytes) -> TenantInput | Refusal:
+    read = parse(body, TenantBody)
+    return read if isinstance(read, Refusal) else read.given()

@@ -1,0 +1,347 @@
+"""Every form: it does what it says, once, and the audit log has it under the visitor's key."""
+
+import json
+from typing import Any, Final
+
+import pytest
+
+from service import console
+from service.domain.api_keys import Scope
+from service.runtime.pages import console_services
+from service.web.authentication import Doorkeeper
+from tests.console.test_pages import dead
+from tests.support.api import Api
+from tests.support.console import OWN, Document, Visitor, visitor
+from tests.support.receiver import Receiver, Reply
+
+pytestmark = pytest.mark.anyio
+
+#: Forms of who is signed in: the scope each needs, and what the audit log calls it; ``None``: it
+#: changes the visitor's own session only, or the operation's log tells of it.
+FORMS: Final[dict[str, tuple[Scope | None, str | None]]] = {
+    "/dead-letters/replay": (Scope.DELIVERIES_REPLAY, "replay.started"),
+    "/dead-letters/{id}/replay": (Scope.DELIVERIES_REPLAY, "delivery.replayed"),
+    "/dead-letters/{id}/discard": (Scope.DELIVERIES_REPLAY, "dead_letter.discarded"),
+    "/deliveries/{id}/retry": (Scope.DELIVERIES_REPLAY, "delivery.retried"),
+    "/deliveries/{id}/cancel": (Scope.DELIVERIES_REPLAY, "delivery.cancelled"),
+    "/subscriptions": (Scope.SUBSCRIPTIONS_WRITE, "subscription.created"),
+    "/subscriptions/{id}/pause": (Scope.SUBSCRIPTIONS_WRITE, "subscription.paused"),
+    "/subscriptions/{id}/resume": (Scope.SUBSCRIPTIONS_WRITE, "subscription.resumed"),
+    "/subscriptions/{id}/test": (Scope.SUBSCRIPTIONS_WRITE, "subscription.tested"),
+    "/subscriptions/{id}/rotate-secret": (
+        Scope.SUBSCRIPTIONS_WRITE,
+        "subscription.secret_rotated",
+    ),
+    "/subscriptions/{id}/reveal": (Scope.SUBSCRIPTIONS_READ, "subscription.secret_revealed"),
+    "/subscriptions/{id}/delete": (Scope.SUBSCRIPTIONS_WRITE, "subscription.deleted"),
+    "/subscriptions/{id}/replay": (Scope.DELIVERIES_REPLAY, "replay.started"),
+    "/operations/{id}/cancel": (Scope.OPERATIONS_WRITE, "operation.cancelled"),
+    "/operations/{id}/retry": (Scope.OPERATIONS_WRITE, "operation.retried"),
+    "/keys": (Scope.ADMIN, "api_key.created"),
+    "/keys/{id}/rotate": (Scope.ADMIN, "api_key.rotated"),
+    "/keys/{id}/revoke": (Scope.ADMIN, "api_key.revoked"),
+    "/tenants": (Scope.ADMIN, "tenant.created"),
+    "/tenants/leave": (Scope.ADMIN, None),
+    "/tenants/{id}/act": (Scope.ADMIN, None),
+}
+HOOK: Final = "https://example.com/hook"
+
+
+async def newest(api: Api) -> dict[str, Any]:
+    """What the audit log tells of last."""
+    entry: dict[str, Any] = (await api.get("/v1/audit-log?limit=1"))["data"][0]
+    return entry
+
+
+async def signed_in(api: Api, *scopes: Scope) -> tuple[Visitor, str]:
+    """A visitor with a key of his own, and the key's id."""
+    text = (await api.key(*scopes))["authorization"].removeprefix("Bearer ")
+    found = visitor(api)
+    await found.sign_in(text)
+    return found, text
+
+
+def forms_of(api: Api) -> dict[str, Scope | None]:
+    """Paths of the console's table that take forms, with the scope each needs."""
+
+    async def ready() -> str | None:
+        return None
+
+    keeper: Any = Doorkeeper
+    routes = console.routes(console_services(api.opened, ready), keeper)
+    found = {}
+    for route in routes:
+        actions = getattr(getattr(route, "endpoint", None), "_actions", {})
+        if "POST" in actions:
+            found[str(route.path).removeprefix("/console")] = actions["POST"].scope  # type: ignore[attr-defined]  # every route here has one
+    return found
+
+
+async def test_the_table_of_forms_is_whole(api: Api) -> None:
+    assert forms_of(api) == {path: scope for path, (scope, _) in FORMS.items()}
+
+
+async def test_a_form_is_refused_to_who_lacks_its_scope(api: Api) -> None:
+    for path, (needed, _) in FORMS.items():
+        others = [scope for scope in Scope if scope not in (needed, Scope.ADMIN)]
+        guest, _ = await signed_in(api, *others)
+        answer = await guest.send(f"/console{path.format(id='dlv_1')}")
+        assert answer.status_code == 403, path
+        assert needed is not None
+        assert needed.value in answer.text
+
+
+async def test_a_dead_letter_is_sent_again(api: Api, admin: Visitor, receiver: Receiver) -> None:
+    letter = await dead(api, receiver)
+    receiver.script = lambda _: Reply(200)
+    await admin.press(f"/console/subscriptions/{letter['subscriptionId']}/resume")
+
+    page = await admin.press(f"/console/dead-letters/{letter['id']}/replay")
+
+    assert page.says("Sent again")
+    assert page.says("pending")
+    entry = await newest(api)
+    assert (entry["action"], entry["actor"]) == ("delivery.replayed", "key_admin")
+    again = await admin.send(f"/console/dead-letters/{letter['id']}/replay")
+    assert again.status_code == 409
+    await api.deliver()
+    assert (await admin.get(f"/console/dead-letters/{letter['id']}")).says("resolved")
+    assert (await admin.get(f"/console/deliveries/{letter['deliveryId']}")).says("delivered")
+
+
+async def test_a_group_is_looked_at_and_then_sent_again(
+    api: Api, admin: Visitor, receiver: Receiver
+) -> None:
+    letter = await dead(api, receiver)
+    address = f"/console/dead-letters/replay?subscriptionId={letter['subscriptionId']}&reason=gone"
+    preview = await admin.get(address)
+    assert preview.says("1 open dead letter would be sent again")
+    fields = {
+        str(had["name"]): str(had["value"])
+        for tag, had in preview.tags
+        if tag == "input" and had.get("type") == "hidden"
+    }
+    assert fields["reason"] == "gone"
+
+    page = await admin.press("/console/dead-letters/replay", {**fields, "rate": "10", "note": "ok"})
+
+    assert page.says("ringback.replay")
+    entry = await newest(api)
+    assert entry["action"] == "replay.started"
+    assert entry["detail"]["reason"] == "gone"
+
+
+async def test_a_group_misspelt_is_not_everything(api: Api, admin: Visitor) -> None:
+    for fields in ({"reason": "gonne"}, {"subscriptionId": "sub_none"}):
+        answer = await admin.send("/console/dead-letters/replay", fields)
+        assert answer.status_code == 404
+    assert (await api.get("/v1/operations"))["data"] == []
+
+
+async def test_a_dead_letter_is_discarded(api: Api, admin: Visitor, receiver: Receiver) -> None:
+    letter = await dead(api, receiver)
+
+    page = await admin.press(f"/console/dead-letters/{letter['id']}/discard")
+
+    assert page.says("Discarded")
+    assert (await newest(api))["action"] == "dead_letter.discarded"
+    await admin.get(f"/console/dead-letters/{letter['id']}", 404)
+
+
+async def test_a_delivery_is_cancelled_and_sent_all_the_same(
+    api: Api, admin: Visitor, receiver: Receiver
+) -> None:
+    await api.subscribe(receiver.url())
+    await api.post("/v1/operations/job/events", {"type": "STARTED"})
+    delivery = (await api.get("/v1/deliveries"))["data"][0]["id"]
+
+    assert (await admin.press(f"/console/deliveries/{delivery}/cancel")).says("cancelled")
+    assert (await newest(api))["action"] == "delivery.cancelled"
+    await admin.press(f"/console/deliveries/{delivery}/retry")
+    assert (await newest(api))["action"] == "delivery.retried"
+    await api.deliver()
+    page = await admin.get(f"/console/deliveries/{delivery}")
+    assert page.says("HTTP 200")
+    assert page.says("curl --request POST")
+    assert not page.says("--header 'webhook-signature")
+
+
+async def test_the_command_holds_no_secret_and_sends_the_same_bytes(
+    api: Api, admin: Visitor, receiver: Receiver
+) -> None:
+    letter = await dead(api, receiver)
+    page = await admin.get(f"/console/deliveries/{letter['deliveryId']}")
+    command = next(text for text in page.text if text.startswith("curl --request"))
+
+    assert "x-token" not in command
+    assert "signature" not in command
+    assert "webhook-id: " in command
+
+
+async def test_a_subscription_is_made_with_its_secret_shown_once(api: Api, admin: Visitor) -> None:
+    fields = {"url": HOOK, "eventTypes": "COMPLETED, payment.*", "maxConcurrency": "3"}
+    page = await admin.press("/console/subscriptions", fields)
+
+    made = (await api.get("/v1/subscriptions"))["data"][0]
+    assert made["eventTypes"] == ["COMPLETED", "payment.*"]
+    assert made["maxConcurrency"] == 3
+    secret = next(text for text in page.text if text.startswith("whsec_"))
+    assert (await newest(api))["action"] == "subscription.created"
+    assert not (await admin.get(f"/console/subscriptions/{made['id']}")).says(secret)
+    revealed = await admin.press(f"/console/subscriptions/{made['id']}/reveal")
+    assert revealed.says(secret)
+    assert (await newest(api))["action"] == "subscription.secret_revealed"
+
+
+async def test_a_subscription_with_faults_is_asked_for_anew_with_all_of_them(
+    api: Api, admin: Visitor
+) -> None:
+    fields = {"url": "ftp://x", "eventTypes": "a b", "timeoutSeconds": "x<y", "description": "Shop"}
+    answer = await admin.send("/console/subscriptions", fields)
+
+    assert answer.status_code == 422
+    page = Document(answer.text)
+    assert page.says("/eventTypes/0")
+    assert page.says("/timeoutSeconds")
+    assert ("input", "x<y") in [(tag, had.get("value")) for tag, had in page.tags]
+    unfit = Document((await admin.send("/console/subscriptions", {"url": "ftp://x"})).text)
+    assert unfit.says("/url")
+    assert (await api.get("/v1/subscriptions"))["data"] == []
+
+
+async def test_a_subscription_is_paused_tested_rotated_resumed_and_deleted(
+    api: Api, admin: Visitor, receiver: Receiver
+) -> None:
+    receiver.script = lambda _: Reply(418, (), b"<i>teapot</i>")
+    made = await api.subscribe(receiver.url())
+    path = f"/console/subscriptions/{made['id']}"
+
+    assert (await admin.press(f"{path}/pause")).says("paused")
+    assert (await newest(api))["action"] == "subscription.paused"
+    trial = await admin.press(f"{path}/test")
+    assert trial.says("HTTP 418")
+    assert trial.says("<i>teapot</i>")
+    assert (await newest(api))["action"] == "subscription.tested"
+    rotated = await admin.press(f"{path}/rotate-secret", {"overlap": "3600"})
+    secret = next(text for text in rotated.text if text.startswith("whsec_"))
+    assert secret != made["secret"]
+    assert (await newest(api))["action"] == "subscription.secret_rotated"
+    assert len((await api.get(f"/v1/subscriptions/{made['id']}/secret"))["secrets"]) == 2
+    assert (await admin.press(f"{path}/resume")).says("active")
+    assert (await admin.press(f"{path}/delete")).says("Deleted")
+    assert (await newest(api))["action"] == "subscription.deleted"
+    assert (await admin.send(f"{path}/rotate-secret", {"overlap": "7"})).status_code == 404
+
+
+async def test_what_a_subscription_never_got_is_sent(
+    api: Api, admin: Visitor, receiver: Receiver
+) -> None:
+    await api.post("/v1/operations/job/events", {"type": "STARTED"})
+    made = await api.subscribe(receiver.url())
+    path = f"/console/subscriptions/{made['id']}/replay"
+
+    page = await admin.press(path, {"only": "missing", "reach": "3600000", "dryRun": "false"})
+
+    assert page.says("ringback.replay")
+    entry = await newest(api)
+    assert (entry["action"], entry["detail"]["only"]) == ("replay.started", "missing")
+    wrong = await admin.send(path, {"only": "some", "reach": "3600000"})
+    assert wrong.status_code == 404
+
+
+async def test_an_operation_is_cancelled_and_another_tried_again(api: Api, admin: Visitor) -> None:
+    await api.post("/v1/operations/job/events", {"type": "STATUS_UPDATE", "progress": 40})
+    page = await admin.get("/console/operations/job")
+    assert page.says("40 %")
+    assert (await admin.press("/console/operations/job/cancel", {"reason": "x"})).says("CANCELLED")
+    assert (await newest(api))["action"] == "operation.cancelled"
+    failed = {"type": "FAILED", "error": {"title": "x", "retryable": True}}
+    await api.post("/v1/operations/other/events", failed)
+
+    page = await admin.press("/console/operations/other/retry")
+
+    assert page.says("RETRY_REQUESTED")
+    assert (await newest(api))["action"] == "operation.retried"
+    answer = await admin.client.get("/console/operations/job/stream?after=2")
+    assert answer.status_code == 204
+
+
+async def test_an_operation_shows_its_phases(api: Api, admin: Visitor) -> None:
+    phases = [{"name": "read <b>", "status": "done", "percentage": 100, "duration": 3}]
+    progress = {"current": 3, "total": 12, "phase": "read", "message": "slow", "phases": phases}
+    await api.post("/v1/operations/job/events", {"type": "STATUS_UPDATE", "progress": progress})
+
+    page = await admin.get("/console/operations/job")
+
+    for words in ("25 %", "read <b>", "3 of 12", "slow"):
+        assert page.says(words), words
+
+
+async def test_the_stream_tells_that_an_operation_moved(api: Api, admin: Visitor) -> None:
+    await api.post("/v1/operations/job/events", {"type": "STARTED"})
+    await api.post("/v1/operations/job/events", {"type": "COMPLETED"})
+
+    answer = await admin.client.get("/console/operations/job/stream")
+
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert "id: 1\nevent: moved\ndata: 1\n\nid: 2\nevent: ended\ndata: 1" in answer.text
+
+
+async def test_a_key_is_made_rotated_and_revoked(api: Api, admin: Visitor) -> None:
+    fields = {"tenantId": "default", "name": "ci", "scopes": "events:write", "life": "2592000000"}
+    made = await admin.press("/console/keys", fields)
+    text = next(text for text in made.text if text.startswith("rb_"))
+    (key,) = [each for each in (await api.get("/v1/api-keys"))["data"] if each["name"] == "ci"]
+    assert key["scopes"] == ["events:write"]
+    assert "expiresAt" in key
+    assert (await newest(api))["action"] == "api_key.created"
+    assert not (await admin.get("/console/keys")).says(text)
+
+    rotated = await admin.press(f"/console/keys/{key['id']}/rotate", {"overlap": "0"})
+    assert next(text for text in rotated.text if text.startswith("rb_")) != text
+    assert (await newest(api))["action"] == "api_key.rotated"
+    assert (await admin.press(f"/console/keys/{key['id']}/revoke")).says("revoked")
+    assert (await newest(api))["action"] == "api_key.revoked"
+    faulty = await admin.send("/console/keys", {"tenantId": "default", "name": ""})
+    assert faulty.status_code == 422
+    assert Document(faulty.text).says("/scopes")
+
+
+async def test_a_tenant_is_made(api: Api, admin: Visitor) -> None:
+    page = await admin.press("/console/tenants", {"id": "shop", "name": "Shop & <b>Co</b>"})
+
+    assert page.says("Shop & <b>Co</b>")
+    assert (await newest(api))["action"] == "tenant.created"
+    twice = await admin.send("/console/tenants", {"id": "shop", "name": "x"})
+    assert twice.status_code == 422
+    assert (await admin.send("/console/tenants/none/act")).status_code == 404
+
+
+async def test_what_is_done_is_done_as_the_visitors_key(api: Api) -> None:
+    made = await api.subscribe(HOOK)
+    guest, key_id = await signed_in(api, Scope.SUBSCRIPTIONS_WRITE, Scope.SUBSCRIPTIONS_READ)
+
+    await guest.press(f"/console/subscriptions/{made['id']}/pause")
+
+    entry = await newest(api)
+    assert (entry["actor"], entry["target"]) == (key_id, made["id"])
+
+
+async def test_a_form_of_another_kind_or_too_large_is_refused(api: Api, admin: Visitor) -> None:
+    token = (await admin.get("/console")).token
+    as_json = await admin.client.post(
+        "/console/subscriptions",
+        content=json.dumps({"token": token}),
+        headers={**OWN, "content-type": "application/json"},
+    )
+    large = await admin.client.post(
+        "/console/subscriptions", data={"token": token, "url": "x" * 70_000}, headers=OWN
+    )
+    many = await admin.client.post(
+        "/console/subscriptions",
+        data={"token": token, **{f"f{n}": "x" for n in range(200)}},
+        headers=OWN,
+    )
+
+    assert [as_json.status_code, large.status_code, many.status_code] == [415, 413, 400]
+    assert (await api.get("/v1/subscriptions"))["data"] == []

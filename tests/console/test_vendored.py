@@ -1,0 +1,34 @@
+"""What others wrote is what they published, with its licence; nothing else came along."""
+
+import hashlib
+from pathlib import Path
+from typing import Final
+
+STATIC: Final = Path(__file__).parents[2] / "service" / "console" / "static"
+#: Files of htmx.org 4.0.1 as npm has them: dist/htmx.min.js and LICENSE.
+PINNED: Final = {
+    "htmx-4.0.1.min.js": "a0abb04f2f45a1f89d1d4844023245537e5e6014c87b144553e0607b4cc32130",
+    "htmx-LICENSE.txt": "d3d2456f76414f2456104660ebd65aff1c04cd7966b942bdabd63f3cdb316a38",
+}
+
+
+def test_vendored_files_are_those_that_were_published() -> None:
+    found = {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in (STATIC / "vendor").iterdir()
+    }
+
+    assert found == PINNED
+
+
+def test_no_page_and_no_script_names_another_host() -> None:
+    templates = STATIC.parent / "templates"
+    own = [*templates.glob("*.html"), STATIC / "console.js", STATIC / "style.css"]
+    naming = [path.name for path in own if "//" in _without_comments(path.read_text())]
+
+    assert naming == []
+
+
+def _without_comments(text: str) -> str:
+    lines = (line for line in text.splitlines() if not line.strip().startswith("//"))
+    return "\n".join(line.split(" // ")[0].replace("https://example.com", "") for line in lines)

@@ -1,0 +1,101 @@
+"""A visitor of the console: what a browser without scripts does."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from typing import Final
+
+import httpx
+
+from tests.support.api import ADMIN, BASE, Api
+
+#: What a browser says of a form that a page of the console sent.
+OWN: Final = {"origin": BASE, "sec-fetch-site": "same-origin"}
+
+
+@dataclass
+class Document(HTMLParser):
+    """A page, taken apart: its text, and the forms on it."""
+
+    html: str
+    #: Text that a reader sees, in the order of the page.
+    text: list[str] = field(default_factory=list)
+    #: Addresses to which forms go, with the names of their fields.
+    forms: dict[str, list[str]] = field(default_factory=dict)
+    links: list[str] = field(default_factory=list)
+    tags: list[tuple[str, dict[str, str | None]]] = field(default_factory=list)
+    token: str = ""
+    _form: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self.feed(self.html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        had = dict(attrs)
+        self.tags.append((tag, had))
+        if tag == "form":
+            self._form = self.forms.setdefault(had.get("action") or "", [])
+        elif tag == "a":
+            self.links.append(had.get("href") or "")
+        elif tag in ("input", "select", "button") and had.get("name"):
+            self._form.append(str(had["name"]))
+            if had["name"] == "token":
+                self.token = str(had["value"])
+
+    def handle_data(self, data: str) -> None:
+        if data.strip():
+            self.text.append(" ".join(data.split()))
+
+    def says(self, words: str) -> bool:
+        """Whether a reader sees these words."""
+        return words in " ".join(self.text)
+
+
+@dataclass
+class Visitor:
+    """Somebody with a browser of his own."""
+
+    client: httpx.AsyncClient
+
+    async def sign_in(self, key: str, status: int = 303) -> httpx.Response:
+        """Show a key."""
+        form = {"key": key, "next": "/console"}
+        answer = await self.client.post("/console/sign-in", data=form, headers=OWN)
+        assert answer.status_code == status, answer.text
+        return answer
+
+    async def get(self, path: str, status: int = 200) -> Document:
+        """Look at a page."""
+        answer = await self.client.get(path)
+        assert answer.status_code == status, answer.text
+        return Document(answer.text)
+
+    async def send(
+        self, path: str, fields: Mapping[str, object] | None = None, *, on: str = "/console"
+    ) -> httpx.Response:
+        """Send a form that stands on the page ``on``."""
+        token = (await self.get(on)).token
+        data = {"token": token, **(fields or {})}
+        return await self.client.post(path, data=data, headers=OWN)
+
+    async def press(self, path: str, fields: Mapping[str, object] | None = None) -> Document:
+        """Send a form, and look at the page that comes of it."""
+        answer = await self.send(path, fields)
+        if answer.status_code == 303:
+            return await self.get(answer.headers["location"])
+        assert answer.status_code == 200, answer.text
+        return Document(answer.text)
+
+
+def visitor(api: Api) -> Visitor:
+    """A new browser."""
+    transport = api.client._transport  # noqa: SLF001  the application, without the client's cookies
+    return Visitor(httpx.AsyncClient(transport=transport, base_url=BASE))
+
+
+async def administrator(api: Api) -> Visitor:
+    """Somebody who may do everything."""
+    found = visitor(api)
+    await found.sign_in(ADMIN)
+    return found
