@@ -29,6 +29,8 @@ AHEAD: Final = 7 * DAY
 MOST_LETTERS: Final = 50_000
 #: Milliseconds that results may have to wait behind a lock that is not to be had.
 _PATIENCE: Final = "100"
+#: What is done in a later round: somebody had the lock, or it took too long.
+_PUT_OFF: Final = (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError)
 _KEPT: Final = "_kept"
 
 #: A day of event keys.
@@ -51,9 +53,10 @@ _DROP: Final = "DROP TABLE {name}"
 _CLOSE: Final = "LOCK TABLE {name} IN SHARE MODE"
 #: Known of the rows before the part is attached: they are not read once more then.
 _WITHIN: Final = "ALTER TABLE {name} ADD CHECK (event_key >= {low} AND event_key < {high})"
+#: Few of very many: by the letters, each of which is one pair.
 _KEEP: Final = (
-    "INSERT INTO {into} SELECT a.* FROM {name} a WHERE EXISTS (SELECT FROM dead_letters d "
-    "WHERE d.event_key = a.event_key AND d.subscription_no = a.subscription_no)"
+    "INSERT INTO {name}" + _KEPT + " SELECT a.* FROM dead_letters d JOIN {name} a "
+    "USING (event_key, subscription_no) WHERE d.event_key >= {low} AND d.event_key < {high}"
 )
 _NEWEST_OF_REST: Final = "SELECT max(event_key) FROM attempts_rest"
 _HAS_EVENTS: Final = "SELECT EXISTS (SELECT FROM events WHERE key >= ? AND key < ?)"
@@ -93,7 +96,7 @@ async def renew(database: Database, retention: int) -> int:
     except asyncpg.InsufficientPrivilegeError:
         return 0
     except StoreUnavailableError as error:
-        if isinstance(error.__cause__, asyncpg.LockNotAvailableError):
+        if isinstance(error.__cause__, _PUT_OFF):
             return 0
         raise
 
@@ -153,10 +156,8 @@ async def _thin(tx: Tx, part: Part) -> None:
     Nothing waits meanwhile but what would write into this part; the last steps take no time.
     """
     kept = part._replace(name=part.name + _KEPT)
-    await _do(tx, part, _CLOSE)
     await _do(tx, kept, _MAKE, _WITHIN)
-    await tx.sql(_KEEP.format(into=kept.name, name=part.name))
-    await _do(tx, part, _DETACH)
+    await _do(tx, part, _CLOSE, _KEEP, _DETACH)
     await _do(tx, kept, _ATTACH)
     await _do(tx, part, _DROP)
 
