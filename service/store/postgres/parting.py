@@ -109,7 +109,8 @@ async def loose(tx: Tx, keys: Sequence[int]) -> list[int]:
 
 async def _parts(tx: Tx) -> list[Part]:
     """The parts that are for a time, oldest first."""
-    found = [(name, _BOUNDS.search(bounds)) for name, bounds in await tx.sql(_PARTS)]
+    # of one that is dropped meanwhile there are none
+    found = [(name, _BOUNDS.search(bounds or "")) for name, bounds in await tx.sql(_PARTS)]
     return sorted(
         Part(int(bounds[1] or 0), int(bounds[2]), name)
         for name, bounds in found
