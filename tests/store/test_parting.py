@@ -21,13 +21,23 @@ from tests.support.world import LEASE, SCHEDULE, World, opened_world
 pytestmark = pytest.mark.anyio
 
 HOUR = DAY // 24
-#: Parts there are at once: of today and of the days ahead.
-PARTS = AHEAD // DAY + 1
+WRITE = "INSERT INTO attempts (event_key, subscription_no, number, trigger, started_at) VALUES"
+#: Parts there are at once: of the days ahead.
+PARTS = AHEAD // DAY
 
 
 @pytest.fixture
 def place(url: str) -> Place:
     return url
+
+
+@pytest.fixture
+async def parted(world: World) -> World:
+    """A world on a day that has a part."""
+    await renewed(world)
+    world.clock.advance(DAY)
+    await renewed(world)
+    return world
 
 
 @pytest.fixture
@@ -64,6 +74,12 @@ async def renewed(world: World, retention: int = DAY) -> None:
             pass
 
 
+async def ahead(world: World) -> None:
+    """The parts of the days to come, and nothing dropped."""
+    while await world.sweep.renew_parts(1000 * DAY):
+        pass
+
+
 async def forgotten(world: World, retention: int = DAY) -> None:
     while await world.sweep.forget(retention):
         pass
@@ -72,6 +88,7 @@ async def forgotten(world: World, retention: int = DAY) -> None:
 async def old(world: World, outcome: int = 200) -> list[DeliveryRef]:
     """Two deliveries that came to this end in a part of their own, long ago; their events gone."""
     await renewed(world)
+    world.clock.advance(DAY)
     lane = await world.subscribe()
     refs = await world.queued(lane, 2)
     await world.deliver_due(outcome)
@@ -99,31 +116,30 @@ async def another(world: World, statement: str) -> AsyncIterator[asyncpg.Connect
 async def test_parts_are_made_ahead_and_attempts_go_into_that_of_their_event(
     world: World,
 ) -> None:
-    assert await world.sweep.renew_parts(DAY) == PARTS
-    assert await world.sweep.renew_parts(DAY) == 0
-    days = [name_of(world.clock.now() + day * DAY) for day in range(PARTS)]
+    start = world.clock.now()
+    assert [await world.sweep.renew_parts(DAY) for _ in range(PARTS + 1)] == [1] * PARTS + [0]
+    days = [name_of(start + day * DAY) for day in range(1, PARTS + 1)]
     assert await parts(world) == [*days, "attempts_rest"]
+    world.clock.advance(DAY)
     lane = await world.subscribe()
 
     first, *_ = await world.queued(lane, 2)
     await world.deliver_due(500)
     world.clock.advance(DAY)
-    assert await world.sweep.renew_parts(DAY) == 1
     await world.queued(lane, 1)
     await world.deliver_due()
+    assert [await world.sweep.renew_parts(DAY) for _ in range(3)] == [1, 1, 0]
 
     assert await where(world) == {days[0]: 4, days[1]: 1}
     assert [each["number"] for each in await world.attempts(first)] == [1, 2]
 
 
-async def test_where_no_part_was_made_in_time_there_is_one_from_the_next_day_on(
-    world: World,
-) -> None:
+async def test_a_day_that_has_begun_gets_no_part(world: World) -> None:
     lane = await world.subscribe()
     await world.queued(lane, 2)
     await world.deliver_due()
 
-    assert await world.sweep.renew_parts(DAY) == PARTS - 1
+    await renewed(world)
     await world.queued(lane, 1)
     await world.deliver_due()
     today = world.clock.now()
@@ -139,25 +155,35 @@ async def test_where_no_part_was_made_in_time_there_is_one_from_the_next_day_on(
     assert await where(world) == {name_of(today + DAY): 1}
 
 
-async def test_a_sweep_that_was_away_for_long_goes_on_with_today(world: World) -> None:
+async def test_a_day_of_which_there_are_rows_elsewhere_gets_no_part(world: World) -> None:
+    ahead = world.clock.now() + 3 * DAY
+    await world.sql(f"{WRITE} ({key_floor(ahead)}, 1, 1, 'schedule', 0)")
+
+    await renewed(world)
+
+    days = [name_of(ahead + day * DAY) for day in range(1, 5)]
+    assert await parts(world) == [*days, "attempts_rest"]
+
+
+async def test_a_sweep_that_was_away_for_long_goes_on_with_tomorrow(world: World) -> None:
     await renewed(world)
     world.clock.advance(AHEAD + 10 * DAY)
 
     await renewed(world)
 
-    assert name_of(world.clock.now()) in await parts(world)
-    assert len(await parts(world)) == PARTS + 1
+    days = [name_of(world.clock.now() + day * DAY) for day in range(1, PARTS + 1)]
+    assert await parts(world) == [*days, "attempts_rest"]
 
 
 async def test_of_two_sweepers_one_makes_the_parts_and_one_drops_them(
     world: World, other: World
 ) -> None:
     made = await asyncio.gather(*(each.sweep.renew_parts(DAY) for each in (world, other) * 3))
-    assert sorted(made) == [0] * 5 + [PARTS]
+    assert len(await parts(world)) == sum(made) + 1
     await old(world)
-    assert await world.sweep.renew_parts(DAY) == 2  # the days that have come
 
     gone = name_of(world.clock.now() - 2 * DAY)
+    await ahead(world)
     done = await asyncio.gather(*(each.sweep.renew_parts(DAY) for each in (world, other) * 3))
 
     assert sorted(done) == [0] * 5 + [1]
@@ -167,8 +193,8 @@ async def test_of_two_sweepers_one_makes_the_parts_and_one_drops_them(
 # --- dropped whole
 
 
-async def test_a_part_is_dropped_when_all_of_its_events_are_gone(world: World) -> None:
-    await renewed(world)
+async def test_a_part_is_dropped_when_all_of_its_events_are_gone(parted: World) -> None:
+    world = parted
     lane = await world.subscribe()
     start = world.clock.now()
     for _ in range(3):
@@ -189,8 +215,8 @@ async def test_a_part_is_dropped_when_all_of_its_events_are_gone(world: World) -
     assert days[0] not in await parts(world)
 
 
-async def test_a_part_stays_as_long_as_an_event_of_its_time_does(world: World) -> None:
-    await renewed(world)
+async def test_a_part_stays_as_long_as_an_event_of_its_time_does(parted: World) -> None:
+    world = parted
     lane = await world.subscribe()
     waiting, leased = await world.queued(lane, 2)
     await world.deliver_due(500)
@@ -210,8 +236,8 @@ async def test_a_part_stays_as_long_as_an_event_of_its_time_does(world: World) -
     assert len(await world.attempts(given_up)) == 1
 
 
-async def test_of_a_dropped_part_the_attempts_of_dead_letters_are_kept(world: World) -> None:
-    await renewed(world)
+async def test_of_a_dropped_part_the_attempts_of_dead_letters_are_kept(parted: World) -> None:
+    world = parted
     day = name_of(world.clock.now())
     lane, dead = await world.subscribe(), await world.subscribe("dead")
     (fine,) = await world.queued(lane, 1)
@@ -241,10 +267,10 @@ async def test_of_a_dropped_part_the_attempts_of_dead_letters_are_kept(world: Wo
 
 
 async def test_a_part_with_very_many_dead_letters_stays_whole(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    parted: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(parting, "MOST_LETTERS", 1)
-    await renewed(world)
+    world = parted
     lane = await world.subscribe(retry_schedule=(0.0,))
     refs = await world.queued(lane, 2)
     await world.deliver_due(500)
@@ -260,8 +286,8 @@ async def test_a_part_with_very_many_dead_letters_stays_whole(
     assert await where(world) == {f"{day}_kept": 1}
 
 
-async def test_a_result_that_comes_when_its_part_is_gone_is_written_down(world: World) -> None:
-    await renewed(world)
+async def test_a_result_that_comes_when_its_part_is_gone_is_written_down(parted: World) -> None:
+    world = parted
     lane = await world.subscribe()
     (ref,) = await world.queued(lane, 1)
     (paused,) = await world.claim(lane.no)
@@ -284,7 +310,7 @@ async def test_a_result_that_comes_when_its_part_is_gone_is_written_down(world: 
 
 async def test_a_part_that_somebody_reads_is_dropped_later(world: World) -> None:
     await old(world)
-    await world.sweep.renew_parts(DAY)  # the days ahead
+    await ahead(world)
     before = await parts(world)
 
     async with another(world, "SELECT * FROM attempts"):
@@ -300,10 +326,8 @@ async def test_a_part_that_somebody_reads_is_dropped_later(world: World) -> None
 async def test_parts_are_made_beside_somebody_who_writes_results(world: World) -> None:
     await renewed(world)
     world.clock.advance(DAY)
-    row = f"({key_floor(world.clock.now())}, 1, 1, 'schedule', 0)"
-    write = "INSERT INTO attempts (event_key, subscription_no, number, trigger, started_at) VALUES "
 
-    async with another(world, write + row):
+    async with another(world, f"{WRITE} ({key_floor(world.clock.now())}, 1, 1, 'schedule', 0)"):
         assert await world.sweep.renew_parts(10 * DAY) == 1
 
 
@@ -351,7 +375,7 @@ async def test_what_there_was_before_is_one_part_and_goes_row_by_row(
         assert len(await world.attempts(first)) == 1
 
         await renewed(world)
-        days = [name_of(clock.now() + day * DAY) for day in range(2, PARTS)]
+        days = [name_of(clock.now() + day * DAY) for day in range(2, PARTS + 1)]
         assert await parts(world) == [*days, "attempts_past", "attempts_rest"]
         clock.advance(2 * DAY)
         (last,) = await world.queued(lane, 1)

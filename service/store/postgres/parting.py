@@ -25,6 +25,8 @@ from service.store.database import Database, Tx, alone
 #: Milliseconds: how much time a part is for, and how far ahead there are parts.
 DAY: Final = 86_400_000
 AHEAD: Final = 7 * DAY
+#: Milliseconds by which the clocks of others may be ahead.
+_MARGIN: Final = DAY // 24
 #: Of a part with more dead letters nothing is dropped: to copy what is kept would take too long.
 MOST_LETTERS: Final = 50_000
 #: Milliseconds that results may have to wait behind a lock that is not to be had.
@@ -80,7 +82,7 @@ class Part(NamedTuple):
 
 
 async def renew(database: Database, retention: int) -> int:
-    """Make parts for the days to come, or drop the oldest that nobody needs; how many.
+    """Make the next part for the days to come, or drop the oldest that nobody needs; how many.
 
     Where the database's user may not do that, rows are deleted one by one.
     """
@@ -89,7 +91,7 @@ async def renew(database: Database, retention: int) -> int:
         await tx.sql(_IMPATIENT)
         parts = await _parts(tx)
         floor = ids.key_floor(tx.now - retention)
-        return await _make_ahead(tx, parts) or await _drop_one(tx, parts, floor)
+        return await _make_next(tx, parts) or await _drop_one(tx, parts, floor)
 
     try:
         return await database.write(alone(job, 0, "parts"))
@@ -118,22 +120,22 @@ async def _parts(tx: Tx) -> list[Part]:
     )
 
 
-async def _make_ahead(tx: Tx, parts: Sequence[Part]) -> int:
-    """Make the parts that are missing, from the last one on; how many."""
-    start = max(_day_of(ids.key_floor(tx.now)), parts[-1].high if parts else 0)
-    end = ids.key_floor(tx.now + AHEAD)
-    if start >= end:
-        return 0
+async def _make_next(tx: Tx, parts: Sequence[Part]) -> int:
+    """Make the part after the last one, if it is time for it; how many.
+
+    One at a time: while it is attached nobody may write into the rest. Nor of a day that has begun:
+    a result would go to the rest that the server had found a place for there just before.
+    """
+    low = max(_day_of(ids.key_floor(tx.now + _MARGIN)) + _KEYS, parts[-1].high if parts else 0)
     # a day of which there are rows elsewhere gets no part any more
     newest = (await tx.sql(_NEWEST_OF_REST))[0][0]
-    if newest is not None and newest >= start:
-        start = _day_of(newest) + _KEYS
-    days = range(start, end, _KEYS)
-    for low in days:
-        at = datetime.fromtimestamp(ids.key_time(low) / 1000, UTC)
-        part = Part(low, low + _KEYS, f"attempts_{at:%Y%m%d}")
-        await _do(tx, part, _MAKE, _ATTACH)
-    return len(days)
+    if newest is not None and newest >= low:
+        low = _day_of(newest) + _KEYS
+    if low >= ids.key_floor(tx.now + AHEAD):
+        return 0
+    at = datetime.fromtimestamp(ids.key_time(low) / 1000, UTC)
+    await _do(tx, Part(low, low + _KEYS, f"attempts_{at:%Y%m%d}"), _MAKE, _ATTACH)
+    return 1
 
 
 async def _drop_one(tx: Tx, parts: Iterable[Part], floor: int) -> int:
