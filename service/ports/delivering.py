@@ -136,3 +136,6 @@ class SweepStore(Protocol):
 
     async def forget(self, retention: int) -> int:
         """Delete a batch of what is older than ``retention`` ms; how many rows."""
+
+    async def renew_parts(self, retention: int) -> int:
+        """Make parts of tables for the time to come, or drop one older than that; how many."""

@@ -74,6 +74,9 @@ class Tx(Protocol):
     async def hold(self, names: Iterable[str]) -> set[str]:
         """Hold names until the transaction ends; those of them that another transaction holds."""
 
+    async def loose(self, keys: Sequence[int]) -> Sequence[int]:
+        """Of these events those whose attempts are deleted one by one: others' go by the part."""
+
 
 Job = Callable[[Tx], Awaitable[T]]
 #: Whether what came of a job is there.
@@ -122,11 +125,14 @@ class Database(Reads, Protocol):
     def read(self) -> AbstractAsyncContextManager[Tx]:
         """A read transaction: one snapshot for all its statements. Keep it short."""
 
+    async def renew_parts(self, retention: int) -> int:
+        """Make parts of tables for the time to come, or drop one older than ``retention`` ms."""
 
-def alone(job: Job[T], otherwise: T) -> Job[T]:
-    """``job``, or ``otherwise`` while another process does any of these."""
+
+def alone(job: Job[T], otherwise: T, name: str = "chores") -> Job[T]:
+    """``job``, or ``otherwise`` while another process does any of this name."""
 
     async def guarded(tx: Tx) -> T:
-        return otherwise if await tx.hold(("chores",)) else await job(tx)
+        return otherwise if await tx.hold((name,)) else await job(tx)
 
     return guarded

@@ -52,14 +52,11 @@ _IS_OVER: Final = (
     "NOT EXISTS (SELECT 1 FROM dead_letters d WHERE d.event_key = {0}.event_key "
     "AND d.subscription_no = {0}.subscription_no AND d.state <> 'resolved')"
 )
-#: In the order in which they are deleted.
-_OF_EVENTS: Final = (
-    *(
-        deletion(table.c.event_key, where=_IS_OVER.format(table.name))
-        for table in (attempts, deliveries)
-    ),
-    deletion(dead_letters.c.event_key, where="state = 'resolved'"),
+_ATTEMPTS, _DELIVERIES = (
+    deletion(table.c.event_key, where=_IS_OVER.format(table.name))
+    for table in (attempts, deliveries)
 )
+_LETTERS: Final = deletion(dead_letters.c.event_key, where="state = 'resolved'")
 _IDS: Final = deletion(event_ids.c.tenant_id, event_ids.c.id)
 _EVENTS: Final = deletion(events.c.key)
 _OF_PAIRS: Final = tuple(
@@ -86,8 +83,9 @@ async def _delete_events(tx: Tx, floor: int) -> int:
     wanted = {row[0] for row in replayed}
     old = [row for row in found if row[0] not in wanted]
     keys = [(row[0],) for row in old]
-    for statement in _OF_EVENTS:
-        await tx.each(statement, keys)
+    await tx.each(_ATTEMPTS, [(key,) for key in await tx.loose([row[0] for row in old])])
+    await tx.each(_DELIVERIES, keys)
+    await tx.each(_LETTERS, keys)
     await tx.each(_IDS, [row[1:3] for row in old])
     await tx.each(_EVENTS, keys)
     await _raise_floors(tx, {row[1]: row[3] for row in sorted(old, key=itemgetter(3))})

@@ -262,6 +262,10 @@ class SweepStore:
 
         return await self._database.write(alone(job, 0))
 
+    async def renew_parts(self, retention: int) -> int:
+        """Make parts of tables for the time to come, or drop one older than ``retention`` ms."""
+        return await self._database.renew_parts(retention)
+
     async def _bury(self, tx: Tx, corpses: Sequence[Corpse]) -> None:
         # the lanes of who is told of it are found by the next look at what is due
         await burying.bury(tx, corpses)

@@ -15,11 +15,12 @@ from service.usecases.reporting import report
 #: Seconds between two rounds.
 _DUE: Final = 1.0
 #: Seconds between looks: at leases and at what is due, at what waits in ordered lanes, at closed
-#: subscriptions, at what is past retention.
+#: subscriptions, at what is past retention, at the parts that tables are in.
 _ALWAYS: Final = 0.0
 _PARKED: Final = 3.0
 _CLOSED: Final = 2.0
 _OLD: Final = 30.0
+_PARTS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +124,7 @@ class Sweep(Rounds):
             Chore("leases", _ALWAYS, self._reclaim),
             Chore("parked", _PARKED, self._unpark),
             Chore("closed", _CLOSED, store.retire),
+            Chore("parts", _PARTS, lambda: store.renew_parts(terms.retention)),
             Chore("old", _OLD, lambda: store.forget(terms.retention)),
         )
         super().__init__(clock, (*own, *chores))

@@ -14,11 +14,10 @@ from service.store import schema
 from service.store.database import Database, Tx
 from service.store.managing import ManageStore
 from service.store.reading import ReadStore
-from service.store.sqlite.migrating import migrate
 from tests.support.clock import FakeClock
 from tests.support.databases import Place, database_at
 from tests.support.postgres import Databases
-from tests.support.world import World, opened_world
+from tests.support.world import World, migrated_file, opened_world
 
 Put = Callable[..., Awaitable[None]]
 Rows = Callable[[Table], Awaitable[list[dict[str, Any]]]]
@@ -35,18 +34,10 @@ def keys() -> KeyMaker:
     return KeyMaker()
 
 
-@pytest.fixture(scope="session")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """A database without rows: migrating for every test would be most of the tests' time."""
-    path = tmp_path_factory.mktemp("empty") / "ringback.db"
-    migrate(path)
-    return path.read_bytes()
-
-
 @pytest.fixture
-def path(tmp_path: Path, empty: bytes) -> Path:
+def path(tmp_path: Path) -> Path:
     path = tmp_path / "ringback.db"
-    path.write_bytes(empty)
+    path.write_bytes(migrated_file())
     return path
 
 

@@ -23,6 +23,7 @@ from urllib.parse import quote
 import asyncpg
 
 from service.store.postgres.migrating import migrate
+from tests.support import templates
 
 ENVIRONMENT: Final = "TEST_DATABASE_URL"
 #: What no test but those of durability needs: that anything outlives the machine.
@@ -153,24 +154,27 @@ class Databases:
     def __init__(self, url: str) -> None:
         self._url = url
         self._count = 0
+        self._given = os.environ.get(templates.POSTGRES)
         # of several that share a server each has its own template
-        self._template = f"{_TEMPLATE}_{os.getpid()}"
+        self.template: Final = self._given or f"{_TEMPLATE}_{os.getpid()}"
 
     def prepare(self) -> None:
-        """Make the template."""
-        self._admin(f'CREATE DATABASE "{self._template}"')
-        asyncio.run(migrate(self.url_of(self._template)))
+        """Make the template, if none is given."""
+        if self._given is None:
+            self._admin(f'CREATE DATABASE "{self.template}"')
+            asyncio.run(migrate(self.url_of(self.template)))
 
     def close(self) -> None:
-        """Drop the template."""
-        self._admin(f'DROP DATABASE IF EXISTS "{self._template}" WITH (FORCE)')
+        """Drop the template that was made."""
+        if self._given is None:
+            self._admin(f'DROP DATABASE IF EXISTS "{self.template}" WITH (FORCE)')
 
     @contextmanager
     def database(self, *, migrated: bool = True) -> Iterator[str]:
         """The URL of a new database, which is dropped afterwards."""
         self._count += 1
         name = f"ringback_{os.getpid()}_{self._count}"
-        template = self._template if migrated else "template0"
+        template = self.template if migrated else "template0"
         self._admin(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy')
         try:
             yield self.url_of(name)

@@ -111,6 +111,10 @@ class ScriptedStore:
         assert retention == DAY
         return await self.look("old")
 
+    async def renew_parts(self, retention: int) -> int:
+        assert retention == DAY
+        return await self.look("parts")
+
     async def backlog(self) -> Backlog:
         return Backlog(0, 0, 0, 0)
 
@@ -127,7 +131,7 @@ async def test_the_rarer_looks_have_periods_of_their_own() -> None:
         await sweep.tick()
         clock.advance(1_000)
 
-    assert store.looks == {"leases": 61, "parked": 21, "closed": 31, "old": 3}
+    assert store.looks == {"leases": 61, "parked": 21, "closed": 31, "parts": 2, "old": 3}
 
 
 async def test_a_look_that_found_something_is_repeated_at_once() -> None:
@@ -138,7 +142,7 @@ async def test_a_look_that_found_something_is_repeated_at_once() -> None:
     for _ in range(10):
         await sweep.tick()
 
-    assert store.looks == {"leases": 12, "parked": 4, "closed": 6, "old": 4}
+    assert store.looks == {"leases": 12, "parked": 4, "closed": 6, "parts": 1, "old": 4}
 
 
 @pytest.mark.parametrize("broken", ["leases", "parked", "due", "closed", "old"])

@@ -64,6 +64,8 @@ class Address:
     async def connect(self, limits: dict[str, str] | None = None) -> Connection:
         """A new connection, with limits other than the usual ones if they are given.
 
+        Then its statements may also take as long as they need.
+
         Raises:
             StoreUnavailableError: there is none to be had.
         """
@@ -73,7 +75,7 @@ class Address:
             return await asyncpg.connect(
                 self.dsn,
                 timeout=_CONNECT,
-                command_timeout=_ANSWER,
+                command_timeout=_ANSWER if limits is None else None,
                 statement_cache_size=0 if self.is_pooled else _PREPARED,
                 max_cached_statement_lifetime=0,
                 server_settings=settings,

@@ -16,7 +16,7 @@ from asyncpg.exceptions import InvalidParameterValueError
 
 from service.ports import Clock, StoreUnavailableError
 from service.store.database import Job, Proof, Use
-from service.store.postgres import faults
+from service.store.postgres import faults, parting
 from service.store.postgres.connections import LIMITS, Address, Pool
 from service.store.postgres.faults import Fault
 from service.store.postgres.nodes import free_node, renew_node, take_node
@@ -121,6 +121,10 @@ class PostgresDatabase:
     async def glance(self, statement: Statement, **given: Any) -> list[Row]:
         """Run one reading statement that finds a few rows by an index."""
         return await self.look(statement, **given)
+
+    async def renew_parts(self, retention: int) -> int:
+        """Make parts of tables for the time to come, or drop one older than ``retention`` ms."""
+        return await parting.renew(self, retention)
 
     def _check_open(self) -> None:
         if not self._is_open:

@@ -27,6 +27,8 @@ _AGAIN: Final = (
     exceptions.SerializationError,
     # two inserted the same at once: the second finds the first when it looks again
     exceptions.UniqueViolationError,
+    # a part of the table was made for rows that were on the way into the rest
+    exceptions.CheckViolationError,
     # a migration went by
     exceptions.InvalidCachedStatementError,
 )

@@ -6,7 +6,7 @@ from typing import Any, Final
 from asyncpg import Connection
 from sqlalchemy import Executable, Table
 
-from service.store.postgres import compiling
+from service.store.postgres import compiling, parting
 from service.store.statements import Many, Row, Statement
 
 #: Rows in one statement: memory in the server, not time, is what bounds it.
@@ -77,6 +77,10 @@ class PostgresTx:
         """Take an advisory lock for each name; those that another transaction has."""
         wanted = sorted(set(names))
         return {row[0] for row in await self._rows(compiling.HOLD, (wanted,))} if wanted else set()
+
+    async def loose(self, keys: Sequence[int]) -> Sequence[int]:
+        """Of these events those whose attempts are deleted one by one."""
+        return await parting.loose(self, keys)
 
     async def _rows(self, text: str, arguments: Sequence[Any]) -> list[Row]:
         return [tuple(row) for row in await self._driver.fetch(text, *arguments)]

@@ -97,6 +97,10 @@ class SqliteDatabase:
         """Run one reading statement that finds a few rows by an index."""
         return self._readers.glance(statement, **given)
 
+    async def renew_parts(self, retention: int) -> int:  # noqa: ARG002  see below
+        """Nothing: tables have no parts, rows are deleted in batches."""
+        return 0
+
     async def _write(self, connection: AsyncConnection, driver: Any) -> None:
         try:
             while self._waiting or not self._closing:

@@ -77,6 +77,10 @@ class SqliteTx:
         """Nobody else holds anything: there is one writer."""
         return set()
 
+    async def loose(self, keys: Sequence[int]) -> Sequence[int]:
+        """All of them: tables have no parts."""
+        return keys
+
     async def _run(self, text: str, arguments: Sequence[Any]) -> list[Row]:
         return list(await self._driver.execute_fetchall(text, arguments))
 
