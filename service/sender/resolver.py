@@ -28,8 +28,8 @@ class GuardedResolver:
     def __init__(self, policy: TargetPolicy, lookup: Lookup) -> None:
         self._policy = policy
         self._lookups = Lookups(lookup)
-        #: Addresses of names, and until when they are good, the oldest first.
-        self._known: dict[str, tuple[float, Sequence[str]]] = {}
+        #: Addresses of names at ports, and until when they are good, the oldest first.
+        self._known: dict[tuple[str, int], tuple[float, Sequence[str]]] = {}
 
     async def resolve(self, host: str, port: int) -> Sequence[str]:
         """The addresses of ``host``, at least one.
@@ -50,12 +50,12 @@ class GuardedResolver:
             # Fixed, so that allowing 127.0.0.0/8 suffices: the other loopback is just not used.
             allowed = [one for one in LOOPBACK if self._may_call(one, port, host)]
             return allowed or LOOPBACK
-        until, addresses = self._known.get(host, (0.0, ()))
+        until, addresses = self._known.get((host, port), (0.0, ()))
         if until > monotonic():
             return addresses
         addresses = await self._lookups.find(host)
-        self._known.pop(host, None)
-        self._known[host] = (monotonic() + _CACHE_SECONDS, addresses)
+        self._known.pop((host, port), None)
+        self._known[host, port] = (monotonic() + _CACHE_SECONDS, addresses)
         if len(self._known) > _REMEMBERED_NAMES:
             del self._known[next(iter(self._known))]
         return addresses

@@ -224,5 +224,5 @@ async def test_a_little_of_the_real_thing(opened: session.Session) -> None:
     assert tools["rate"] > found["rate"] > 0
     assert found["service cpu"] > found["receiver cpu"]
     assert 0 < found["commits each"] < found["statements each"] < found["all statements each"]
-    # each event is accepted by statements of its own or shared ones; each request asks for its key
-    assert 1 < found["statements each"] < 30
+    # an event has statements of its own where little is going on, and else a share in them
+    assert 0.1 < found["statements each"] < 30
