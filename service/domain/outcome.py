@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-import msgspec
+from service.domain.values import Value
 
 #: At most so much of a response is read and kept (contract, section 5).
 MAX_RESPONSE_BYTES = 16 * 1024
@@ -23,7 +23,7 @@ class ErrorClass(StrEnum):
     UNKNOWN = "unknown"
 
 
-class Timing(msgspec.Struct, frozen=True, gc=False):
+class Timing(Value, frozen=True):
     """Milliseconds of the whole attempt and of its parts; ``None`` where there is none to know."""
 
     total: float
@@ -33,7 +33,7 @@ class Timing(msgspec.Struct, frozen=True, gc=False):
     first_byte: float | None = None
 
 
-class Responded(msgspec.Struct, frozen=True, gc=False):
+class Responded(Value, frozen=True):
     """A status line came back. A body cut by size or time changes nothing about it."""
 
     status: int
@@ -52,7 +52,7 @@ class Responded(msgspec.Struct, frozen=True, gc=False):
         return next((value for key, value in self.headers if key.lower() == name), None)
 
 
-class Failed(msgspec.Struct, frozen=True, gc=False):
+class Failed(Value, frozen=True):
     """No status line came back."""
 
     error: ErrorClass

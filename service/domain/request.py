@@ -9,6 +9,7 @@ import msgspec
 from service.domain.certificates import TlsIdentity
 from service.domain.errors import Fault
 from service.domain.signature import Sign, sign_body, sign_standard
+from service.domain.values import Value
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -51,7 +52,7 @@ LEFT_OUT_OF_THIN = frozenset(("data", "result", "error", "message"))
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-class OutboundRequest(msgspec.Struct, frozen=True, gc=False):
+class OutboundRequest(Value, frozen=True):
     """One request, ready to leave: the body of a POST is exactly the bytes that were signed."""
 
     url: str
@@ -63,7 +64,7 @@ class OutboundRequest(msgspec.Struct, frozen=True, gc=False):
     tls: TlsIdentity | None = None
 
 
-class Envelope(msgspec.Struct, frozen=True, gc=False):
+class Envelope(Value, frozen=True):
     """What one attempt carries, and the names it goes by."""
 
     event_id: str

@@ -4,13 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import msgspec
-
 from service.domain.acceptance import Guard, Verdict
 from service.domain.errors import Refusal
 from service.domain.event import EventIn
 from service.domain.operation import Operation
 from service.domain.subscription import Subscription
+from service.domain.values import Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +64,7 @@ class Retried:
     made: bool
 
 
-class AcceptRequest(msgspec.Struct, frozen=True, gc=False):
+class AcceptRequest(Value, frozen=True):
     """Events posted in one request; what has faults of its own is a refusal already."""
 
     tenant_id: str
@@ -82,7 +81,7 @@ class AcceptRequest(msgspec.Struct, frozen=True, gc=False):
 Answer = list[Verdict] | Retried | Replayed | Refusal
 
 
-class AcceptResult(msgspec.Struct, frozen=True, gc=False):
+class AcceptResult(Value, frozen=True):
     """One verdict an event, in order; or what came of a retry; or the answer given before."""
 
     answer: Answer

@@ -4,13 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import msgspec
-
 from service.domain.delivery import Trigger
 from service.domain.ids import DeliveryRef
 from service.domain.outcome import Outcome
 from service.domain.retry import Verdict as JudgedVerdict
 from service.domain.subscription import Secret, Subscription
+from service.domain.values import Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,7 @@ class Lane:
     secrets: tuple[Secret, ...]
 
 
-class Claimed(msgspec.Struct, frozen=True, gc=False):
+class Claimed(Value, frozen=True):
     """One delivery leased to this worker; its attempt is already counted."""
 
     tenant_id: str
@@ -62,7 +61,7 @@ class Claim:
     deliveries: Sequence[Claimed]
 
 
-class Settlement(msgspec.Struct, frozen=True, gc=False):
+class Settlement(Value, frozen=True):
     """What came of one claimed delivery."""
 
     claimed: Claimed

@@ -9,12 +9,11 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from msgspec import structs
-
 from service.domain.acceptance import Accepted, Verdict
 from service.domain.errors import Refusal
 from service.domain.event import EventIn
 from service.domain.histogram import BATCHES, Histogram
+from service.domain.values import replace
 from service.ports import (
     AcceptRequest,
     AcceptResult,
@@ -122,7 +121,7 @@ class Accept:
         verdicts: list[Verdict] = []
         lanes: frozenset[int] = frozenset()
         for part in (request.events[:middle], request.events[middle:]):
-            piece = structs.replace(request, events=part)
+            piece = replace(request, events=part)
             try:
                 result = (await self._store.accept([piece]))[0]
             except GroupTooWideError:
