@@ -155,9 +155,10 @@ class Administration:
     tenants: ManageTenants
 
     @classmethod
-    def over(cls, stores: Stores, maker: Maker) -> "Administration":
-        """The use cases over these stores."""
-        key_use = KeyUse(stores.manage.find_key, stores.keys, maker.clock)
+    def over(cls, stores: Stores, maker: Maker, *, is_alone: bool) -> "Administration":
+        """The use cases over these stores; ``is_alone``: no other process has them."""
+        find = stores.manage.find_key
+        key_use = KeyUse(find, stores.keys, maker.clock, is_alone=is_alone)
         return cls(
             keys=ManageKeys(stores.keys, maker, key_use.forget),
             key_use=key_use,
@@ -245,7 +246,7 @@ def _build(base: Base, outside: Outside) -> Opened:
     asked = (stores.manage, base.sender, composer, maker, Asking())
     verifier = Verifier(*asked)
     subscriptions = ManageSubscriptions(stores.manage, verifier, base.vault, waker, maker)
-    administration = Administration.over(stores, maker)
+    administration = Administration.over(stores, maker, is_alone=not base.database.is_shared)
     observe = Observe(stores.sweep, stores.read, base.clock)
     return Opened(
         base=base,

@@ -138,7 +138,11 @@ class DeliverStore:
             rows = await tx.lease(wanted, tx.now + lease, token)
             await pacing.spend(tx, Counter(row[1] for row in rows))
             events = await _events(tx, sorted({row[0] for row in rows}))
-            claimed = [_claimed(row, token, lanes[row[1]], events[row[0]]) for row in rows]
+            claimed = [
+                _claimed(row, token, lanes[row[1]], events[row[0]])
+                for row in rows
+                if row[0] in events  # else there is nothing to send: its leases run out
+            ]
             return Claim(lanes, claimed)
 
         return await self._database.write(job, Use.CLAIM, _is_claimed)

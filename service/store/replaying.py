@@ -84,6 +84,9 @@ class ReplayStore:
         queued = await _queued(tx, ref)
         if queued is not None:
             return await _hurry(tx, ref, queued, trigger)
+        # as long as this is not committed, retention leaves the event
+        event = select(events.c.key).where(events.c.key == ref.event_key)
+        await tx.query(event.with_for_update(read=True, key_share=True))
         finished = await tx.query(
             select(deliveries).where(_pair(deliveries, ref)).with_for_update()
         )

@@ -99,11 +99,14 @@ class ManageKeys:
 class KeyUse:
     """Finds keys, and notes that they are used: at most once a minute each, and never at once.
 
-    What was found is good for a second, unless its key ends before, or this process changes one. So
-    a key that another process revoked works for a second at most, and one revoked here not at all.
+    Where no other process can change keys (``is_alone``), what was found is good for a second,
+    unless its key ends before or this process changes one: a revoked key is dead at once.
     """
 
-    def __init__(self, find: FindKey, store: KeyStore, clock: Clock) -> None:
+    def __init__(
+        self, find: FindKey, store: KeyStore, clock: Clock, *, is_alone: bool = True
+    ) -> None:
+        self._is_alone = is_alone
         self._find = find
         self._store = store
         self._clock = clock
@@ -124,7 +127,7 @@ class KeyUse:
             found = await self._find(digest)
             if found is None:
                 return None
-            if changes == self._changes:
+            if self._is_alone and changes == self._changes:
                 self._remember(digest, found)
         name = found.principal.key_id
         if now - self._noted.get(name, 0) >= _NOTED_EVERY:

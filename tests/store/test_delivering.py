@@ -666,3 +666,17 @@ def instructions(world: World, lane: int) -> int:
         connection.set_progress_handler(None, 0)
     assert len(rows) == 3
     return taken
+
+
+async def test_a_delivery_whose_event_is_gone_holds_up_no_other(world: World) -> None:
+    lane, other = await world.subscribe("one"), await world.subscribe("other")
+    await world.posted(event("op1"), event("op2"))
+
+    async def lose(tx: Tx) -> None:
+        await tx.sql("DELETE FROM events WHERE key = (SELECT min(key) FROM events)")
+
+    await world.database.write(lose)
+
+    claimed = await world.claim(lane.no, other.no)
+
+    assert sorted(each.ref.subscription_no for each in claimed) == sorted((lane.no, other.no))

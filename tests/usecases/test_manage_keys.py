@@ -112,6 +112,18 @@ async def test_a_key_is_looked_up_once_a_second(world: World, clock: FakeClock) 
     assert asked.count == 2
 
 
+async def test_where_others_may_change_keys_each_request_looks(
+    world: World, clock: FakeClock
+) -> None:
+    asked = Asked()
+    store = KeyStore(world.database, world.keys)
+    use = KeyUse(asked.find, store, clock, is_alone=False)
+    await use.find(b"a")
+    asked.answer = None
+
+    assert await use.find(b"a") is None
+
+
 async def test_a_key_ends_to_the_millisecond(world: World, clock: FakeClock) -> None:
     asked = Asked()
     asked.answer = FoundKey(WHO, clock.now() + 500)
