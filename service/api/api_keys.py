@@ -15,18 +15,16 @@ from service.domain.api_keys import ApiKey, Scope
 from service.domain.errors import Refusal, not_found
 from service.ports import Once, Replayed
 from service.usecases.manage_keys import NewApiKey, WithText
-from service.web import answers, queries
+from service.web import answers
 from service.web.answers import Answer
 from service.web.calls import Call
 from service.web.idempotency import Idempotency
-from service.web.paging import Listing
+from service.web.listings import API_KEYS
 
 _PATH: Final = "/v1/api-keys"
 _ONE: Final = f"{_PATH}/{{id}}"
 _MAX_OVERLAP: Final = 30 * 86_400
 _SCOPES: Final[dict[str, Any]] = {"enum": [scope.value for scope in Scope]}
-
-ALL: Final = Listing("api-keys", 1, {"tenantId": queries.text})
 
 
 def _scope(text: str) -> str:
@@ -108,12 +106,12 @@ class ApiKeys:
 
     async def list(self, call: Call) -> Answer | Refusal:
         """Keys, newest first, whether or not they are in force."""
-        asked = ALL.read(call.request)
+        asked = API_KEYS.read(call.request)
         if isinstance(asked, Refusal):
             return asked
-        span, values = asked
-        page = await self._reads.keys(call.principal, values.get("tenantId"), span)
-        return ALL.answer(call.request, page, shown, self._links.base)
+        tenant_id = asked.which.get("tenant_id")
+        page = await self._reads.keys(call.principal, tenant_id, asked.span)
+        return API_KEYS.answer(call.request, page, shown, self._links.base)
 
     async def get(self, call: Call) -> Answer | Refusal:
         """One key."""

@@ -1,7 +1,5 @@
 """The audit log: who did what, and when."""
 
-from typing import Final
-
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
@@ -10,23 +8,10 @@ from service.api.services import Services
 from service.domain import ids, times
 from service.domain.api_keys import Scope
 from service.domain.errors import Refusal
-from service.ports import AuditEntry, AuditFilter
-from service.web import queries
+from service.ports import AuditEntry
 from service.web.answers import Answer
 from service.web.calls import Call
-from service.web.paging import Listing
-
-ALL: Final = Listing(
-    "audit-log",
-    1,
-    {
-        "actor": queries.text,
-        "action": queries.text,
-        "target": queries.text,
-        "since": queries.moment,
-        "until": queries.moment,
-    },
-)
+from service.web.listings import AUDIT_LOG
 
 
 class AuditEntryOut(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -54,12 +39,11 @@ class AuditTrail:
 
     async def list(self, call: Call) -> Answer | Refusal:
         """Entries, newest first."""
-        asked = ALL.read(call.request)
+        asked = AUDIT_LOG.read(call.request)
         if isinstance(asked, Refusal):
             return asked
-        span, values = asked
-        page = await self._log.entries(call.principal, AuditFilter(**values), span)
-        return ALL.answer(call.request, page, _shown, self._base)
+        page = await self._log.entries(call.principal, asked.which, asked.span)
+        return AUDIT_LOG.answer(call.request, page, _shown, self._base)
 
 
 def _shown(entry: AuditEntry) -> AuditEntryOut:

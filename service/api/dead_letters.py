@@ -1,6 +1,6 @@
 """The dead-letter table: what could not be delivered, why, and how to send it after all."""
 
-from typing import Any, Final
+from typing import Final
 
 from service.api import delivery_shape
 from service.api.deliveries import NoBody, reopened
@@ -13,26 +13,15 @@ from service.domain.api_keys import Scope
 from service.domain.delivery import Trigger
 from service.domain.errors import Refusal, not_found
 from service.domain.ids import DeliveryRef
-from service.domain.retry import DeadReason
-from service.ports import DeadLetterFilter, Once, Replayed
-from service.web import answers, queries
+from service.ports import Once, Replayed
+from service.web import answers
 from service.web.answers import Answer
 from service.web.calls import Call
 from service.web.idempotency import Idempotency
-from service.web.paging import Listing
+from service.web.listings import DEAD_LETTERS
 
 _PATH: Final = "/v1/dead-letters"
 _ONE: Final = f"{_PATH}/{{id}}"
-
-FILTERS: Final = {
-    "subscriptionId": queries.text,
-    "eventType": queries.text,
-    "reason": queries.one_of(DeadReason),
-    "since": queries.moment,
-    "until": queries.moment,
-    "resolved": queries.flag,
-}
-ALL: Final = Listing("dead-letters", 2, FILTERS)
 
 
 class DeadLetters:
@@ -56,20 +45,19 @@ class DeadLetters:
 
     async def list(self, call: Call) -> Answer | Refusal:
         """Dead letters, newest event first."""
-        asked = ALL.read(call.request)
+        asked = DEAD_LETTERS.read(call.request)
         if isinstance(asked, Refusal):
             return asked
-        span, values = asked
-        page = await self._services.reads.dead_letters(call.tenant, _filter(values), span)
+        page = await self._services.reads.dead_letters(call.tenant, asked.which, asked.span)
         shown = delivery_shape.dead_letter_shown
-        return ALL.answer(call.request, page, shown, self._links.base)
+        return DEAD_LETTERS.answer(call.request, page, shown, self._links.base)
 
     async def summary(self, call: Call) -> Answer | Refusal:
         """Counts by subscription, reason and error, the largest first."""
-        values = queries.read(call.request, FILTERS)
-        if isinstance(values, Refusal):
-            return values
-        counts = await self._services.reads.dead_letter_summary(call.tenant, _filter(values))
+        which = DEAD_LETTERS.filter(call.request)
+        if isinstance(which, Refusal):
+            return which
+        counts = await self._services.reads.dead_letter_summary(call.tenant, which)
         return answers.of({"data": [delivery_shape.count_shown(each) for each in counts]})
 
     async def get(self, call: Call) -> Answer | Refusal:
@@ -104,14 +92,3 @@ class DeadLetters:
 
     def _reopened(self, ref: DeliveryRef) -> Answer:
         return reopened(ref, self._links)
-
-
-def _filter(values: dict[str, Any]) -> DeadLetterFilter:
-    return DeadLetterFilter(
-        subscription_id=values.get("subscriptionId"),
-        event_type=values.get("eventType"),
-        reason=values.get("reason"),
-        since=values.get("since"),
-        until=values.get("until"),
-        resolved=values.get("resolved"),
-    )

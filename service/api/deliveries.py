@@ -9,32 +9,18 @@ from service.api.routing import Action
 from service.api.services import Services
 from service.domain import ids
 from service.domain.api_keys import Scope
-from service.domain.delivery import DeliveryStatus, Trigger
+from service.domain.delivery import Trigger
 from service.domain.errors import Refusal, not_found
 from service.domain.ids import DeliveryRef
-from service.ports import DeliveryFilter, Once, Replayed
-from service.web import answers, queries
+from service.ports import Once, Replayed
+from service.web import answers
 from service.web.answers import Answer
 from service.web.calls import Call
 from service.web.idempotency import Idempotency
-from service.web.paging import Listing
+from service.web.listings import DELIVERIES
 
 _PATH: Final = "/v1/deliveries"
 _ONE: Final = f"{_PATH}/{{id}}"
-
-ALL: Final = Listing(
-    "deliveries",
-    2,
-    {
-        "status": queries.one_of(DeliveryStatus),
-        "subscriptionId": queries.text,
-        "operationId": queries.text,
-        "eventId": queries.text,
-        "eventType": queries.text,
-        "since": queries.moment,
-        "until": queries.moment,
-    },
-)
 
 
 class NoBody(Body):
@@ -61,22 +47,12 @@ class Deliveries:
 
     async def list(self, call: Call) -> Answer | Refusal:
         """Deliveries, newest event first."""
-        asked = ALL.read(call.request)
+        asked = DELIVERIES.read(call.request)
         if isinstance(asked, Refusal):
             return asked
-        span, values = asked
-        which = DeliveryFilter(
-            status=values.get("status"),
-            subscription_id=values.get("subscriptionId"),
-            operation_id=values.get("operationId"),
-            event_id=values.get("eventId"),
-            event_type=values.get("eventType"),
-            since=values.get("since"),
-            until=values.get("until"),
-        )
-        page = await self._services.reads.deliveries(call.tenant, which, span)
+        page = await self._services.reads.deliveries(call.tenant, asked.which, asked.span)
         shown = delivery_shape.delivery_shown
-        return ALL.answer(call.request, page, shown, self._links.base)
+        return DELIVERIES.answer(call.request, page, shown, self._links.base)
 
     async def get(self, call: Call) -> Answer | Refusal:
         """One delivery with every attempt."""

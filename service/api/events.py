@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Raw
 
@@ -30,8 +30,8 @@ _TYPES: Final = (*bodies.JSON_TYPES, NDJSON)
 #: Seconds after which a producer that was told to wait may ask again.
 _BUSY_RETRY: Final = 5
 
-LOG: Final = Listing(
-    "log", 1, {"after": queries.number, "wait": holding.wait, TICKET: queries.text}
+LOG: Final = Listing("log", 1, {}, dict[str, Any]).also(
+    {"after": queries.number, "wait": holding.wait, TICKET: queries.text}
 )
 
 _Taken = list[Verdict] | Replayed | Refusal
@@ -75,7 +75,7 @@ class Events:
         asked = LOG.read(call.request)
         if isinstance(asked, Refusal):
             return asked
-        span, values = asked
+        span, values = asked.span, asked.others
         patience = holding.patience(call.request, values.get("wait"))
         operation = await readable_operation(self._services, call.tenant, call.name())
         if isinstance(operation, Refusal):

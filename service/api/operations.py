@@ -11,16 +11,16 @@ from service.api.routing import Action
 from service.api.services import Services
 from service.domain.api_keys import Scope
 from service.domain.errors import Refusal, not_found
-from service.domain.operation import Operation, Status, is_end
+from service.domain.operation import Operation, is_end
 from service.domain.subscription import Subscription
-from service.ports import Once, OperationFilter, Replayed, Retried
+from service.ports import Once, Replayed, Retried
 from service.usecases.manage_operations import Created
 from service.web import answers, etags, holding, queries
 from service.web.answers import Answer, Headers
 from service.web.authentication import TICKET
 from service.web.calls import Call
 from service.web.idempotency import Idempotency
-from service.web.paging import Listing
+from service.web.listings import OPERATIONS
 
 #: A client may keep it if it asks each time whether it still holds: that is what the ETag is for.
 _REVALIDATE: Final = ("cache-control", "private, no-cache")
@@ -29,17 +29,6 @@ _REDIRECT: Final = "redirect"
 
 #: What may be said of the operation that is asked for.
 ONE: Final = {_REDIRECT: queries.flag, "wait": holding.wait, TICKET: queries.text}
-HISTORY: Final = Listing(
-    "operations",
-    1,
-    {
-        "status": queries.one_of(Status),
-        "type": queries.text,
-        "clientJobId": queries.text,
-        "createdAfter": queries.moment,
-        "createdBefore": queries.moment,
-    },
-)
 
 
 class Operations:
@@ -112,19 +101,11 @@ class Operations:
 
     async def list(self, call: Call) -> Answer | Refusal:
         """The history of operations, newest first."""
-        asked = HISTORY.read(call.request)
+        asked = OPERATIONS.read(call.request)
         if isinstance(asked, Refusal):
             return asked
-        span, values = asked
-        which = OperationFilter(
-            status=values.get("status"),
-            type=values.get("type"),
-            client_job_id=values.get("clientJobId"),
-            created_after=values.get("createdAfter"),
-            created_before=values.get("createdBefore"),
-        )
-        page = await self._services.reads.operations(call.tenant, which, span)
-        return HISTORY.answer(call.request, page, self._shown, self._links.base)
+        page = await self._services.reads.operations(call.tenant, asked.which, asked.span)
+        return OPERATIONS.answer(call.request, page, self._shown, self._links.base)
 
     async def cancel(self, call: Call) -> Answer | Refusal:
         """Cancel an operation; once more gives the same answer."""

@@ -9,13 +9,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Send
+from starlette.types import Receive
 from starlette.types import Scope as HttpScope
 
 from service.domain.api_keys import Scope
 from service.domain.errors import Refusal, RefusalKind, conflict
 from service.ports import Principal, SealError, StoreUnavailableError
-from service.web import answers, problems
+from service.web import problems, resources
 from service.web.answers import Answer
 from service.web.authentication import Doorkeeper
 from service.web.calls import Call, Handler, Streamed
@@ -43,36 +43,18 @@ class Action:
 
 def routes(actions: Iterable[Action], doorkeeper: Doorkeeper, told: Problems) -> list[Route]:
     """One route a path; paths are tried in the order in which they first appear."""
-    by_path: dict[str, dict[str, Action]] = {}
-    for action in actions:
-        by_path.setdefault(action.path, {})[action.method] = action
-    return [Route(path, Resource(by, doorkeeper, told)) for path, by in by_path.items()]
+    found = resources.by_path(actions)
+    return [Route(path, Resource(by, doorkeeper, told)) for path, by in found.items()]
 
 
-class Resource:
+class Resource(resources.Resource[Action]):
     """An ASGI application that answers the methods of one path."""
 
     def __init__(
         self, actions: Mapping[str, Action], doorkeeper: Doorkeeper, told: Problems
     ) -> None:
-        self._actions = dict(actions)
-        if _GET in actions:
-            self._actions[_HEAD] = actions[_GET]
-        self._doorkeeper = doorkeeper
+        super().__init__(actions, doorkeeper)
         self._problems = told
-
-    async def __call__(self, scope: HttpScope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        head = scope["method"] == _HEAD
-        send = self._doorkeeper.limits.telling(scope, send)
-        try:
-            answer = await self._answer(scope, receive)
-        except ClientDisconnect:
-            return
-        if isinstance(answer, Answer):
-            await answers.send(answer, send, head=head)
-        else:
-            await answer(receive, send, head=head)
 
     async def _answer(self, scope: HttpScope, receive: Receive) -> Answer | Streamed:
         instance = instance_of(scope)

@@ -1,6 +1,6 @@
 """Subscriptions: made, read, changed, paused, tested; their secrets rotated and revealed."""
 
-from typing import Final
+from typing import Any, Final
 
 from service.api import delivery_shape, subscription_shape
 from service.api.links import Links
@@ -10,25 +10,21 @@ from service.api.services import Services
 from service.api.subscription_bodies import NewSubscriptionBody, RotateBody, SubscriptionPatch
 from service.domain.api_keys import Scope
 from service.domain.errors import Refusal, not_found
-from service.domain.subscription import Subscription, SubscriptionStatus
+from service.domain.subscription import Subscription
 from service.ports import Once, Replayed
 from service.usecases.manage_subscriptions import WithSecret
 from service.web import answers, bodies, queries
 from service.web.answers import Answer
 from service.web.calls import Call
 from service.web.idempotency import Idempotency
+from service.web.listings import SUBSCRIPTIONS
 from service.web.paging import Listing
 
 PATCH_TYPES: Final = (*bodies.JSON_TYPES, "application/merge-patch+json")
 _PATH: Final = "/v1/subscriptions"
 _ONE: Final = f"{_PATH}/{{id}}"
 
-ALL: Final = Listing(
-    "subscriptions",
-    1,
-    {"status": queries.one_of(SubscriptionStatus), "operationId": queries.text},
-)
-UNDELIVERED: Final = Listing("undelivered", 1, {"since": queries.moment})
+UNDELIVERED: Final = Listing("undelivered", 1, {"since": queries.moment}, dict[str, Any])
 
 
 class NoBody(Body):
@@ -75,14 +71,14 @@ class Subscriptions:
 
     async def list(self, call: Call) -> Answer | Refusal:
         """Subscriptions, newest first."""
-        asked = ALL.read(call.request)
+        asked = SUBSCRIPTIONS.read(call.request)
         if isinstance(asked, Refusal):
             return asked
-        span, values = asked
+        status, operation_id = asked.which.get("status"), asked.which.get("operation_id")
         page = await self._services.reads.subscriptions(
-            call.tenant, values.get("status"), values.get("operationId"), span
+            call.tenant, status, operation_id, asked.span
         )
-        return ALL.answer(call.request, page, subscription_shape.shown, self._links.base)
+        return SUBSCRIPTIONS.answer(call.request, page, subscription_shape.shown, self._links.base)
 
     async def get(self, call: Call) -> Answer | Refusal:
         """One subscription."""
@@ -150,7 +146,7 @@ class Subscriptions:
         subscription = await self._found(call)
         if isinstance(subscription, Refusal):
             return subscription
-        span, values = asked
+        span, values = asked.span, asked.which
         page = await self._services.reads.undelivered(
             call.tenant, subscription, values.get("since", 0), span
         )

@@ -22,12 +22,10 @@ from service.web import answers
 from service.web.answers import Answer
 from service.web.calls import Call
 from service.web.idempotency import Idempotency
-from service.web.paging import Listing
+from service.web.listings import TENANTS
 
 _PATH: Final = "/v1/tenants"
 _ONE: Final = f"{_PATH}/{{id}}"
-
-ALL: Final = Listing("tenants", 1, {})
 
 
 class TenantBody(Body):
@@ -99,11 +97,11 @@ class Tenants:
 
     async def list(self, call: Call) -> Answer | Refusal:
         """Tenants, newest first."""
-        asked = ALL.read(call.request)
+        asked = TENANTS.read(call.request)
         if isinstance(asked, Refusal):
             return asked
-        page = await self._reads.tenants(call.principal, asked[0])
-        return ALL.answer(call.request, page, _shown, self._links.base)
+        page = await self._reads.tenants(call.principal, asked.span)
+        return TENANTS.answer(call.request, page, _shown, self._links.base)
 
     async def get(self, call: Call) -> Answer | Refusal:
         """One tenant."""

@@ -1,5 +1,6 @@
 """A small HTTP server on the loopback, for receivers that people run by hand."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ class Request:
     body: bytes
 
 
-class RequestServer(ThreadingHTTPServer):
+class RequestServer(ThreadingHTTPServer, ABC):
     """Listens on a loopback port, any free one for 0; what to answer is for subclasses to say.
 
     Raises ``OSError`` where it cannot listen.
@@ -37,9 +38,9 @@ class RequestServer(ThreadingHTTPServer):
         """Host and port."""
         return f"{_HOST}:{self.server_port}"
 
+    @abstractmethod
     def take(self, request: Request) -> int:
         """Take a request, in a thread of its connection's; the status to answer."""
-        raise NotImplementedError
 
     def answered(self, request: Request) -> None:
         """Know that the answer to a request is out."""

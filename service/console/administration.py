@@ -11,25 +11,14 @@ from service.domain import ids
 from service.domain.api_keys import Scope
 from service.domain.errors import Refusal, not_found
 from service.domain.subscription import Verification
-from service.ports import AuditFilter, Replayed
+from service.ports import Replayed
 from service.web import queries
 from service.web.answers import Answer
-from service.web.paging import Listing
+from service.web.listings import AUDIT_LOG, TENANTS
 
 _TENANTS: Final = "/tenants"
 _AUDIT_LOG: Final = "/audit-log"
-_ALL: Final = Listing("tenants", 1, {"done": queries.text})
-_ENTRIES: Final = Listing(
-    "audit-log",
-    1,
-    {
-        "actor": queries.text,
-        "action": queries.text,
-        "target": queries.text,
-        "since": queries.moment,
-        "until": queries.moment,
-    },
-)
+_ALL: Final = TENANTS.also({"done": queries.text})
 
 
 class Administration:
@@ -84,15 +73,15 @@ class Administration:
 
     async def audit_log(self, visit: Visit) -> Page | Refusal:
         """Who did what, newest first."""
-        asked = _ENTRIES.read(visit.request)
+        asked = AUDIT_LOG.read(visit.request)
         if isinstance(asked, Refusal):
             return asked
-        span, values = asked
-        page = await self._services.audit_log.entries(visit.principal, AuditFilter(**values), span)
+        log = self._services.audit_log
+        page = await log.entries(visit.principal, asked.which, asked.span)
         shown = {
             "items": [(each, ids.key_time(each.key)) for each in page.items],
             "given": visit.given,
-            "further": page.next and _ENTRIES.address_of(visit.request, page.next),
+            "further": page.next and AUDIT_LOG.address_of(visit.request, page.next),
         }
         return Page("audit_log.html", "Audit log", shown)
 
@@ -105,7 +94,7 @@ class Administration:
         asked = _ALL.read(visit.request)
         if isinstance(asked, Refusal):
             return asked
-        page = await self._services.tenant_reads.tenants(visit.principal, asked[0])
+        page = await self._services.tenant_reads.tenants(visit.principal, asked.span)
         shown = {
             "items": page.items,
             "form": visit.form,

@@ -1,6 +1,7 @@
 """Dead letters: grouped by what there is to mend, then each one; sent again, or discarded."""
 
-from typing import Any, Final
+from dataclasses import replace
+from typing import Final
 
 from service.console.attempts import seen
 from service.console.grouping import grouped
@@ -15,22 +16,16 @@ from service.domain.retry import DeadReason
 from service.ports import DeadLetterFilter, DeadLetterView, Replayed, ReplayPlan
 from service.web import queries
 from service.web.answers import Answer
-from service.web.paging import Listing
+from service.web.listings import DEAD_LETTERS
 
 _PATH: Final = "/dead-letters"
 _ONE: Final = f"{_PATH}/{{id}}"
 #: Deliveries per second that a replay may be held to; the empty word is no limit.
 RATES: Final = ("", "1", "10", "100", "1000")
 
-_GROUP: Final = {
-    "subscriptionId": queries.text,
-    "reason": queries.one_of(DeadReason),
-}
-_ALL: Final = Listing(
-    "dead-letters",
-    2,
-    {**_GROUP, "eventType": queries.text, "resolved": queries.flag, "done": queries.text},
-)
+#: What a replay may be narrowed by here; a filter that only the preview knew would mislead.
+_GROUP: Final = DEAD_LETTERS.only("subscriptionId", "reason")
+_ALL: Final = DEAD_LETTERS.also({"done": queries.text})
 
 
 class DeadLetters:
@@ -65,8 +60,7 @@ class DeadLetters:
         asked = _ALL.read(visit.request)
         if isinstance(asked, Refusal):
             return asked
-        span, values = asked
-        page = await self._reads.dead_letters(visit.tenant, _filter(values), span)
+        page = await self._reads.dead_letters(visit.tenant, asked.which, asked.span)
         shown = {
             "items": page.items,
             "given": visit.given,
@@ -109,11 +103,11 @@ class DeadLetters:
 
     async def preview(self, visit: Visit) -> Page | Refusal:
         """What a replay of a group would send again, before it does."""
-        values = queries.read(visit.request, _GROUP)
-        if isinstance(values, Refusal):
-            return values
+        asked = _GROUP.filter(visit.request)
+        if isinstance(asked, Refusal):
+            return asked
         now = self._clock.now()
-        which = DeadLetterFilter(resolved=False, until=now + 1, **_members(values))
+        which = replace(asked, resolved=False, until=now + 1)
         counts = await self._reads.dead_letter_summary(visit.tenant, which)
         shown = {
             "groups": grouped(counts),
@@ -165,13 +159,3 @@ class DeadLetters:
 def _ref(visit: Visit) -> DeliveryRef | Refusal:
     ref = ids.parse_ref("dl", visit.name())
     return not_found("dead letter", visit.name()) if ref is None else ref
-
-
-def _members(values: dict[str, Any]) -> dict[str, Any]:
-    return {"subscription_id": values.get("subscriptionId"), "reason": values.get("reason")}
-
-
-def _filter(values: dict[str, Any]) -> DeadLetterFilter:
-    return DeadLetterFilter(
-        **_members(values), event_type=values.get("eventType"), resolved=values.get("resolved")
-    )

@@ -11,27 +11,14 @@ from service.domain.delivery import DeliveryStatus, Trigger, is_finished
 from service.domain.errors import Refusal, not_found
 from service.domain.ids import DeliveryRef
 from service.domain.request import thin
-from service.ports import DeliveryFilter, DeliveryView, EventView
+from service.ports import DeliveryView, EventView
 from service.web import queries
 from service.web.answers import Answer
-from service.web.paging import Listing
+from service.web.listings import DELIVERIES
 
 _PATH: Final = "/deliveries"
 _ONE: Final = f"{_PATH}/{{id}}"
-_ALL: Final = Listing(
-    "deliveries",
-    2,
-    {
-        "status": queries.one_of(DeliveryStatus),
-        "subscriptionId": queries.text,
-        "operationId": queries.text,
-        "eventId": queries.text,
-        "eventType": queries.text,
-        "since": queries.moment,
-        "until": queries.moment,
-        "live": queries.flag,
-    },
-)
+_ALL: Final = DELIVERIES.also({"live": queries.flag})
 
 
 class Deliveries:
@@ -57,22 +44,12 @@ class Deliveries:
         asked = _ALL.read(visit.request)
         if isinstance(asked, Refusal):
             return asked
-        span, values = asked
-        which = DeliveryFilter(
-            status=values.get("status"),
-            subscription_id=values.get("subscriptionId"),
-            operation_id=values.get("operationId"),
-            event_id=values.get("eventId"),
-            event_type=values.get("eventType"),
-            since=values.get("since"),
-            until=values.get("until"),
-        )
-        page = await self._reads.deliveries(visit.tenant, which, span)
+        page = await self._reads.deliveries(visit.tenant, asked.which, asked.span)
         shown = {
             "items": page.items,
             "given": visit.given,
             "statuses": list(DeliveryStatus),
-            "is_live": values.get("live", False),
+            "is_live": asked.others.get("live", False),
             "further": page.next and _ALL.address_of(visit.request, page.next),
         }
         return Page("deliveries.html", "Deliveries", shown)

@@ -13,7 +13,7 @@ from service.ports import Replayed
 from service.usecases.manage_keys import WithText
 from service.web import queries
 from service.web.answers import Answer
-from service.web.paging import Listing
+from service.web.listings import API_KEYS
 
 _PATH: Final = "/keys"
 _ONE: Final = f"{_PATH}/{{id}}"
@@ -21,7 +21,7 @@ _ONE: Final = f"{_PATH}/{{id}}"
 LIVES: Final = {"": "never", "2592000000": "in 30 days", "31536000000": "in a year"}
 #: Seconds for which the text from before a rotation is good too.
 OVERLAPS: Final = {"0": "not at all", "3600": "for an hour", "86400": "for a day"}
-_ALL: Final = Listing("api-keys", 1, {"tenantId": queries.text, "done": queries.text})
+_ALL: Final = API_KEYS.also({"done": queries.text})
 
 
 class Keys:
@@ -86,8 +86,8 @@ class Keys:
         asked = _ALL.read(visit.request)
         if isinstance(asked, Refusal):
             return asked
-        span, values = asked
-        page = await self._reads.keys(visit.principal, values.get("tenantId"), span)
+        tenant_id = asked.which.get("tenant_id")
+        page = await self._reads.keys(visit.principal, tenant_id, asked.span)
         now = self._clock.now()
         shown = {
             "items": [(each, standing(each, now)) for each in page.items],

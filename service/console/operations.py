@@ -12,12 +12,12 @@ from service.domain.api_keys import Scope
 from service.domain.errors import Refusal, not_found
 from service.domain.event import Progress, percentage
 from service.domain.operation import END_TYPES, Operation, Status, is_end, refuse_expired
-from service.ports import OperationFilter, Replayed
+from service.ports import Replayed
 from service.usecases.following import Followed
 from service.web import queries
 from service.web.answers import Answer
 from service.web.calls import Streamed
-from service.web.paging import Listing
+from service.web.listings import OPERATIONS
 from service.web.streams import EventStream, View, message
 
 _PATH: Final = "/operations"
@@ -25,17 +25,6 @@ _ONE: Final = f"{_PATH}/{{id}}"
 #: Events of the log that a page shows: the newest.
 _MANY: Final = 100
 _progress: Final = msgspec.json.Decoder(float | Progress)
-_ALL: Final = Listing(
-    "operations",
-    1,
-    {
-        "status": queries.one_of(Status),
-        "type": queries.text,
-        "clientJobId": queries.text,
-        "createdAfter": queries.moment,
-        "createdBefore": queries.moment,
-    },
-)
 
 
 class Operations:
@@ -59,23 +48,15 @@ class Operations:
 
     async def index(self, visit: Visit) -> Page | Refusal:
         """The history of operations, newest first."""
-        asked = _ALL.read(visit.request)
+        asked = OPERATIONS.read(visit.request)
         if isinstance(asked, Refusal):
             return asked
-        span, values = asked
-        which = OperationFilter(
-            status=values.get("status"),
-            type=values.get("type"),
-            client_job_id=values.get("clientJobId"),
-            created_after=values.get("createdAfter"),
-            created_before=values.get("createdBefore"),
-        )
-        page = await self._reads.operations(visit.tenant, which, span)
+        page = await self._reads.operations(visit.tenant, asked.which, asked.span)
         shown = {
             "items": [(each, _percentage(each)) for each in page.items],
             "given": visit.given,
             "statuses": list(Status),
-            "further": page.next and _ALL.address_of(visit.request, page.next),
+            "further": page.next and OPERATIONS.address_of(visit.request, page.next),
         }
         return Page("operations.html", "Operations", shown)
 

@@ -5,11 +5,12 @@ from functools import cache
 from typing import Any, Final
 
 import msgspec
-from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
+from jinja2 import Environment, pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup
 
 from service.domain import ids, times
+from service.web import templates
 
 _MINUTE: Final = 60
 _HOUR: Final = 60 * _MINUTE
@@ -33,13 +34,7 @@ _LOOKS: Final[Mapping[str, str]] = {
 @cache
 def environment() -> Environment:
     """Templates, with everything escaped that is not known to be markup; compiled once."""
-    made = Environment(
-        loader=PackageLoader("service.console"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    made = templates.environment("service.console")
     made.filters |= {
         "when": when,
         "seconds": seconds,

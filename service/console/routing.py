@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.routing import Route
-from starlette.types import Receive, Send
+from starlette.types import Receive
 from starlette.types import Scope as HttpScope
 
 from service.console.layout import Layout, here
@@ -16,7 +16,7 @@ from service.console.sessions import Session, Sessions, is_from_here
 from service.console.visits import NO_FORM, ROOT, Action, Form, Page, Visit, form_of
 from service.domain.errors import Refusal, RefusalKind
 from service.ports import Principal, SealError, StoreUnavailableError
-from service.web import answers, problems
+from service.web import answers, problems, resources
 from service.web.answers import Answer
 from service.web.authentication import Doorkeeper, authorize
 from service.web.calls import Streamed
@@ -49,37 +49,20 @@ class Entrance:
 
 def routes(actions: Iterable[Action], entrance: Entrance) -> list[Route]:
     """One route a path; paths are tried in the order in which they first appear."""
-    by_path: dict[str, dict[str, Action]] = {}
-    for action in actions:
-        by_path.setdefault(action.path, {})[action.method] = action
-    return [Route(ROOT + path, Resource(by, entrance)) for path, by in by_path.items()]
+    found = resources.by_path(actions)
+    return [Route(ROOT + path, Resource(by, entrance)) for path, by in found.items()]
 
 
-class Resource:
+class Resource(resources.Resource[Action]):
     """An ASGI application that answers the methods of one path to who is signed in."""
 
     def __init__(self, actions: Mapping[str, Action], entrance: Entrance) -> None:
-        self._actions = dict(actions)
-        if _GET in actions:
-            self._actions[_HEAD] = actions[_GET]
+        super().__init__(actions, entrance.doorkeeper)
         self._entrance = entrance
         self._layout = entrance.layout
 
-    async def __call__(self, scope: HttpScope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+    async def _answer(self, scope: HttpScope, receive: Receive) -> Answer | Streamed:
         request = Request(scope, receive)
-        head = request.method == _HEAD
-        send = self._entrance.doorkeeper.limits.telling(scope, send)
-        try:
-            answer = await self._answer(request)
-        except ClientDisconnect:
-            return
-        if isinstance(answer, Answer):
-            await answers.send(answer, send, head=head)
-        else:
-            await answer(receive, send, head=head)
-
-    async def _answer(self, request: Request) -> Answer | Streamed:
         session = self._entrance.sessions.of(request)
         visit = None
         try:

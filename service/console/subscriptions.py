@@ -14,7 +14,7 @@ from service.domain.subscription import Signing, Subscription, SubscriptionStatu
 from service.ports import Replayed, ReplayPlan
 from service.web import queries
 from service.web.answers import Answer
-from service.web.paging import Listing
+from service.web.listings import SUBSCRIPTIONS
 
 _PATH: Final = "/subscriptions"
 _ONE: Final = f"{_PATH}/{{id}}"
@@ -28,15 +28,7 @@ WHICH: Final = {
     "all": "everything, delivered or not",
 }
 
-_ALL: Final = Listing(
-    "subscriptions",
-    1,
-    {
-        "status": queries.one_of(SubscriptionStatus),
-        "operationId": queries.text,
-        "done": queries.text,
-    },
-)
+_ALL: Final = SUBSCRIPTIONS.also({"done": queries.text})
 #: Fields of the form by how the API takes them; empty ones are left out.
 _TEXTS: Final = ("url", "description", "operationId", "payload", "ordering", "signing")
 _LISTS: Final = ("eventTypes", "operationTypes")
@@ -79,10 +71,8 @@ class Subscriptions:
         asked = _ALL.read(visit.request)
         if isinstance(asked, Refusal):
             return asked
-        span, values = asked
-        page = await self._reads.subscriptions(
-            visit.tenant, values.get("status"), values.get("operationId"), span
-        )
+        status, operation_id = asked.which.get("status"), asked.which.get("operation_id")
+        page = await self._reads.subscriptions(visit.tenant, status, operation_id, asked.span)
         shown = {
             "items": page.items,
             "given": visit.given,

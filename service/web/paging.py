@@ -1,8 +1,9 @@
 """Lists: a page at a time, each naming the address of the next."""
 
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Generic, TypeVar
 from urllib.parse import urlencode
 
 from starlette.requests import Request
@@ -15,31 +16,66 @@ from service.web.authentication import TICKET
 from service.web.problems import instance_of
 
 T = TypeVar("T")
+F = TypeVar("F")
 
+_CAPITAL: Final = re.compile("[A-Z]")
 #: What the address of a next page leaves out: this place, and what nobody should find in a log.
 _NOT_REPEATED = ("cursor", TICKET)
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
-    """A kind of list: its name in cursors, the numbers of a place in it, its filters."""
+class Asked(Generic[F]):
+    """What is asked of a list: from where, which rows, and what else was said, by name."""
+
+    span: Span
+    which: F
+    others: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing(Generic[F]):
+    """A kind of list: its name in cursors, the numbers of a place in it, its filters.
+
+    ``which`` makes the filter of what was given, by the names in Python (``event_type`` for
+    ``eventType``); ``others`` are parameters of a page that leave no row out.
+    """
 
     kind: str
     width: int
     filters: Mapping[str, queries.Reader]
+    which: Callable[..., F]
+    others: Mapping[str, queries.Reader] = field(default_factory=dict)
 
-    def read(self, request: Request) -> tuple[Span, dict[str, Any]] | Refusal:
-        """The span asked for and the filters given."""
+    def also(self, others: Mapping[str, queries.Reader]) -> "Listing[F]":
+        """The same list on a page that takes more parameters."""
+        return replace(self, others=others)
+
+    def only(self, *names: str) -> "Listing[F]":
+        """The same list where fewer filters are taken: what is said goes on to where no more is."""
+        return replace(self, filters={name: self.filters[name] for name in names})
+
+    def read(self, request: Request) -> Asked[F] | Refusal:
+        """The span asked for, the filter, and the other parameters given."""
         readers = {
             **self.filters,
+            **self.others,
             "limit": queries.limit,
             "cursor": queries.cursor(self.kind, self.width),
         }
         values = queries.read(request, readers)
         if isinstance(values, Refusal):
             return values
-        after = values.pop("cursor", None)
-        return Span(values.pop("limit", queries.DEFAULT_LIMIT), after), values
+        span = Span(values.pop("limit", queries.DEFAULT_LIMIT), values.pop("cursor", None))
+        others = {name: values.pop(name) for name in self.others if name in values}
+        return Asked(span, self._made(values), others)
+
+    def filter(self, request: Request) -> F | Refusal:
+        """The filter given, where all rows count and none is shown."""
+        values = queries.read(request, self.filters)
+        return values if isinstance(values, Refusal) else self._made(values)
+
+    def _made(self, values: Mapping[str, Any]) -> F:
+        return self.which(**{_in_python(name): value for name, value in values.items()})
 
     def answer(
         self, request: Request, page: Page[T], render: Callable[[T], object], public_url: str
@@ -58,3 +94,7 @@ class Listing:
         others = [(k, v) for k, v in request.query_params.multi_items() if k not in _NOT_REPEATED]
         query = urlencode([*others, ("cursor", cursor)], safe=queries.UNQUOTED)
         return f"{instance_of(request.scope)}?{query}"
+
+
+def _in_python(name: str) -> str:
+    return _CAPITAL.sub(lambda found: "_" + found[0].lower(), name)

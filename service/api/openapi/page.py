@@ -4,12 +4,12 @@ import json
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from service.api.openapi import rendering
 from service.api.openapi.describing import SchemaDict
 from service.api.openapi.rendering import Row
+from service.web import templates
 
 _PROBLEM: Final = "Problem"
 _PROBLEM_TYPE: Final = "application/problem+json"
@@ -63,13 +63,7 @@ class Group(NamedTuple):
 def page(text: bytes) -> bytes:
     """The page for a document."""
     document = json.loads(text)
-    environment = Environment(
-        loader=PackageLoader("service.api.openapi"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates.environment("service.api.openapi")
     environment.filters |= {
         "anchor": rendering.anchor,
         "kind": rendering.kind,

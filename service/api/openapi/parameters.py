@@ -1,7 +1,7 @@
 """Parameters: what the readers of query parameters take, and the headers that are read."""
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from service.api.openapi.describing import Described, SchemaDict
 from service.api.openapi.glossary import PARAMETER_WORDS, WORDS
@@ -45,9 +45,9 @@ _HEADERS: Final[Mapping[str, SchemaDict]] = {
 }
 
 
-def of_list(listing: Listing) -> dict[str, Reader | SchemaDict]:
+def of_list(listing: Listing[Any]) -> dict[str, Reader | SchemaDict]:
     """The query parameters of a list."""
-    return {**listing.filters, "limit": queries.limit, "cursor": CURSOR}
+    return {**listing.filters, **listing.others, "limit": queries.limit, "cursor": CURSOR}
 
 
 def of(action: Action, described: Described) -> list[SchemaDict]:

@@ -1,14 +1,13 @@
 """`ringback torture`: one run, its figures, and an exit code that says whether promises held."""
 
 import asyncio
-import signal
 import sys
 import tempfile
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final
 
+from service.cli.interrupting import interruptible
 from service.lab.processes import LabError
 from service.lab.torture import report, running, scenarios
 from service.lab.torture.plan import Kind, Mode, Plan
@@ -75,7 +74,7 @@ def run_failpoints(mode: str, *, as_json: bool, keep: Path | None) -> int:
 def _finished(work: Callable[[Path], Coroutine[Any, Any, bool]], keep: Path | None) -> int:
     """Work in a folder; the exit code, 0 only when everything was as it is promised."""
     try:
-        with _interruptible(), tempfile.TemporaryDirectory(prefix="ringback-torture-") as scratch:
+        with interruptible(), tempfile.TemporaryDirectory(prefix="ringback-torture-") as scratch:
             folder = keep or Path(scratch)
             folder.mkdir(parents=True, exist_ok=True)
             return 0 if asyncio.run(work(folder.absolute())) else _BROKEN
@@ -84,15 +83,3 @@ def _finished(work: Callable[[Path], Coroutine[Any, Any, bool]], keep: Path | No
     except LabError as error:
         sys.stderr.write(f"ringback: {error}\n")
         return _BROKEN
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let what asks a program to end do so the way Ctrl-C does: everything is put away first."""
-    asked = (signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, signal.default_int_handler) for number in asked}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -2,7 +2,6 @@
 
 from typing import Final
 
-from service.api import api_keys, audit_log, tenants
 from service.api.api_keys import ApiKeyBody, ApiKeyOut, RotateKeyBody
 from service.api.audit_log import AuditEntryOut
 from service.api.openapi import examples
@@ -11,6 +10,7 @@ from service.api.openapi.parameters import of_list
 from service.api.subscriptions import PATCH_TYPES
 from service.api.tenants import TenantBody, TenantOut, TenantPatch
 from service.domain.errors import RefusalKind
+from service.web.listings import API_KEYS, AUDIT_LOG, TENANTS
 
 _KEYS: Final = "/v1/api-keys"
 _KEY: Final = f"{_KEYS}/{{id}}"
@@ -35,7 +35,7 @@ _OF_KEYS: Final[Table] = {
         summary="List API keys",
         text="Newest first, of all tenants, revoked and expired ones too; of one tenant where "
         "`tenantId` or `Ringback-Tenant` names it.",
-        query=of_list(api_keys.ALL),
+        query=of_list(API_KEYS),
         answers={200: page("A page of them.", ApiKeyOut, examples.API_KEY)},
     ),
     ("GET", _KEY): Described(
@@ -84,7 +84,7 @@ _OF_TENANTS: Final[Table] = {
         tag=Tag.OPERATORS,
         summary="List tenants",
         text="Newest first.",
-        query=of_list(tenants.ALL),
+        query=of_list(TENANTS),
         answers={200: page("A page of them.", TenantOut, examples.TENANT)},
     ),
     ("GET", _TENANT): Described(
@@ -126,7 +126,7 @@ TABLE: Final[Table] = {
         summary="List the audit log",
         text="Newest first, of all tenants; of one where `Ringback-Tenant` names it. Every change "
         "that somebody made by this API is in it, and who saw a secret.",
-        query=of_list(audit_log.ALL),
+        query=of_list(AUDIT_LOG),
         answers={200: page("A page of entries.", AuditEntryOut, examples.AUDIT_ENTRY)},
     ),
 }

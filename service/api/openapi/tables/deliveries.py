@@ -2,7 +2,6 @@
 
 from typing import Final
 
-from service.api import dead_letters, deliveries
 from service.api.deliveries import NoBody
 from service.api.delivery_shape import CountOut, DeadLetterOut, DeliveryOut
 from service.api.openapi import examples
@@ -21,6 +20,7 @@ from service.api.operation_shape import ReplayOut
 from service.api.replays import DeadLettersReplayBody, SubscriptionReplayBody
 from service.api.stats_shape import StatsOut
 from service.domain.errors import RefusalKind
+from service.web.listings import DEAD_LETTERS, DELIVERIES
 
 _LETTERS: Final = "/v1/dead-letters"
 _LETTER: Final = f"{_LETTERS}/{{id}}"
@@ -46,7 +46,7 @@ _DELIVERIES: Final[Table] = {
         tag=Tag.OPERATORS,
         summary="List deliveries",
         text="One for every event and subscription that matched it, newest event first.",
-        query=of_list(deliveries.ALL),
+        query=of_list(DELIVERIES),
         answers={200: page("A page of them.", DeliveryOut, examples.LISTED_DELIVERY)},
     ),
     ("GET", _ONE): Described(
@@ -85,7 +85,7 @@ _DEAD: Final[Table] = {
         tag=Tag.OPERATORS,
         summary="List dead letters",
         text="What could not be delivered, newest event first.",
-        query=of_list(dead_letters.ALL),
+        query=of_list(DEAD_LETTERS),
         answers={200: page("A page of them.", DeadLetterOut, examples.DEAD_LETTER)},
     ),
     ("GET", f"{_LETTERS}/summary"): Described(
@@ -93,7 +93,7 @@ _DEAD: Final[Table] = {
         tag=Tag.OPERATORS,
         summary="Count dead letters",
         text="By subscription, reason and error.",
-        query=dead_letters.FILTERS,
+        query=DEAD_LETTERS.filters,
         answers={
             200: json("The largest first.", data_of(CountOut), {"data": [examples.COUNT]}),
         },

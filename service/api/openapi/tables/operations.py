@@ -2,13 +2,13 @@
 
 from typing import Final
 
-from service.api import operations
 from service.api.openapi import examples
 from service.api.openapi.describing import Content, Described, Table, Tag, json, page
 from service.api.openapi.parameters import of_list
 from service.api.operation_bodies import CancelBody
 from service.api.operation_shape import OperationOut
 from service.domain.errors import RefusalKind
+from service.web.listings import OPERATIONS
 
 TABLE: Final[Table] = {
     ("GET", "/v1/operations"): Described(
@@ -16,7 +16,7 @@ TABLE: Final[Table] = {
         tag=Tag.CONSUMERS,
         summary="List operations",
         text="Newest first, each with how long it took.",
-        query=of_list(operations.HISTORY),
+        query=of_list(OPERATIONS),
         answers={200: page("A page of operations.", OperationOut, examples.COMPLETED_OPERATION)},
     ),
     ("POST", "/v1/operations/{id}/cancel"): Described(

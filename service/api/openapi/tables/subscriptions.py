@@ -12,6 +12,7 @@ from service.api.subscription_bodies import NewSubscriptionBody, RotateBody, Sub
 from service.api.subscription_shape import SecretsOut, SubscriptionOut
 from service.api.subscriptions import NoBody
 from service.domain.errors import RefusalKind
+from service.web.listings import SUBSCRIPTIONS
 
 _ALL: Final = "/v1/subscriptions"
 _ONE: Final = f"{_ALL}/{{id}}"
@@ -49,7 +50,7 @@ _MAKING: Final[Table] = {
         tag=Tag.CONSUMERS,
         summary="List subscriptions",
         text="Newest first.",
-        query=of_list(subscriptions.ALL),
+        query=of_list(SUBSCRIPTIONS),
         answers={200: page("A page of them.", SubscriptionOut, examples.SUBSCRIPTION)},
     ),
     ("GET", _ONE): Described(
