@@ -1,7 +1,7 @@
 """What a connection may do before the application hears of a request; its refusals are problems.
 
-uvicorn bounds neither the bytes of a request's head, nor the time it takes, nor, with an answer in
-our format, how many connections there are. How large and how slow a body may be is the
+uvicorn bounds neither the bytes of a request's head, nor the time in which a request comes, nor,
+with an answer in our format, how many connections there are. How large a body may be is the
 application's matter (:mod:`service.web.bodies`).
 """
 
@@ -18,12 +18,15 @@ from uvicorn.protocols.http.httptools_impl import (
 
 from service.domain.errors import Refusal, RefusalKind
 from service.runtime.gathering import Gathering
-from service.web.problems import Problems
+from service.web.problems import Problems, instance_of
 
 #: Bytes of a request's line and headers together.
 _MAX_HEAD: Final = 65_536
 #: Seconds in which they have to come.
 _HEAD_SECONDS: Final = 20.0
+#: Seconds in which a body has to come, and the bytes a second that a large one may take longer for.
+_BODY_SECONDS: Final = 30.0
+_PACE: Final = 16_384
 #: Seconds for which who is refused may go on talking; closing at once would take the answer from
 #: him before he reads it.
 _LINGER: Final = 1.0
@@ -41,6 +44,7 @@ class Bounds:
     connections: int
     head_bytes: int = _MAX_HEAD
     head_seconds: float = _HEAD_SECONDS
+    body_seconds: float = _BODY_SECONDS
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -49,11 +53,14 @@ class GuardedProtocol(HttpToolsProtocol):
     def __init__(self, bounds: Bounds, **given: Any) -> None:  # noqa: ANN401  uvicorn's own
         super().__init__(**given)
         self._bounds = bounds
+        self._is_under_way = False
         self._in_head = True
-        #: Bytes that came while the head was not complete, and bytes of what was complete of it.
+        #: Bytes of a request that is not complete, and bytes of what is complete of its head.
         self._received = 0
         self._size = 0
+        #: Set while something is waited for: what comes in one piece costs no timer.
         self._alarm: asyncio.TimerHandle | None = None
+        self._body_began = 0.0
         self._refused = False
         self._fault = _NOT_HTTP
 
@@ -66,7 +73,7 @@ class GuardedProtocol(HttpToolsProtocol):
         elif over > 0:
             self._refuse(_TOO_MANY)
         else:
-            self._await_head()
+            self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
@@ -74,18 +81,19 @@ class GuardedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take what came, unless a head never ends."""
+        """Take what came, unless a head never ends; wait for the rest, but not for ever."""
         if self._refused:
             return
-        if self._in_head:
-            self._received += len(data)
-            self._await_head()
+        self._received += len(data)
         super().data_received(data)
         if self._in_head and self._received > self._bounds.head_bytes:
             self._refuse(_head_too_large(self._bounds.head_bytes))
+        elif self._is_under_way:
+            self._watch()
 
     def on_message_begin(self) -> None:
         """Begin to count the head."""
+        self._is_under_way = True
         self._size = 0
         super().on_message_begin()
 
@@ -106,10 +114,13 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._size > self._bounds.head_bytes:
             self._fault = _head_too_large(self._bounds.head_bytes)
             raise ValueError  # the parser stops, and says so to send_400_response
+        self._body_began = self.loop.time()
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """Wait for the next head."""
+        """Be ready for the next head."""
+        self._stop_alarm()
+        self._is_under_way = False
         self._in_head = True
         self._received = 0
         super().on_message_complete()
@@ -118,36 +129,57 @@ class GuardedProtocol(HttpToolsProtocol):
         """Refuse what the parser did not take."""
         self._refuse(self._fault)
 
-    def _await_head(self) -> None:
-        if self._alarm is None:
-            self._alarm = self.loop.call_later(self._bounds.head_seconds, self._too_late)
+    def _watch(self) -> None:
+        if self._alarm is None and not self._refused:
+            seconds = self._bounds.head_seconds if self._in_head else self._body_left()
+            self._alarm = self.loop.call_later(seconds, self._is_late)
 
-    def _too_late(self) -> None:
-        if self._received:
-            self._refuse(_TOO_LATE)
+    def _body_left(self) -> float:
+        """Seconds that the rest of the body may take; the more came, the more."""
+        patience = self._bounds.body_seconds + self._received / _PACE
+        return self._body_began + patience - self.loop.time()
+
+    def _is_late(self) -> None:
+        self._alarm = None
+        if not self._in_head:
+            self._body_is_late()
+        elif self._is_under_way:
+            self._refuse(_HEAD_TOO_LATE)
         else:
             self.transport.close()
+
+    def _body_is_late(self) -> None:
+        left = self._body_left()
+        if self.flow.read_paused:  # it is the application that does not read
+            left = max(left, _LINGER)
+        if left > 0:
+            self._alarm = self.loop.call_later(left, self._is_late)
+        elif self.cycle.response_complete:  # what was not wanted does not come to an end either
+            self.transport.close()
+        else:
+            late = _body_too_late(self._bounds.body_seconds)
+            self._refuse(late, instance_of(dict(self.cycle.scope)))
 
     def _stop_alarm(self) -> None:
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
 
-    def _refuse(self, refusal: Refusal) -> None:
+    def _refuse(self, refusal: Refusal, instance: str = "/") -> None:
         """Say why, wait a moment for that to be read, and hang up."""
         if self._refused or self.transport.is_closing():
             return
         self._refused = True
         self._stop_alarm()
         if not _is_answering(self.cycle):
-            self.transport.write(self._answer(refusal))
+            self.transport.write(self._answer(refusal, instance))
         _let_go(self.cycle)
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self._alarm = self.loop.call_later(_LINGER, self.transport.close)
 
-    def _answer(self, refusal: Refusal) -> bytes:
-        answer = self._bounds.told.answer(refusal, "/")
+    def _answer(self, refusal: Refusal, instance: str) -> bytes:
+        answer = self._bounds.told.answer(refusal, instance)
         headers = [
             ("content-type", answer.media_type),
             ("content-length", str(len(answer.body))),
@@ -192,10 +224,18 @@ def _head_too_large(limit: int) -> Refusal:
     )
 
 
+def _body_too_late(seconds: float) -> Refusal:
+    return Refusal(
+        RefusalKind.REQUEST_TIMEOUT,
+        f"The body did not come within {seconds:.0f} seconds, and more at {_PACE} bytes a second. "
+        "Nothing was kept: send it again.",
+    )
+
+
 _NOT_HTTP: Final = Refusal(
     RefusalKind.MALFORMED, "This is not HTTP/1.1 as its standard (RFC 9112) has it."
 )
-_TOO_LATE: Final = Refusal(
+_HEAD_TOO_LATE: Final = Refusal(
     RefusalKind.REQUEST_TIMEOUT,
     "The headers of the request did not come in time. Nothing was done: send it again.",
 )

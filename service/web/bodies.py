@@ -1,6 +1,8 @@
-"""Request bodies: how much is read, and which content types and encodings are understood."""
+"""Request bodies: how much is read, and which content types and encodings are understood.
 
-import asyncio
+How slow a body may be is the server's matter (:mod:`service.runtime.protocol`).
+"""
+
 import re
 from collections.abc import Sequence
 from typing import Final
@@ -12,10 +14,6 @@ from service.domain.errors import Refusal, RefusalKind
 #: A whole body at most (contract, section 3).
 MAX_BODY: Final = 16 * 1024 * 1024
 
-#: Seconds in which a body has to come, and the bytes a second that a large one may take longer for.
-_PATIENCE: Final = 30.0
-_PACE: Final = 16_384
-
 JSON_TYPES: Final = ("application/json",)
 #: No server lets a longer number through.
 _LENGTH: Final = re.compile(r"[0-9]{1,19}")
@@ -23,25 +21,10 @@ _UTF8: Final = ("utf-8", "utf8", "us-ascii")
 
 
 async def read(request: Request, limit: int = MAX_BODY) -> bytes | Refusal:
-    """The whole body; refused, as early as can be known, when it is too large or too slow."""
+    """The whole body; refused, as early as can be known, when it is too large."""
     announced = _header(request, b"content-length")
     if _LENGTH.fullmatch(announced) and int(announced) > limit:
         return too_large("The body", int(announced), limit)
-    begun = asyncio.get_running_loop().time()
-    try:
-        async with asyncio.timeout_at(begun + _PATIENCE) as patience:
-            return await _parts(request, limit, begun, patience)
-    except TimeoutError:
-        return Refusal(
-            RefusalKind.REQUEST_TIMEOUT,
-            f"The body did not come within {_PATIENCE:.0f} seconds, and more at {_PACE} bytes a "
-            "second. Nothing was kept: send it again.",
-        )
-
-
-async def _parts(
-    request: Request, limit: int, begun: float, patience: asyncio.Timeout
-) -> bytes | Refusal:
     parts: list[bytes] = []
     size = 0
     while True:
@@ -55,7 +38,6 @@ async def _parts(
         parts.append(part)
         if not message.get("more_body", False):
             return part if len(parts) == 1 else b"".join(parts)
-        patience.reschedule(begun + _PATIENCE + size / _PACE)
 
 
 def too_large(what: str, size: int | None, limit: int) -> Refusal:

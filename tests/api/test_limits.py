@@ -14,7 +14,7 @@ from service.domain.api_keys import Scope
 from service.domain.errors import Refusal, RefusalKind
 from service.domain.rate import LOCKOUT, MAX_FAILURES
 from service.runtime import hosting
-from service.web import bodies, limiting
+from service.web import limiting
 from service.web.limiting import RateLimits
 from tests.support.api import ADMIN, BASE, Api, opened_api, problem
 
@@ -159,33 +159,6 @@ def test_few_addresses_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
         scope: dict[str, Any] = {"client": (f"10.0.{number // 250}.{number % 250}", 1)}
         assert known.failed(scope, refusal) is refusal
     assert len(vars(known)["_known"]) == 100
-
-
-async def test_a_body_that_does_not_come_is_not_waited_for(
-    api: Api, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def stuck() -> AsyncIterator[bytes]:
-        yield b"{"
-        await asyncio.Event().wait()
-
-    monkeypatch.setattr(bodies, "_PATIENCE", 0.05)
-    for path in ("/v1/events", "/v1/subscriptions"):
-        answer = await api.call("POST", path, content=stuck())
-        problem(answer, 408, "request-timeout")
-        assert answer.headers["connection"] == "close"
-
-
-async def test_a_large_body_may_take_its_time(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def steady() -> AsyncIterator[bytes]:
-        yield b'{"operationId":"op","type":"a","data":"'
-        for _ in range(20):
-            yield b"a" * 1_000
-            await asyncio.sleep(0.01)
-        yield b'"}'
-
-    monkeypatch.setattr(bodies, "_PATIENCE", 0.05)
-    monkeypatch.setattr(bodies, "_PACE", 1_000)
-    assert (await api.call("POST", "/v1/events", content=steady())).status_code == 202
 
 
 async def test_many_at_once_are_counted_once_each(api: Api) -> None:

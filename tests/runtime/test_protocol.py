@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import uvicorn
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.domain.errors import RefusalKind
 from service.runtime import protocol
@@ -21,6 +21,8 @@ pytestmark = pytest.mark.anyio
 
 TOLD = Problems("http://ringback.test")
 OK = b"GET /a HTTP/1.1\r\nhost: x\r\n"
+#: A body of two bytes is to follow.
+POST = b"POST /a HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n"
 
 
 @pytest.fixture(autouse=True)
@@ -41,12 +43,28 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": text})
 
 
+async def reading(scope: Scope, receive: Receive, send: Send) -> None:
+    """Does not begin to read until long after a body may be late."""
+    await asyncio.sleep(0.3)
+    await app(scope, receive, send)
+
+
+async def uninterested(_: Scope, __: Receive, send: Send) -> None:
+    """Answers without reading."""
+    headers = [(b"content-length", b"0")]
+    await send({"type": "http.response.start", "status": 204, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
+
+
 @asynccontextmanager
-async def serving(**bounds: Any) -> AsyncIterator[int]:  # noqa: ANN401  members of many types
+async def serving(
+    application: ASGIApp = app,
+    **bounds: Any,  # noqa: ANN401  members of many types
+) -> AsyncIterator[int]:
     """A server within these bounds; its port."""
     given = Bounds(TOLD, **{"connections": 100, **bounds})
     http: Any = partial(GuardedProtocol, given)
-    config = uvicorn.Config(app, http=http, lifespan="off", log_config=None, ws="none")
+    config = uvicorn.Config(application, http=http, lifespan="off", log_config=None, ws="none")
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         task = asyncio.create_task(server._serve([listener]))  # noqa: SLF001  without its signals
@@ -77,7 +95,9 @@ async def said(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes
     return int(head[0].split()[1]), headers, body
 
 
-async def problem(reader: asyncio.StreamReader, status: int, kind: RefusalKind) -> dict[str, str]:
+async def problem(
+    reader: asyncio.StreamReader, status: int, kind: RefusalKind, instance: str = "/"
+) -> dict[str, str]:
     """The headers of a problem, after which the connection ends."""
     told, headers, body = await said(reader)
     document = json.loads(body)
@@ -86,6 +106,7 @@ async def problem(reader: asyncio.StreamReader, status: int, kind: RefusalKind) 
     assert headers["connection"] == "close"
     assert document["type"] == f"http://ringback.test/problems/{kind}"
     assert document["status"] == status
+    assert document["instance"] == instance
     async with asyncio.timeout(10):
         assert await reader.read() == b""
     return headers
@@ -163,6 +184,48 @@ async def test_a_slow_body_is_not_a_slow_head() -> None:
             await problem(later, 408, RefusalKind.REQUEST_TIMEOUT)
         writer.write(b"2")
         assert (await said(reader))[2] == b"/a 2"
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for() -> None:
+    async with serving(body_seconds=0.05) as port, connected(port) as (reader, writer):
+        writer.write(POST + b"1")
+        await problem(reader, 408, RefusalKind.REQUEST_TIMEOUT, "/a")
+
+
+async def test_a_later_body_that_does_not_come_is_not_waited_for_either() -> None:
+    async with serving(body_seconds=0.05) as port, connected(port) as (reader, writer):
+        writer.write(POST + b"12" + POST)
+        assert (await said(reader))[2] == b"/a 2"
+        await problem(reader, 408, RefusalKind.REQUEST_TIMEOUT, "/a")
+
+
+async def test_a_large_body_may_take_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "_PACE", 50_000)
+    async with serving(body_seconds=0.05) as port, connected(port) as (reader, writer):
+        writer.write(b"POST /a HTTP/1.1\r\nhost: x\r\ncontent-length: 20000\r\n\r\n")
+        for _ in range(20):  # 0.2 s in all, of the 0.45 that are allowed at the end
+            writer.write(b"a" * 1_000)
+            await asyncio.sleep(0.01)
+        assert (await said(reader))[2] == b"/a 20000"
+
+
+async def test_an_application_that_does_not_read_keeps_nobody_from_being_answered() -> None:
+    async with serving(reading, body_seconds=0.05) as port, connected(port) as (reader, writer):
+        size = 1_000_000
+        head = f"POST /slowly HTTP/1.1\r\nhost: x\r\ncontent-length: {size}\r\n\r\n"
+        writer.write(head.encode() + b"a" * size)
+        assert (await said(reader))[2] == b"/slowly 1000000"
+
+
+async def test_a_body_that_nobody_wants_is_not_waited_for() -> None:
+    async with (
+        serving(uninterested, body_seconds=0.05) as port,
+        connected(port) as (reader, writer),
+    ):
+        writer.write(POST + b"1")
+        assert (await said(reader))[0] == 204
+        async with asyncio.timeout(10):
+            assert await reader.read() == b""
 
 
 async def test_connections_too_many_are_told_so() -> None:
