@@ -8,7 +8,7 @@ claimed ever queues in memory.
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Final
@@ -148,18 +148,20 @@ class Deliver:
         self._pause(self._ring.take_pauses())
         if not quotas:
             return
-        claim = Claim({}, ())
+        claim, back = Claim({}, ()), dict[int, int]()
         started = self._clock.monotonic()
         try:
             lease = self._pace.longest + LEASE_MARGIN
             claim = await self._store.claim(quotas, round(lease * 1000))
         finally:
             for number, lane in claim.lanes.items():
-                subscription = lane.subscription
-                self._ring.limit(number, subscription.max_concurrency, subscription.rate)
+                self._ring.meet(number, lane.subscription)
             taken = Counter(each.ref.subscription_no for each in claim.deliveries)
-            self._ring.claimed(quotas, taken, self._clock.monotonic())
-        await self._start_all(claim, started)
+            back = self._ring.claimed(quotas, taken, self._free, self._clock.monotonic())
+        kept, surplus = _parted(claim.deliveries, back)
+        await self._start_all(Claim(claim.lanes, kept), started)
+        if surplus:
+            await self._store.release(surplus)
 
     async def _start_all(self, claim: Claim, leased: float) -> None:
         """Start what was claimed, a few in each turn of the event loop: others have work there."""
@@ -316,6 +318,21 @@ class Deliver:
     def _due(self, lane: int) -> None:
         del self._timers[lane]
         self._background(self.serve([lane]))
+
+
+def _parted(
+    deliveries: Sequence[Claimed], back: dict[int, int]
+) -> tuple[Sequence[Claimed], list[Claimed]]:
+    """What is kept, and what goes back, by how much that is of each lane."""
+    if not back:
+        return deliveries, []
+    kept, surplus = list[Claimed](), list[Claimed]()
+    for each in deliveries:
+        lane = each.ref.subscription_no
+        left = back.get(lane, 0)
+        back[lane] = left - 1
+        (surplus if left > 0 else kept).append(each)
+    return kept, surplus
 
 
 def _detail(lane: Lane, request: OutboundRequest | str, outcome: Outcome) -> bytes:

@@ -1,12 +1,15 @@
 """What a worker knows of each lane: what is in flight, how much may be, and how fast."""
 
 from collections import OrderedDict
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from service.domain import concurrency, ids, pacing
+from service.domain import concurrency, ids, pacing, reliance
 from service.domain.concurrency import Allowance
 from service.domain.outcome import Outcome, Responded
 from service.domain.pacing import Pacing
+
+if TYPE_CHECKING:
+    from service.usecases.receivers import Receiver
 
 #: Lanes that are remembered; an idle one that is forgotten begins anew.
 _REMEMBERED: Final = 20_000
@@ -22,8 +25,10 @@ class LaneState:
         "_is_full",
         "_own",
         "_pacing",
+        "_score",
         "in_flight",
-        "is_answering",
+        "is_known",
+        "receiver",
     )
 
     def __init__(self, default: int) -> None:
@@ -33,9 +38,12 @@ class LaneState:
         #: Whether it had all in flight that it may, when it was claimed for last.
         self._is_full = False
         self._pacing: Pacing | None = None
+        self._score = reliance.NEUTRAL
         self.in_flight = 0
-        #: Whether its receiver answered as one does that is there, the last time it was asked.
-        self.is_answering = False
+        #: Whether any send of it has been judged.
+        self.is_known = False
+        #: Where it leads, once that was seen.
+        self.receiver: Receiver | None = None
 
     @property
     def most(self) -> int:
@@ -46,6 +54,11 @@ class LaneState:
     def allowed(self) -> int:
         """How much may be in flight now."""
         return min(self._allowance.limit, self.most)
+
+    @property
+    def is_relied_on(self) -> bool:
+        """Whether it gives its slots back soon, as far as is known of itself."""
+        return reliance.is_relied_on(self._score)
 
     @property
     def rate(self) -> float | None:
@@ -74,16 +87,16 @@ class LaneState:
         return 0.0 if self._pacing is None else pacing.opens_at(self._pacing)
 
     def took(self, count: int, now: float) -> None:
-        """Note so many more in flight."""
-        self.in_flight += count
+        """Note that so many more are in flight."""
         self._is_full = self.in_flight >= self.allowed
         if self._pacing is not None and count:
             self._pacing = pacing.sent(self._pacing, count, now)
 
     def judge(self, token: int, outcome: Outcome, now: int) -> None:
         """Grow or shrink by how a send went."""
-        self.is_answering = not concurrency.is_distress(outcome)
-        if not self.is_answering:
+        self._score = reliance.judged(self._score, outcome)
+        self.is_known = True
+        if concurrency.is_distress(outcome):
             claimed_at = ids.key_time(token)
             self._allowance = concurrency.shrunk(self._allowance, claimed_at, now)
         elif isinstance(outcome, Responded) and outcome.succeeded and self._is_full:

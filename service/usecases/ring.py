@@ -6,74 +6,75 @@
 3. A lane woken while it is being claimed joins again whatever it gave.
 4. A lane at its own limit waits aside until one of its sends is over.
 5. A lane ahead of its rate leaves until it may send again; whoever asked for the plan wakes it.
-6. Half of all slots is for the first few sends of each lane: what hangs takes none of those from
-   the others.
-7. A quarter of all slots is for lanes whose receivers answer. However many others there are, they
-   wait aside when they have the rest, and so delay each other only.
+6. A lane for which others leave no room (:mod:`service.usecases.shares`) waits with its receiver.
+   Receivers take turns, a lane each, however many lanes wait with them.
+7. Where a lane leads is known once something of it was claimed, and that is one at first. If there
+   is no room for it after all, it goes back, and the lane waits.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from service.domain.outcome import Outcome
+from service.domain.subscription import Subscription
 from service.ports import Claimed, LaneQuota
 from service.usecases.lane_state import LaneState, LaneStates
+from service.usecases.receivers import Receiver, Receivers
 from service.usecases.shares import Shares
 
 #: Lanes in one claim: as many as one statement takes well.
 _WIDTH: Final = 200
+#: Lanes that may wait with their receivers; more leave, and the sweep wakes them again.
+_WAITING: Final = 20_000
 
 
 class Ring:
     """What this worker knows of lanes; nothing of it is needed to survive.
 
-    ``limit`` is that of lanes that have none of their own; of all ``slots`` half may be used for
-    more than the first few sends of a lane.
+    ``limit`` is that of lanes that have none of their own, ``slots`` are the worker's.
     """
 
     def __init__(self, limit: int, slots: int) -> None:
         self._states = LaneStates(limit)
-        self._left = Shares.of(slots)
-        self._crowded: dict[int, None] = {}
+        self._receivers = Receivers()
+        self._shares = Shares(slots)
         self._ready: dict[int, None] = {}
         self._aside: set[int] = set()
-        self._claiming: set[int] = set()
+        #: Lanes in the claim under way, and whether it is not known yet where each leads.
+        self._claiming: dict[int, bool] = {}
         self._woken_again: set[int] = set()
         self._pauses: dict[int, float] = {}
+        #: Lanes that wait with their receivers, and receivers to look at: some may have room now,
+        #: the others wait until any guest is gone.
+        self._waiting: dict[int, Receiver] = {}
+        self._stirred: dict[Receiver, None] = {}
+        self._crowded: dict[Receiver, None] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._ready)
+        return bool(self._ready or self._stirred)
 
     def wake(self, lanes: Iterable[int]) -> None:
         """Look at these lanes soon."""
         for lane in lanes:
             if lane in self._claiming:
                 self._woken_again.add(lane)
-            elif lane not in self._aside and lane not in self._crowded:
+            elif lane not in self._aside and lane not in self._waiting:
                 self._ready[lane] = None
 
     def plan(self, free: int, now: float) -> list[LaneQuota]:
         """Quotas for the next claim at ``now`` (monotonic), ``free`` deliveries in all at most."""
         rooms: list[tuple[int, int]] = []
-        left = self._left.copy()
-        while self._ready and len(rooms) < min(free, _WIDTH):
+        while len(rooms) < min(free, _WIDTH) and (self._ready or self._let_in(free)):
             lane = next(iter(self._ready))
             del self._ready[lane]
-            state = self._states[lane]
-            if left.are_closed_to(state):
-                self._crowded[lane] = None
-                continue
-            paced = state.paced_room(now)
-            room = min(left.room(state, free), paced)
+            room = self._room(lane, free, now)
             if room > 0:
                 rooms.append((lane, room))
-                left.take(state, room)
-            elif paced:
-                self._aside.add(lane)
-            else:
-                self._pauses[lane] = state.opens_at()
+                self._shares.take(self._states[lane], room)
+        for lane, room in rooms:  # planned, not taken
+            self._shares.take(self._states[lane], -room)
         share = max(1, free // len(rooms)) if rooms else 0
-        self._claiming.update(lane for lane, _ in rooms)
+        self._claiming.update((lane, self._states[lane].receiver is None) for lane, _ in rooms)
         return [self._quota(lane, min(room, share)) for lane, room in rooms]
 
     def take_pauses(self) -> dict[int, float]:
@@ -81,45 +82,65 @@ class Ring:
         pauses, self._pauses = self._pauses, {}
         return pauses
 
-    def claimed(self, quotas: Sequence[LaneQuota], taken: Mapping[int, int], now: float) -> None:
-        """Note what each lane of a plan gave; its limit, if that is new, is noted before."""
+    def claimed(
+        self, quotas: Sequence[LaneQuota], taken: Mapping[int, int], free: int, now: float
+    ) -> dict[int, int]:
+        """Note what each lane of a plan gave; how much of it has to go back, by lane.
+
+        What was seen of a lane (:meth:`meet`) is noted before. ``free`` is as it was for the plan.
+        """
+        back: dict[int, int] = {}
         for each in quotas:
             state, count = self._states[each.lane], taken.get(each.lane, 0)
             # as it was when they were claimed: what ended meanwhile made room only since
             possible = min(each.quota, max(state.most - each.in_flight, 0))
-            self._claiming.discard(each.lane)
-            self._spend(state, count, now)
+            is_first = self._claiming.pop(each.lane)
+            kept = min(count, max(self._shares.room(state, free), 0)) if is_first else count
+            free -= kept
             is_news = state.rate != each.rate  # then it gave one only
-            if count >= possible or is_news or each.lane in self._woken_again:
+            self._shares.take(state, kept)
+            state.took(kept, now)
+            if kept < count:
+                back[each.lane] = count - kept
+                self._wait(each.lane, state)
+            elif count >= possible or is_news or each.lane in self._woken_again:
                 self._ready[each.lane] = None
             self._woken_again.discard(each.lane)
-        self._let_in()  # a plan reckons with what lanes may give, and that is often more
+            self._stir(state.receiver)  # a plan reckons with what lanes may give: often more
+        self._stir_crowded()
+        return back
 
-    def limit(self, lane: int, sends: int | None, rate: float | None = None) -> None:
-        """A lane's own limit of sends in flight, and per second; ``None`` for the default."""
-        self._states[lane].limit(sends, rate)
+    def meet(self, lane: int, subscription: Subscription) -> None:
+        """See a lane's subscription: its own limits, and where it leads."""
+        state, receiver = self._states[lane], self._receivers.of(subscription)
+        state.limit(subscription.max_concurrency, subscription.rate)
+        if state.receiver is not receiver:
+            self._shares.before_change(state)
+            self._stir(state.receiver)
+            state.receiver = receiver
+            self._shares.after_change(state)
 
     def over(self, lane: int) -> None:
         """One send of the lane is over."""
         state = self._states[lane]
-        self._left.take(state, -1)
-        state.in_flight -= 1
+        self._shares.take(state, -1)
         if lane in self._aside:
             self._aside.discard(lane)
             self._ready[lane] = None
-        self._let_in()
+        self._stir(state.receiver)
+        self._stir_crowded()
 
     def judge(self, claimed: Claimed, outcome: Outcome, now: int) -> None:
         """Let the lane of a send that is over at ``now`` (ms) have more, or less, in flight."""
         lane = claimed.ref.subscription_no
         state = self._states[lane]
-        was_answering = state.is_answering
+        self._shares.before_change(state)
         state.judge(claimed.token, outcome, now)
-        if state.is_answering is not was_answering:
-            self._left.turn(state)
-            if lane in self._crowded:
-                del self._crowded[lane]
-                self._ready[lane] = None
+        self._shares.after_change(state)
+        if state.receiver is not None:
+            state.receiver.judge(outcome)
+        if state.is_relied_on and lane in self._waiting:
+            self._go_on(lane)
 
     def restart(self, lane: int, now: int) -> None:
         """Let a lane whose receiver has recovered at ``now`` (ms) begin slowly."""
@@ -133,13 +154,57 @@ class Ring:
         state = self._states[lane]
         return LaneQuota(lane, quota, state.in_flight, state.rate)
 
-    def _spend(self, state: LaneState, count: int, now: float) -> None:
-        self._left.take(state, count)
-        state.took(count, now)
+    def _room(self, lane: int, free: int, now: float) -> int:
+        """What the lane may take; where that is nothing, it is put where it belongs."""
+        state = self._states[lane]
+        own, paced = self._shares.lane_room(state, free), state.paced_room(now)
+        if not paced:
+            self._pauses[lane] = state.opens_at()
+            return 0
+        if own <= 0:
+            self._aside.add(lane)
+            return 0
+        room = self._shares.room(state, free)
+        if room <= 0:
+            self._wait(lane, state)
+        return min(own, paced, room)
 
-    def _let_in(self) -> None:
-        """Look again at lanes that were crowded out, as many as there is room for."""
-        for _ in range(min(self._left.doubtful, len(self._crowded))):
-            lane = next(iter(self._crowded))
-            del self._crowded[lane]
-            self._ready[lane] = None
+    def _wait(self, lane: int, state: LaneState) -> None:
+        receiver = state.receiver
+        if receiver is None or len(self._waiting) >= _WAITING:
+            return
+        self._waiting[lane] = receiver
+        receiver.waiting[lane] = None
+        self._set_aside(receiver)
+
+    def _set_aside(self, receiver: Receiver) -> None:
+        """Look at it again when one of its guests is gone; where others' are in the way, then."""
+        self._stirred.pop(receiver, None)
+        if self._shares.open <= 0:
+            self._crowded[receiver] = None
+
+    def _go_on(self, lane: int) -> None:
+        del self._waiting.pop(lane).waiting[lane]
+        self._ready[lane] = None
+
+    def _let_in(self, free: int) -> bool:
+        """Let a lane of each receiver join that has room; whether there are any."""
+        for receiver in list(self._stirred):
+            if not receiver.waiting:
+                del self._stirred[receiver]
+            elif self._shares.guest_room(receiver, free) <= 0:
+                self._set_aside(receiver)
+            else:
+                self._go_on(next(iter(receiver.waiting)))
+        return bool(self._ready)
+
+    def _stir(self, receiver: Receiver | None) -> None:
+        if receiver is not None and receiver.waiting:
+            self._stirred[receiver] = None
+
+    def _stir_crowded(self) -> None:
+        """Look again at receivers that were crowded out, as many as there is room for."""
+        for _ in range(min(self._shares.open, len(self._crowded))):
+            receiver = next(iter(self._crowded))
+            del self._crowded[receiver]
+            self._stir(receiver)

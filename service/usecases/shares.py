@@ -1,52 +1,70 @@
 """How a worker's send slots are shared out: what hangs must leave some to what answers."""
 
-from dataclasses import dataclass
-from typing import Self
-
 from service.domain.concurrency import START
 from service.usecases.lane_state import LaneState
+from service.usecases.receivers import Receiver
 
 
-@dataclass(slots=True)
 class Shares:
-    """What is left of two parts of the slots. Either may be overdrawn while states change."""
+    """What is left of the slots, and who may have how much of it.
 
-    #: For more than the first few sends of a lane.
-    spare: int
-    #: For lanes whose receivers do not answer, or did not yet.
-    doubtful: int
+    Half are for the first few sends of each lane. A quarter is for lanes that are relied on; all
+    others are guests of their receivers, each of which has a quarter for them, and the first few
+    only as long as nothing was heard of it. Parts may be overdrawn while states change.
+    """
 
-    @classmethod
-    def of(cls, slots: int) -> Self:
-        """All of so many slots: half are spare, a quarter is for lanes that answer only."""
-        return cls(max(slots // 2, 1), max(slots - slots // 4, 1))
+    def __init__(self, slots: int) -> None:
+        #: For more than the first few sends of a lane.
+        self.spare = max(slots // 2, 1)
+        #: For guests.
+        self.open = max(slots - slots // 4, 1)
+        self._most_guests = max(slots // 4, START)
 
-    def copy(self) -> "Shares":
-        """The same, to plan with."""
-        return Shares(self.spare, self.doubtful)
+    def lane_room(self, state: LaneState, free: int) -> int:
+        """How much of ``free`` slots a lane may take by itself; without room it has some in flight.
 
-    def are_closed_to(self, state: LaneState) -> bool:
-        """Whether the lane has to wait until others of its kind give slots back."""
-        return not state.is_answering and self.doubtful <= 0
+        Never more than it leaves to all others: a few lanes that hang take no slot from one that
+        has nothing in flight yet.
+        """
+        held = state.in_flight
+        fair = max((free - held) // 2, 0 if held else 1)
+        return min(state.allowed - held, fair, max(START - held, 0) + max(self.spare, 0))
+
+    def guest_room(self, receiver: Receiver, free: int) -> int:
+        """How much the guests of a receiver may take together."""
+        held = receiver.guests
+        fair = max((free - held) // 2, 0 if held else 1)
+        most = self._most_guests if receiver.is_known else START
+        room = min(most - held, fair)
+        return room if receiver.is_relied_on else min(room, self.open)
 
     def room(self, state: LaneState, free: int) -> int:
-        """How much of ``free`` slots a lane may take."""
-        held = state.in_flight
-        # never more than it leaves to all others: a few lanes that hang take no slot from one that
-        # has nothing in flight yet
-        fair = max((free - held) // 2, 0 if held else 1)
-        room = min(state.allowed - held, fair, max(START - held, 0) + max(self.spare, 0))
-        return room if state.is_answering else min(room, self.doubtful)
+        """How much a lane may take as far as others are concerned."""
+        if state.is_relied_on:
+            return free
+        if state.receiver is None:
+            return 1  # enough to know more of it
+        room = self.guest_room(state.receiver, free)
+        return min(room, self.open) if state.is_known else room
 
     def take(self, state: LaneState, count: int) -> None:
         """Note that the lane is about to have so many more in flight; fewer, if negative."""
         self.spare -= _beyond(state.in_flight + count) - _beyond(state.in_flight)
-        if not state.is_answering:
-            self.doubtful -= count
+        state.in_flight += count
+        self._host(state, count)
 
-    def turn(self, state: LaneState) -> None:
-        """Note that the lane answers now and did not before, or the other way round."""
-        self.doubtful += state.in_flight if state.is_answering else -state.in_flight
+    def before_change(self, state: LaneState) -> None:
+        """Take a lane out of the books, because whose guest it is may change."""
+        self._host(state, -state.in_flight)
+
+    def after_change(self, state: LaneState) -> None:
+        """Take it in again."""
+        self._host(state, state.in_flight)
+
+    def _host(self, state: LaneState, count: int) -> None:
+        if state.receiver is not None and not state.is_relied_on:
+            state.receiver.guests += count
+            self.open -= count
 
 
 def _beyond(in_flight: int) -> int:

@@ -5,6 +5,7 @@ Time stands still and senders answer when they are told to, so that nothing here
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -42,8 +43,8 @@ class Worker:
         self.deliver = Deliver(self.store, self.sender, composer, chance, pace)
 
     async def lane(self, name: str, **members: Any) -> Subscription:  # noqa: ANN401  members of many types
-        members = {"event_types": (name,), **members}
-        return await self.world.subscribe(name, url=f"https://{name}/", **members)
+        members = {"event_types": (name,), "url": f"https://{name}/", **members}
+        return await self.world.subscribe(name, **members)
 
     async def post(self, name: str, count: int) -> None:
         await self.world.posted(*(event(f"{name}-{n}", name) for n in range(count)))
@@ -113,6 +114,69 @@ async def test_more_lanes_that_hang_than_there_are_slots_do_not_delay_one_that_a
     await worker.post("healthy", 40)
     await worker.serve(healthy)
     await worker.store.wait_for(41)
+
+    assert len(worker.sent_to("healthy")) == 41
+    assert worker.deliver.in_flight == SLOTS * 3 // 4
+
+
+async def test_one_url_that_hangs_is_one_receiver_however_many_lanes_lead_there(
+    worker: Worker,
+) -> None:
+    """As it is when each operation has a webhook of its own; healthy ones are as new."""
+    dead, there = "https://dead/", "https://there/"
+    known = await worker.lane("known", url=there)
+    await worker.post("known", 1)
+    await worker.serve(known)
+    await worker.store.wait_for(1)
+    worker.sender.hold(dead)
+    for name in (f"dead{n}" for n in range(200)):
+        hanging = await worker.lane(name, url=dead)
+        await worker.post(name, 4)
+        await worker.serve(hanging)
+    assert worker.sender.in_flight[dead] == 4
+
+    for name in (f"there{n}" for n in range(20)):
+        healthy = await worker.lane(name, url=there)
+        await worker.post(name, 4)
+        await worker.serve(healthy)
+    await worker.store.wait_for(81)
+
+    assert worker.deliver.in_flight == 4
+    worker.sender.let_go(dead)
+    await worker.store.wait_for(881)
+    assert worker.sender.most[dead] <= SLOTS
+
+
+async def test_lanes_that_hang_every_other_time_do_not_delay_one_that_answers(
+    worker: Worker,
+) -> None:
+    healthy = await worker.lane("healthy")
+    await worker.post("healthy", 1)
+    await worker.serve(healthy)
+    await worker.store.wait_for(1)
+    names = [f"flapping{n}" for n in range(150)]
+    lanes = [await worker.lane(name) for name in names]
+    asked = Counter[str]()
+
+    def flap(sent: Sent) -> Outcome:
+        asked[sent.url] += 1
+        hangs = "flapping" in sent.url and asked[sent.url] % 2
+        return fault(ErrorClass.TIMEOUT) if hangs else answer(200)
+
+    worker.sender.script = flap
+    for name in names:
+        await worker.post(name, 3)
+    await worker.serve(*lanes)
+    await worker.store.until(lambda: not worker.deliver.in_flight)
+    settled = len(worker.store.settled)
+    for name in names:  # some answered last, some failed; now all of them hang
+        worker.sender.hold(f"https://{name}/")
+        await worker.post(name, 10)
+    await worker.serve(*lanes)
+
+    await worker.post("healthy", 40)
+    await worker.serve(healthy)
+    await worker.store.wait_for(settled + 40)
 
     assert len(worker.sent_to("healthy")) == 41
     assert worker.deliver.in_flight == SLOTS * 3 // 4
