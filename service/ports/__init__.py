@@ -24,6 +24,7 @@ from service.ports.adapters import (
     SealError,
     Sender,
     StoreUnavailableError,
+    UnknownCommitError,
     Vault,
     Waker,
 )
@@ -153,6 +154,7 @@ __all__ = [
     "Ticket",
     "TicketStore",
     "UndeliveredView",
+    "UnknownCommitError",
     "Vault",
     "Waker",
 ]
