@@ -1,7 +1,6 @@
 """Commits whose answer is lost: what became of them is found out, or nobody claims to know."""
 
 import asyncio
-import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
@@ -13,7 +12,6 @@ from service.domain.api_keys import ADMIN_KEY_ID, ApiKey
 from service.domain.delivery import Trigger
 from service.domain.errors import Refusal
 from service.domain.tenant import Tenant
-from service.lab.processes import free_port
 from service.lab.servers import Postgres
 from service.lab.torture.proxy import FaultProxy, Harm
 from service.ports import (
@@ -33,6 +31,7 @@ from service.store.tickets import TicketStore
 from tests.support import postgres
 from tests.support.clock import FakeClock
 from tests.support.databases import Place
+from tests.support.faults import NAME, fault_proxy, postgres_on_a_port
 from tests.support.world import World, event, opened_world, ref_of
 
 pytestmark = pytest.mark.anyio
@@ -290,16 +289,10 @@ class HeldAnswers(Harm):
 
 @pytest.fixture(scope="module")
 def lab_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    """A server that listens on a port, where a proxy can stand before it."""
-    server = Postgres(tmp_path_factory.mktemp("postgres") / "log")
-    server.install()
-    try:
-        server.start()
-        server.create("ringback")
-        asyncio.run(migrating.migrate(server.url("ringback")))
+    """A server that a proxy can stand before, with a migrated database."""
+    with postgres_on_a_port(tmp_path_factory.mktemp("postgres")) as server:
+        asyncio.run(migrating.migrate(server.url(NAME)))
         yield server
-    finally:
-        server.remove()
 
 
 class Away:
@@ -329,11 +322,11 @@ class Away:
 
 @pytest.fixture
 async def away(lab_server: Postgres, clock: FakeClock) -> AsyncIterator[Away]:
-    dice = random.Random(1)  # noqa: S311  repeatable, and guards nothing
-    async with FaultProxy(free_port(), lab_server.port, dice) as proxy:
-        through = lab_server.url("ringback", proxy.port)
-        async with opened_world(through, clock) as world:
-            yield Away(proxy, world, lab_server.url("ringback"))
+    async with (
+        fault_proxy(lab_server.port) as proxy,
+        opened_world(lab_server.url(NAME, proxy.port), clock) as world,
+    ):
+        yield Away(proxy, world, lab_server.url(NAME))
 
 
 async def test_a_connection_that_is_cut_before_its_answer_loses_nothing(
