@@ -39,7 +39,14 @@ from service.ports.delivering import (
     Settlement,
     SweepStore,
 )
-from service.ports.managing import FoundKey, ManageStore, NewKey, NewSubscription, Principal
+from service.ports.managing import (
+    FoundKey,
+    ManageStore,
+    NewKey,
+    NewSubscription,
+    Principal,
+    Rotation,
+)
 from service.ports.operating import (
     Described,
     LifetimeStore,
@@ -138,6 +145,7 @@ __all__ = [
     "Replayed",
     "Retried",
     "Retry",
+    "Rotation",
     "SealError",
     "SealedKey",
     "Sender",

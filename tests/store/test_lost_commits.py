@@ -17,6 +17,7 @@ from service.lab.torture.proxy import FaultProxy, Harm
 from service.ports import (
     NewText,
     Principal,
+    Rotation,
     StoreUnavailableError,
     Ticket,
     UnknownCommitError,
@@ -157,7 +158,7 @@ CHANGES: dict[str, Change] = {
         "default", "sub", "key_x"
     ),
     "subscription.secret_rotated": lambda world: world.manage.rotate_secret(
-        "default", "sub", lambda _: b"new", 1_000, "key_x"
+        "default", "sub", Rotation(lambda _: b"new", 1_000), "key_x"
     ),
     "subscription.secret_revealed": lambda world: world.manage.reveal("default", "sub", "key_x"),
     "subscription.deleted": deleted,
