@@ -9,8 +9,11 @@ from service.store.database import Tx
 from service.store.schema import audit_log
 from service.store.statements import Statement
 
-#: (tenant id, id of the acting API key)
+#: (tenant id, id of the acting API key, or :data:`SYSTEM`)
 Actor = tuple[str, str]
+
+#: Who acts where nobody asked for it. No key has this id.
+SYSTEM: Final = "system"
 
 _KEY: Final = Statement(select(audit_log.c.key).where(audit_log.c.key == bindparam("key")))
 
