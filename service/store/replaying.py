@@ -195,6 +195,8 @@ class ReplayStore:
 
         async def job(tx: Tx) -> Refusal | None:
             name = ids.dead_letter_id(ref)
+            # first this, then the letter: retention takes them in this order
+            has_event = await _is_kept(tx, events, events.c.key == ref.event_key)
             which = and_(_pair(dead_letters, ref), dead_letters.c.tenant_id == tenant_id)
             found = await tx.query(select(dead_letters).where(which).with_for_update())
             if not found:
@@ -206,7 +208,7 @@ class ReplayStore:
                     "or cancel it first.",
                     deliveryId=ids.delivery_id(ref),
                 )
-            await _forget_letter(tx, ref)
+            await _forget_letter(tx, ref, has_event=has_event)
             detail = json.dumps({"eventId": letter["event_id"], "reason": letter["reason"]})
             await auditing.note(
                 tx, self._keys, (tenant_id, actor), "dead_letter.discarded", name, detail
@@ -276,10 +278,10 @@ async def _close_attempt(tx: Tx, ref: DeliveryRef, queued: dict[str, Any]) -> No
         await tx.change(insert(attempts).values(**ref._asdict(), **attempt))
 
 
-async def _forget_letter(tx: Tx, ref: DeliveryRef) -> None:
+async def _forget_letter(tx: Tx, ref: DeliveryRef, *, has_event: bool) -> None:
     """Delete a dead letter; where it was all that was left of its event, the delivery as well."""
     await tx.change(dead_letters.delete().where(_pair(dead_letters, ref)))
-    if not await _is_kept(tx, events, events.c.key == ref.event_key):
+    if not has_event:
         for table in (deliveries, attempts):
             await tx.change(table.delete().where(_pair(table, ref)))
 

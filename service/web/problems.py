@@ -84,8 +84,8 @@ TABLE: Final[dict[str, Kind]] = {
     RefusalKind.UNAVAILABLE: Kind(
         503,
         "Not possible at the moment",
-        "Repeat it after Retry-After seconds, with the same Idempotency-Key or ids if it had any. "
-        "Nothing was kept, unless the detail says that it may have been: then look first.",
+        "Repeat it after Retry-After seconds, with the same Idempotency-Key or ids. Nothing was "
+        "kept, unless the detail says that it may have been.",
     ),
     # the error of an operation, not of a request: no answer has this status because of it
     TIMEOUT_PROBLEM: Kind(

@@ -227,6 +227,14 @@ async def test_a_read_is_one_snapshot_and_changes_nothing(server: PostgresDataba
     assert await names(server) == {"meanwhile"}
 
 
+async def test_a_read_that_others_are_in_the_way_of_may_be_repeated(
+    server: PostgresDatabase,
+) -> None:
+    with pytest.raises(StoreUnavailableError, match="a migration went by"):
+        async with server.read():
+            raise asyncpg.InvalidCachedStatementError("a migration went by")
+
+
 # --- limits
 
 

@@ -313,7 +313,7 @@ def _sorted(error: Exception) -> Exception:
 
 def _told(error: Exception, connection: Connection) -> Exception:
     """What a reader is told: that the database is not available, or the error of his statement."""
-    if faults.sort(error) in (Fault.OWN, Fault.AGAIN):
+    if faults.sort(error) is Fault.OWN:
         return error
     if isinstance(error, TimeoutError):  # nobody knows when it would be free again
         connection.terminate()
