@@ -1,5 +1,6 @@
 """What every test can use."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
 
@@ -45,3 +46,13 @@ def databases() -> Iterator[postgres.Databases]:
     """Databases of a PostgreSQL server, which is started when the first test wants one."""
     with postgres.databases() as databases:
         yield databases
+
+
+@pytest.fixture
+async def reports() -> AsyncIterator[list[tuple[str, BaseException]]]:
+    """What was told of bugs, and the bugs."""
+    told: list[tuple[str, BaseException]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, c: told.append((c["message"], c["exception"])))
+    yield told
+    loop.set_exception_handler(None)

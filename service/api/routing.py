@@ -14,7 +14,7 @@ from starlette.types import Scope as HttpScope
 
 from service.domain.api_keys import Scope
 from service.domain.errors import Refusal, RefusalKind, conflict
-from service.ports import Principal, SealError, StoreUnavailableError
+from service.ports import Principal, SealError, StoreUnavailableError, UnknownCommitError
 from service.web import problems, resources
 from service.web.answers import Answer
 from service.web.authentication import Doorkeeper
@@ -92,7 +92,8 @@ async def guarded(
         raise
     except StoreUnavailableError as error:
         _logger.warning("The store is not available: %s", error)
-        return told.answer(_UNAVAILABLE, instance)
+        is_unknown = isinstance(error, UnknownCommitError)
+        return told.answer(_UNKNOWN if is_unknown else _UNAVAILABLE, instance)
     except SealError as error:
         _logger.error("A stored secret does not open: %s", error)  # noqa: TRY400 (no fault here)
         what = f"What this needs was stored encrypted and does not open. {error}"
@@ -126,7 +127,13 @@ NO_ROUTE: Final = HTTPException
 _ANYBODY: Final = Principal("", "", frozenset())
 _UNAVAILABLE: Final = Refusal(
     RefusalKind.UNAVAILABLE,
-    "The store could not keep or read this just now. Nothing is acknowledged: send it again.",
+    "The store could not keep or read this just now. Nothing was kept: send it again.",
+    retry_after=1,
+)
+_UNKNOWN: Final = Refusal(
+    RefusalKind.UNAVAILABLE,
+    "The store did not say whether it kept this: it, or a part of it, may have been kept. Read "
+    "what is there, or send it again with the same Idempotency-Key, or with the same ids.",
     retry_after=1,
 )
 _INTERNAL: Final = (

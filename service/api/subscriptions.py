@@ -126,10 +126,11 @@ class Subscriptions:
         if isinstance(given, Refusal):
             return given
         overlap = given[0].overlap_seconds
-        rotated = await self._manage.rotate(call.principal, call.name(), overlap)
-        if isinstance(rotated, Refusal):
-            return rotated
-        return answers.of(subscription_shape.shown(rotated.subscription, rotated.secret))
+
+        async def act(once: Once | None) -> WithSecret | Refusal | Replayed:
+            return await self._manage.rotate(call.principal, call.name(), overlap, once)
+
+        return await self._idempotency.run(call, given[1], act, _rotated, _rotated)
 
     async def reveal(self, call: Call) -> Answer | Refusal:
         """The secrets that sign now."""
@@ -162,6 +163,10 @@ class Subscriptions:
         body = subscription_shape.shown(made.subscription, made.secret)
         location = ("location", self._links.subscription(made.subscription.id))
         return answers.of(body, 201, (location,))
+
+
+def _rotated(made: WithSecret) -> Answer:
+    return answers.of(subscription_shape.shown(made.subscription, made.secret))
 
 
 def _answered(subscription: Subscription | Refusal) -> Answer | Refusal:

@@ -19,6 +19,11 @@ MASK: Final = "****"
 
 #: Bytes of one UTF-8 character: a body that was cut may end inside one.
 _LONGEST_CHARACTER: Final = 4
+#: Characters that JSON takes six bytes for each.
+_CONTROLS: Final = bytes(set(range(32)) - set(b"\t\n\r\b\f"))
+_WITHOUT_CONTROLS: Final = dict.fromkeys(_CONTROLS, "?")
+#: Of what is text at most one character in so many is such a one: else it is shorter as base64.
+_TEXT_PER_CONTROL: Final = 16
 
 _encode = msgspec.json.Encoder().encode
 
@@ -39,7 +44,10 @@ class RequestDetail(msgspec.Struct, frozen=True):
 
 
 class ResponseDetail(msgspec.Struct, rename="camel", omit_defaults=True, frozen=True):
-    """What came back. ``body_encoding`` is ``base64`` for a body that is not UTF-8 text."""
+    """What came back. ``body_encoding`` is ``base64`` for a body that is not UTF-8 text.
+
+    Nor is it text where many of its characters are control characters.
+    """
 
     headers: dict[str, str]
     body: str
@@ -100,7 +108,10 @@ def _response(outcome: Responded) -> ResponseDetail:
 
 
 def _text(body: bytes, *, cut: bool) -> str | None:
-    """The body as text without a character that the cut split; ``None`` when it is not UTF-8."""
+    """The body as text without a character that the cut split; ``None`` when it is none."""
+    controls = len(body) - len(body.translate(None, _CONTROLS))
+    if controls * _TEXT_PER_CONTROL > len(body):
+        return None
     try:
         return body.decode()
     except UnicodeDecodeError as error:
@@ -130,11 +141,11 @@ def _joined(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def _is_clean(text: str) -> bool:
-    return text.isascii() and "\0" not in text
+    return text.isascii() and text.isprintable()
 
 
 def _clean(text: str) -> str:
     # Receivers may send any byte. JSON is UTF-8, which has no word for half of a surrogate pair;
-    # PostgreSQL's text has none for NUL.
-    text = text.replace("\0", "?")
+    # PostgreSQL's text has none for NUL, and JSON none that is short for its like.
+    text = text.translate(_WITHOUT_CONTROLS)
     return text if text.isascii() else text.encode("utf-8", "replace").decode()

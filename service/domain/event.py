@@ -21,6 +21,9 @@ Message = Annotated[str, Meta(max_length=8192)]
 _Percentage = Annotated[float, Meta(ge=0, le=100)]
 _Count = Annotated[float, Meta(ge=0, le=2**63)]
 
+#: Bytes that an event takes whatever is in it.
+_WEIGHT: Final = 1024
+
 
 class EventIn(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True, gc=False):
     """One event as a producer posts it."""
@@ -37,6 +40,12 @@ class EventIn(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_onl
     error: Raw = Raw()
     warnings: Raw = Raw()
     data: Raw = Raw()
+
+    @property
+    def weight(self) -> int:
+        """Bytes that it takes while it waits, about."""
+        own = len(self.data) + len(self.result) + len(self.error) + len(self.warnings)
+        return _WEIGHT + own + len(self.progress) + len(self.message or "")
 
 
 class Phase(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):

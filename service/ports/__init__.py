@@ -24,6 +24,7 @@ from service.ports.adapters import (
     SealError,
     Sender,
     StoreUnavailableError,
+    UnknownCommitError,
     Vault,
     Waker,
 )
@@ -38,7 +39,14 @@ from service.ports.delivering import (
     Settlement,
     SweepStore,
 )
-from service.ports.managing import FoundKey, ManageStore, NewKey, NewSubscription, Principal
+from service.ports.managing import (
+    FoundKey,
+    ManageStore,
+    NewKey,
+    NewSubscription,
+    Principal,
+    Rotation,
+)
 from service.ports.operating import (
     Described,
     LifetimeStore,
@@ -137,6 +145,7 @@ __all__ = [
     "Replayed",
     "Retried",
     "Retry",
+    "Rotation",
     "SealError",
     "SealedKey",
     "Sender",
@@ -153,6 +162,7 @@ __all__ = [
     "Ticket",
     "TicketStore",
     "UndeliveredView",
+    "UnknownCommitError",
     "Vault",
     "Waker",
 ]

@@ -14,6 +14,10 @@ class StoreUnavailableError(Exception):
     """The store did not keep what it was given; the caller may try again. Says what happened."""
 
 
+class UnknownCommitError(StoreUnavailableError):
+    """Nobody knows whether the store kept it, or it kept a part: whoever asked has to look."""
+
+
 class SealError(Exception):
     """A sealed value does not open here: its key is not in the ring, or it is another row's."""
 

@@ -25,6 +25,17 @@ class NewSubscription:
 
 
 @dataclass(frozen=True, slots=True)
+class Rotation:
+    """A secret to come, by what seals it for its version."""
+
+    seal: Callable[[int], bytes]
+    #: Milliseconds for which the present one signs too.
+    overlap: int
+    #: Where a private key signs.
+    key: NewKey | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
     """Who asks: an API key, the tenant it acts for and what it may do."""
 
@@ -78,15 +89,11 @@ class ManageStore(Protocol):
         self,
         tenant_id: str,
         name: str,
-        seal: Callable[[int], bytes],
-        overlap: int,
+        rotation: Rotation,
         actor: str,
-        key: NewKey | None = None,
-    ) -> Subscription | Refusal:
-        """Add the secret ``seal(version)`` gives; the present one signs ``overlap`` ms longer.
-
-        ``key(version)`` comes beside it where a private key signs.
-        """
+        once: Once | None = None,
+    ) -> Subscription | Refusal | Replayed:
+        """Add a secret; the present one goes on signing for a while."""
 
     async def lane(self, tenant_id: str, name: str) -> Lane | Refusal:
         """The subscription with the secrets that sign now, newest first; shown to nobody."""

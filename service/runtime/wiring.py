@@ -55,7 +55,7 @@ from service.web.timing import RouteTimes
 from service.worker import WorkerHost, declare
 
 #: Seconds that a subscription's own ``timeoutSeconds`` may ask for at most (contract, section 4.3).
-_LONGEST_TIMEOUT: Final = 30.0
+LONGEST_TIMEOUT: Final = 30.0
 _USER_AGENT: Final = f"Ringback/{__version__}"
 #: Seconds between looks at counts: at those that wait to be written, at those past their time.
 _COUNTS: Final = 1.0
@@ -239,7 +239,7 @@ def _build(base: Base, outside: Outside) -> Opened:
     stores = Stores.over(base)
     met = outside.journey(Journey(stores.accept, waker, stores.deliver, base.sender, stores.sweep))
     accept = Accept(met.accept, met.waker, backplane)
-    longest = max(settings.request_timeout, _LONGEST_TIMEOUT)
+    longest = max(settings.request_timeout, LONGEST_TIMEOUT)
     pace = Pace(settings.retry_schedule, longest)
     deliver = Deliver(met.deliver, met.sender, composer, chance, pace)
     declare(messaging.broker, deliver.serve, actor=ACTOR, queue=QUEUE)

@@ -33,6 +33,9 @@ class Use(Enum):
 class Tx(Protocol):
     """A transaction in progress."""
 
+    #: The key of an entry of the audit log that it wrote: what a lost commit is known by.
+    noted: int | None
+
     @property
     def now(self) -> int:
         """Its one time, in ms."""
@@ -116,10 +119,12 @@ class Database(Reads, Protocol):
     async def write(self, job: Job[T], use: Use = Use.REST, proof: Proof[T] | None = None) -> T:
         """Run ``job`` inside a write transaction; its result once that is durably committed.
 
-        ``proof`` decides where the connection was lost before the commit was answered.
+        Where the connection was lost before the commit was answered ``proof`` decides; without it,
+        what the job wrote into the audit log.
 
         Raises:
-            StoreUnavailableError: the transaction could not be committed, or nobody knows.
+            UnknownCommitError: nobody knows whether it was committed.
+            StoreUnavailableError: it was not.
         """
 
     def read(self) -> AbstractAsyncContextManager[Tx]:

@@ -43,6 +43,7 @@ _RESOLVED: Final = Statement(
         ~exists().where(delivery_queue.c.event_key == dead_letters.c.event_key),
     )
     .limit(CHUNK)
+    .with_for_update(of=dead_letters, skip_locked=True)
 )
 
 _REPLAYED: Final = Statement(
@@ -103,7 +104,11 @@ async def _raise_floors(tx: Tx, floors: Mapping[str, int]) -> None:
 
 async def _delete_resolved(tx: Tx, floor: int) -> int:
     """Delete what was delivered only after its event had retired."""
-    rows = await tx.fetch(_RESOLVED, floor=floor)
+    found = await tx.fetch(_RESOLVED, floor=floor)
+    # once more, now that they are locked: a retry may have come before
+    again = await tx.fetch(_REPLAYED, keys=[row[0] for row in found]) if found else []
+    wanted = {row[0] for row in again}
+    rows = [row for row in found if row[0] not in wanted]
     for statement in _OF_PAIRS:
         await tx.each(statement, rows)
     return len(rows)

@@ -6,6 +6,7 @@ as all counts are, and written sorted, at most once a second: a crash costs that
 """
 
 import asyncio
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
@@ -18,7 +19,7 @@ from service.domain.ids import KeyMaker
 from service.domain.operational import Notice
 from service.domain.retry import Dead, DeadReason
 from service.ports import Settlement
-from service.store import burying, health, tallying, versions
+from service.store import auditing, burying, health, tallying, versions
 from service.store.announcing import Announcer, lock_tenants, names_of
 from service.store.burying import Corpse
 from service.store.database import Tx
@@ -79,7 +80,7 @@ class HealthBook:
         draft.waiting = {lane: reduce(rules.together, done) for lane, done in plain.items()}
         lanes = (batch.keys() - plain.keys()) | (self._waiting.keys() if is_time else set())
         notices = await self._judge(tx, draft, {lane: self._work(lane, batch) for lane in lanes})
-        renewed, more = await _close(tx, draft, kept)
+        renewed, more = await self._close(tx, draft, kept)
         notices += more
         if is_time:
             await tallying.add(tx, self._counts + draft.counts)
@@ -133,23 +134,27 @@ class HealthBook:
         names = await names_of(tx, told) if told else {}
         return [_turn(names[lane], draft.judged[lane]) for lane in sorted(told) if lane in names]
 
+    async def _close(
+        self, tx: Tx, draft: Draft, kept: Sequence[Settlement]
+    ) -> tuple[set[str], list[Notice]]:
+        """Disable what is gone, or was given up; whose configuration that changes, what to tell."""
+        renewed: set[str] = set()
+        notices = []
+        for lane, (tenant, reason, silent) in sorted(_closing(draft, kept, tx.now).items()):
+            name = await burying.disable(tx, lane, reason)
+            if name is None:
+                continue
+            renewed.add(tenant)
+            who, why = (tenant, auditing.SYSTEM), json.dumps({"reason": reason.value})
+            await auditing.note(tx, self._keys, who, "subscription.disabled", name, why)
+            if not silent:
+                notices.append(operational.disabled(tenant, name, reason))
+        return renewed, notices
+
     def _after(self, was: Health, work: Iterable[Attempted], now: int) -> Health:
         for done in work:
             was = rules.after(was, done, now, breaker=self._breaker)
         return was
-
-
-async def _close(tx: Tx, draft: Draft, kept: Sequence[Settlement]) -> tuple[set[str], list[Notice]]:
-    """Disable what is gone, or was given up; whose configuration that changes, what to tell."""
-    renewed: set[str] = set()
-    notices = []
-    for lane, (tenant, reason, silent) in sorted(_closing(draft, kept, tx.now).items()):
-        name = await burying.disable(tx, lane, reason)
-        if name is not None:
-            renewed.add(tenant)
-        if name is not None and not silent:
-            notices.append(operational.disabled(tenant, name, reason))
-    return renewed, notices
 
 
 def _by_lane(kept: Iterable[Settlement]) -> _Work:

@@ -31,9 +31,10 @@ from service.ports import (
     Once,
     Principal,
     Replayed,
+    Rotation,
 )
 from service.store import auditing, health, keeping, subscribing, versions
-from service.store.database import Database, Tx
+from service.store.database import Database, Job, Tx
 from service.store.once import find_answer
 from service.store.once import once as do_once
 from service.store.rows import SUBSCRIPTION_COLUMNS
@@ -127,12 +128,12 @@ class ManageStore:
         self,
         tenant_id: str,
         name: str,
-        seal: Callable[[int], bytes],
-        overlap: int,
+        rotation: Rotation,
         actor: str,
-        key: NewKey | None = None,
-    ) -> Subscription | Refusal:
-        """Add the secret ``seal(version)`` gives; the present one signs ``overlap`` ms longer."""
+        once: Once | None = None,
+    ) -> Subscription | Refusal | Replayed:
+        """Add a secret; the present one goes on signing for a while."""
+        overlap, key = rotation.overlap, rotation.key
 
         async def body(tx: Tx, now: Subscription) -> Subscription | Refusal:
             present = await subscribing.secrets(tx, now)
@@ -147,13 +148,13 @@ class ManageStore:
             expired = (_secrets_of(now), subscription_secrets.c.expires_at <= tx.now)
             await tx.change(delete(subscription_secrets).where(*expired))
             new = key(version) if key is not None and now.signing.by_key else None
-            await subscribing.add_secret(tx, now, version, seal(version), new)
+            await subscribing.add_secret(tx, now, version, rotation.seal(version), new)
             after = await _write(tx, now, changed(now, public_key=new and new.public))
             detail = {"version": version, "overlapMs": overlap}
             await self._note(tx, after, actor, "subscription.secret_rotated", detail)
             return after
 
-        return await self._with(tenant_id, name, body)
+        return await self._once(tenant_id, once, _with(tenant_id, name, body))
 
     async def lane(self, tenant_id: str, name: str) -> Lane | Refusal:
         """The subscription with the secrets that sign now, newest first; shown to nobody."""
@@ -246,13 +247,7 @@ class ManageStore:
     async def _with(
         self, tenant_id: str, name: str, body: Callable[[Tx, Subscription], Awaitable[T]]
     ) -> T | Refusal:
-        """Run ``body`` with the subscription as it is, if the tenant has it."""
-
-        async def job(tx: Tx) -> T | Refusal:
-            found = await subscribing.lock(tx, tenant_id, name)
-            return not_found("subscription", name) if found is None else await body(tx, found)
-
-        return await self._database.write(job)
+        return await self._database.write(_with(tenant_id, name, body))
 
     async def _rebind(self, tx: Tx, before: Subscription, after: Subscription) -> None:
         """Count what came to be of one operation only, or no longer is; nobody keeps the others."""
@@ -277,6 +272,18 @@ class ManageStore:
         told = detail or {"host": urlsplit(subscription.url).hostname}
         who = (tenant_id, actor)
         await auditing.note(tx, self._keys, who, action, subscription.id, json.dumps(told))
+
+
+def _with(
+    tenant_id: str, name: str, body: Callable[[Tx, Subscription], Awaitable[T]]
+) -> Job[T | Refusal]:
+    """``body`` with the subscription as it is, if the tenant has it."""
+
+    async def job(tx: Tx) -> T | Refusal:
+        found = await subscribing.lock(tx, tenant_id, name)
+        return not_found("subscription", name) if found is None else await body(tx, found)
+
+    return job
 
 
 async def _write(

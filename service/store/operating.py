@@ -1,6 +1,7 @@
 """Operations described: written down before their first event, or completed after it."""
 
 import json
+from collections.abc import Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -21,7 +22,7 @@ from service.store.once import once as do_once
 from service.store.queueing import enqueue
 from service.store.rows import OPERATION_COLUMNS, operation_of, operation_row
 from service.store.schema import events, operations
-from service.store.statements import Statement
+from service.store.statements import Row, Statement
 
 #: The newest events that a subscription gets which came before it did, so that no transaction is
 #: too long; its end is among them.
@@ -44,6 +45,8 @@ _EVENTS: Final = Statement(
     .where(events.c.operation_key == bindparam("operation"))
     .order_by(events.c.sequence.desc())
     .limit(_MAX_BEFORE)
+    # as long as their deliveries are not committed, retention leaves them
+    .with_for_update(read=True, key_share=True)
 )
 #: What a description says of an operation that an event created.
 _TOLD: Final = (
@@ -95,6 +98,8 @@ class OperationStore:
         refusal = None if known is None else _refuse(known, new, tx.now)
         if refusal is not None:
             return refusal
+        # first these, then the tenant's row: retention takes them in this order
+        missed = [] if plan.webhook is None else await _events_of(tx, known)
         webhook = None if plan.webhook is None else await subscribing.make(tx, plan.webhook)
         new = changed(new, webhook_id=None if webhook is None else webhook.id)
         if known is None:
@@ -102,7 +107,7 @@ class OperationStore:
             await tx.insert(operations, OPERATION_COLUMNS, [operation_row(made)])
             return Described(made, webhook, made=True)
         after = await _complete(tx, known, new, self._ttl)
-        waiting = webhook is not None and await _make_up(tx, after, webhook)
+        waiting = webhook is not None and await _make_up(tx, after, webhook, missed)
         return Described(after, webhook, made=True, waiting=waiting)
 
     async def _note(self, tx: Tx, described: Described, actor: str) -> None:
@@ -174,15 +179,21 @@ async def _complete(tx: Tx, known: Operation, new: Operation, ttl: int) -> Opera
     return after
 
 
-async def _make_up(tx: Tx, operation: Operation, webhook: Subscription) -> bool:
+async def _events_of(tx: Tx, operation: Operation | None) -> list[Row]:
+    """Key and type of the operation's newest events, newest first."""
+    return [] if operation is None else await tx.fetch(_EVENTS, operation=operation.key)
+
+
+async def _make_up(
+    tx: Tx, operation: Operation, webhook: Subscription, missed: Sequence[Row]
+) -> bool:
     """Make the deliveries of the events that came before the subscription; whether there are any.
 
     Who asks to be told of an operation's end must be told, also when the end was quicker.
     """
-    rows = await tx.fetch(_EVENTS, operation=operation.key)
     wanted = [
         (key, webhook.no)
-        for key, kind in reversed(rows)
+        for key, kind in reversed(missed)
         if wants(webhook, kind, operation.type, operation.id)
     ]
     await enqueue(tx, wanted, Trigger.SCHEDULE)

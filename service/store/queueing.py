@@ -23,7 +23,11 @@ _REPLAYING: Final = Many(
 
 
 async def enqueue(tx: Tx, pairs: Sequence[Row], trigger: Trigger) -> None:
-    """Make deliveries ``(event key, subscription no)`` that never were, due now."""
+    """Make deliveries ``(event key, subscription no)`` that never were, due now.
+
+    The transaction holds the events, ``FOR KEY SHARE`` at least: else retention may take one that
+    it sees no delivery of yet.
+    """
     rows = [(*pair, tx.now, 0, 0, trigger.value, None, None) for pair in pairs]
     await tx.insert(delivery_queue, QUEUE_COLUMNS, rows)
 
@@ -31,7 +35,8 @@ async def enqueue(tx: Tx, pairs: Sequence[Row], trigger: Trigger) -> None:
 async def reopen(tx: Tx, rows: Sequence[Row], trigger: Trigger) -> None:
     """Put finished deliveries ``(event key, subscription no, attempts)`` back, due now.
 
-    The attempts count on, the schedule starts anew.
+    The attempts count on, the schedule starts anew. The transaction holds what is to be sent, the
+    event or its dead letter, as for :func:`enqueue`.
     """
     pairs = [row[:2] for row in rows]
     await tx.each(_UNFINISH, pairs)

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 from typing import Any, Final
 
-from sqlalchemy import and_, insert, select, update
+from sqlalchemy import ColumnElement, Table, and_, insert, select, update
 
 from service.domain import ids
 from service.domain.delivery import DeadLetterState, DeliveryStatus, Trigger
@@ -84,9 +84,9 @@ class ReplayStore:
         queued = await _queued(tx, ref)
         if queued is not None:
             return await _hurry(tx, ref, queued, trigger)
-        # as long as this is not committed, retention leaves the event
-        event = select(events.c.key).where(events.c.key == ref.event_key)
-        await tx.query(event.with_for_update(read=True, key_share=True))
+        has_event = await _is_kept(tx, events, events.c.key == ref.event_key)
+        if not has_event and not await _is_kept(tx, dead_letters, _pair(dead_letters, ref)):
+            return not_found("delivery", name)  # there is nothing left that could be sent
         finished = await tx.query(
             select(deliveries).where(_pair(deliveries, ref)).with_for_update()
         )
@@ -195,6 +195,8 @@ class ReplayStore:
 
         async def job(tx: Tx) -> Refusal | None:
             name = ids.dead_letter_id(ref)
+            # first this, then the letter: retention takes them in this order
+            has_event = await _is_kept(tx, events, events.c.key == ref.event_key)
             which = and_(_pair(dead_letters, ref), dead_letters.c.tenant_id == tenant_id)
             found = await tx.query(select(dead_letters).where(which).with_for_update())
             if not found:
@@ -206,7 +208,7 @@ class ReplayStore:
                     "or cancel it first.",
                     deliveryId=ids.delivery_id(ref),
                 )
-            await _forget_letter(tx, ref)
+            await _forget_letter(tx, ref, has_event=has_event)
             detail = json.dumps({"eventId": letter["event_id"], "reason": letter["reason"]})
             await auditing.note(
                 tx, self._keys, (tenant_id, actor), "dead_letter.discarded", name, detail
@@ -241,6 +243,12 @@ async def _refuse_replay(tx: Tx, ref: DeliveryRef) -> Refusal | None:
     )
 
 
+async def _is_kept(tx: Tx, table: Table, which: ColumnElement[bool]) -> bool:
+    """Whether there is such a row; as long as this is not committed, retention leaves it."""
+    wanted = select(table.primary_key.columns[0]).where(which)
+    return bool(await tx.query(wanted.with_for_update(read=True, key_share=True)))
+
+
 async def _hurry(
     tx: Tx, ref: DeliveryRef, queued: dict[str, Any], trigger: Trigger
 ) -> Refusal | None:
@@ -270,10 +278,10 @@ async def _close_attempt(tx: Tx, ref: DeliveryRef, queued: dict[str, Any]) -> No
         await tx.change(insert(attempts).values(**ref._asdict(), **attempt))
 
 
-async def _forget_letter(tx: Tx, ref: DeliveryRef) -> None:
+async def _forget_letter(tx: Tx, ref: DeliveryRef, *, has_event: bool) -> None:
     """Delete a dead letter; where it was all that was left of its event, the delivery as well."""
     await tx.change(dead_letters.delete().where(_pair(dead_letters, ref)))
-    if not await tx.query(select(events.c.key).where(events.c.key == ref.event_key)):
+    if not has_event:
         for table in (deliveries, attempts):
             await tx.change(table.delete().where(_pair(table, ref)))
 
@@ -298,7 +306,7 @@ async def _already(tx: Tx, ref: DeliveryRef) -> Refusal:
     )
 
 
-def _pair(table: Any, ref: DeliveryRef) -> Any:
+def _pair(table: Table, ref: DeliveryRef) -> ColumnElement[bool]:
     return and_(table.c.event_key == ref.event_key, table.c.subscription_no == ref.subscription_no)
 
 

@@ -1,6 +1,6 @@
 """What keeps the queue moving: due lanes, leases that ran out, closed lanes, old rows."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
 from typing import Any, Final
 
@@ -86,6 +86,8 @@ _QUEUED: Final = (
     delivery_queue.c.token,
     subscriptions.c.tenant_id,
 )
+#: Where the event begins in such a row, after one column more of the subscription.
+_EVENT_ID: Final = len(_QUEUED) + 1
 
 
 def _queued(*more: ColumnElement[Any]) -> Select[Any]:
@@ -165,12 +167,12 @@ _CLOSED: Final = Statement(
     )
 )
 #: What was replayed after its event retired lives on its dead letter's copy and does not expire
-#: again.
+#: again. What has neither the one nor the other is not left either.
 _OLD: Final = Statement(
     _queued(subscriptions.c.deleted_at).where(
         delivery_queue.c.event_key < bindparam("floor"),
         delivery_queue.c.token.is_(None),
-        events.c.key.is_not(None),
+        or_(events.c.key.is_not(None), dead_letters.c.event_key.is_(None)),
     )
 )
 _NEWEST: Final = tuple(
@@ -185,6 +187,7 @@ _RELEASE: Final = Many(
 _REMOVE: Final = Many(
     f"DELETE FROM delivery_queue WHERE {IS_ONE_OF} RETURNING subscription_no, operation_key", *PAIR
 )
+_ATTEMPTS: Final = Many(f"DELETE FROM attempts WHERE {IS_ONE_OF}", *PAIR)
 #: What is known of an attempt whose worker died.
 _UNKNOWN_COLUMNS: Final = (
     "event_key",
@@ -220,7 +223,7 @@ class SweepStore:
         async def job(tx: Tx) -> list[int]:
             until = ids.MAX_KEY if everything else tx.now
             rows = await tx.fetch(_EXPIRED_LEASES, until=until)
-            await self._write_off(tx, rows, schedule)
+            await self._write_off(tx, await _with_events(tx, rows), schedule)
             return [row[1] for row in rows]
 
         return await self._database.write(alone(job, []))
@@ -244,8 +247,7 @@ class SweepStore:
 
         async def job(tx: Tx) -> int:
             rows = await tx.fetch(_CLOSED)
-            await _remove(tx, rows)
-            await self._bury(tx, [_corpse(row, _closed_reason(row)) for row in rows])
+            await self._retire(tx, rows, _closed_reason)
             return len(rows)
 
         return await self._database.write(alone(job, 0))
@@ -256,8 +258,7 @@ class SweepStore:
         async def job(tx: Tx) -> int:
             floor = ids.key_floor(tx.now - retention)
             rows = await tx.fetch(_OLD, floor=floor)
-            await _remove(tx, rows)
-            await self._bury(tx, [_corpse(row, DeadReason.EXPIRED) for row in rows])
+            await self._retire(tx, rows, lambda _: DeadReason.EXPIRED)
             return len(rows) + (0 if rows else await forgetting.forget(tx, floor))
 
         return await self._database.write(alone(job, 0))
@@ -265,6 +266,14 @@ class SweepStore:
     async def renew_parts(self, retention: int) -> int:
         """Make parts of tables for the time to come, or drop one older than ``retention`` ms."""
         return await self._database.renew_parts(retention)
+
+    async def _retire(
+        self, tx: Tx, rows: Sequence[Row], reason: Callable[[Row], DeadReason]
+    ) -> None:
+        """Take open deliveries out of the queue undelivered, each for a reason."""
+        buried = await _with_events(tx, rows)
+        await _remove(tx, buried)
+        await self._bury(tx, [_corpse(row, reason(row)) for row in buried])
 
     async def _bury(self, tx: Tx, corpses: Sequence[Corpse]) -> None:
         # the lanes of who is told of it are found by the next look at what is due
@@ -303,6 +312,18 @@ def _verdict_is_dead(row: Row, schedule: tuple[float, ...]) -> bool:
     return isinstance(crashed(row[3], own or schedule), Dead)
 
 
+async def _with_events(tx: Tx, rows: Sequence[Row]) -> list[Row]:
+    """Those that can be sent or buried; the others, of which nothing is left, are deleted.
+
+    Whoever makes a delivery holds its event meanwhile, so there should be no others. But one would
+    be claimed in vain for ever, and could not even become a dead letter.
+    """
+    lost = [row for row in rows if row[_EVENT_ID] is None]
+    await _remove(tx, lost)
+    await tx.each(_ATTEMPTS, _refs(lost))
+    return [row for row in rows if row[_EVENT_ID] is not None]
+
+
 async def _release(tx: Tx, rows: Sequence[Row]) -> None:
     await tx.each(_RELEASE, _refs(rows), now=tx.now)
 
@@ -330,5 +351,5 @@ def _corpse(row: Row, reason: DeadReason) -> Corpse:
         status_code=None,
         error_class=ErrorClass.UNKNOWN.value if crash else None,
         message=_WORKER_DIED if crash else None,
-        event=tuple(row[8:13]),
+        event=tuple(row[_EVENT_ID:]),
     )

@@ -7,7 +7,7 @@ the disk.
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from service.domain.acceptance import Accepted, Verdict
 from service.domain.errors import Refusal
@@ -26,6 +26,7 @@ from service.ports import (
     Replayed,
     Retried,
     StoreUnavailableError,
+    UnknownCommitError,
     Waker,
 )
 from service.usecases.reporting import report
@@ -33,7 +34,15 @@ from service.usecases.reporting import report
 #: Events in one group, so that no transaction holds the others up for long.
 _GROUP: Final = 500
 
-_Waiting = tuple[AcceptRequest, "asyncio.Future[AcceptResult]"]
+#: Bytes of requests that wait for their commit: while the store hangs, memory is not its queue.
+_MOST_WAITING: Final = 64 * 1024 * 1024
+
+
+class _Waiting(NamedTuple):
+    request: AcceptRequest
+    future: "asyncio.Future[AcceptResult]"
+    #: Bytes.
+    weight: int
 
 
 class Accept:
@@ -44,6 +53,7 @@ class Accept:
         self._waker = waker
         self._backplane = backplane
         self._waiting: deque[_Waiting] = deque()
+        self._weight = 0
         self._runner: asyncio.Task[None] | None = None
         #: Events committed by this process; posted again, they do not count.
         self.accepted = 0
@@ -56,7 +66,8 @@ class Accept:
         """One verdict an item, in order, or the answer that was given to the same request before.
 
         Raises:
-            StoreUnavailableError: nothing was committed.
+            UnknownCommitError: it, or a part of it, may have been committed.
+            StoreUnavailableError: nothing was committed; or too much waits for that already.
         """
         answer = await self.request(AcceptRequest(tenant_id, items, once))
         if isinstance(answer, Retried):
@@ -65,8 +76,12 @@ class Accept:
 
     async def request(self, request: AcceptRequest) -> Answer:
         """What comes of a request that is more than events; else as :meth:`events`."""
+        weight = sum(each.weight for each in request.events if isinstance(each, EventIn))
+        if self._waiting and self._weight + weight > _MOST_WAITING:
+            raise StoreUnavailableError("More waits for the store than there is room for.")
         future: asyncio.Future[AcceptResult] = asyncio.get_running_loop().create_future()
-        self._waiting.append((request, future))
+        self._waiting.append(_Waiting(request, future, weight))
+        self._weight += weight
         if self._runner is None or self._runner.done():
             self._runner = asyncio.create_task(self._run(), name="accept")
         return (await future).answer
@@ -77,16 +92,17 @@ class Accept:
 
     def _next_group(self) -> list[_Waiting]:
         group = [self._waiting.popleft()]
-        size = len(group[0][0].events)
-        while self._waiting and size + len(self._waiting[0][0].events) <= _GROUP:
+        size = len(group[0].request.events)
+        while self._waiting and size + len(self._waiting[0].request.events) <= _GROUP:
             group.append(self._waiting.popleft())
-            size += len(group[-1][0].events)
+            size += len(group[-1].request.events)
+        self._weight -= sum(each.weight for each in group)
         return group
 
     async def _commit(self, group: list[_Waiting]) -> None:
         """Commit a group; one that fails as a group is tried request by request."""
         try:
-            results = await self._store.accept([request for request, _ in group])
+            results = await self._store.accept([each.request for each in group])
         except StoreUnavailableError as error:
             _fail(group, error)
         except GroupTooWideError:
@@ -105,13 +121,12 @@ class Accept:
             await self._commit(group[:middle])
             await self._commit(group[middle:])
             return
-        request, future = group[0]
         try:
-            result = await self._pieces(request)
+            result = await self._pieces(group[0].request)
         except Exception as error:  # noqa: BLE001  handed to the request that caused it
             _fail(group, error)
         else:
-            self._answer([(request, future)], [result])
+            self._answer(group, [result])
 
     async def _pieces(self, request: AcceptRequest) -> AcceptResult:
         """Commit one wide request in halves; with an Idempotency-Key it stays whole."""
@@ -123,19 +138,27 @@ class Accept:
         for part in (request.events[:middle], request.events[middle:]):
             piece = replace(request, events=part)
             try:
-                result = (await self._store.accept([piece]))[0]
-            except GroupTooWideError:
-                result = await self._pieces(piece)
+                result = await self._piece(piece)
+            except StoreUnavailableError as error:
+                if verdicts:
+                    raise UnknownCommitError(f"A part was committed. {error}") from error
+                raise
             lanes |= result.lanes
             if isinstance(result.answer, list):
                 verdicts += result.answer
         return AcceptResult(verdicts, lanes)
 
+    async def _piece(self, piece: AcceptRequest) -> AcceptResult:
+        try:
+            return (await self._store.accept([piece]))[0]
+        except GroupTooWideError:
+            return await self._pieces(piece)
+
     def _answer(self, group: list[_Waiting], results: Sequence[AcceptResult]) -> None:
         self.committed.observe(len(group))
         lanes: set[int] = set()
         moved: set[Moved] = set()
-        for (request, future), result in zip(group, results, strict=True):
+        for (request, future, _), result in zip(group, results, strict=True):
             lanes |= result.lanes
             new = _moved(result)
             self.accepted += len(new)
@@ -167,6 +190,6 @@ def _moved(result: AcceptResult) -> list[str]:
 
 
 def _fail(group: list[_Waiting], error: Exception) -> None:
-    for _, future in group:
-        if not future.done():
-            future.set_exception(error)
+    for each in group:
+        if not each.future.done():
+            each.future.set_exception(error)

@@ -8,7 +8,7 @@ claimed ever queues in memory.
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Final
@@ -43,6 +43,8 @@ _TOGETHER: Final = 8
 _BATCH: Final = 500
 #: Seconds until a store that does not answer is asked again.
 _PATIENCE: Final = 0.5
+#: Seconds that are left at the end of a stop for the last results.
+_LAST: Final = 3.0
 #: Seconds ahead for which a retry gets a timer of its own; what is further off is the sweep's.
 _SOON: Final = 60.0
 
@@ -116,18 +118,19 @@ class Deliver:
         self._refill()
 
     async def stop(self, patience: float) -> None:
-        """Claim nothing more; wait ``patience`` seconds for what is in flight, and settle it."""
+        """Claim nothing more; wait ``patience`` seconds for what is in flight, and settle it.
+
+        A store that is away is waited for little longer: leases of which it hears nothing run out.
+        """
         self._stopping = True
         for _, timer in self._timers.values():
             timer.cancel()
-        await asyncio.gather(*self._fills, return_exceptions=True)
-        if self._sends:
-            await asyncio.wait(self._sends, timeout=patience)
-        for send in self._sends:
-            send.cancel()
-        await asyncio.gather(*self._sends, return_exceptions=True)
+        loop = asyncio.get_running_loop()
+        end = loop.time() + patience
+        await _ended(self._fills, patience)
+        await _ended(self._sends, end - loop.time())
         if self._settler is not None:
-            await asyncio.wait([self._settler], timeout=patience)
+            await _ended({self._settler}, end - loop.time() + _LAST)
 
     # --- claim
 
@@ -333,6 +336,16 @@ def _parted(
         back[lane] = left - 1
         (surplus if left > 0 else kept).append(each)
     return kept, surplus
+
+
+async def _ended(tasks: Collection[asyncio.Task[None]], patience: float) -> None:
+    """Wait for tasks, but no longer than ``patience`` seconds; then they are cancelled."""
+    if not tasks:
+        return
+    _, late = await asyncio.wait(tasks, timeout=max(patience, 0.0))
+    for task in late:
+        task.cancel()
+    await asyncio.gather(*late, return_exceptions=True)
 
 
 def _detail(lane: Lane, request: OutboundRequest | str, outcome: Outcome) -> bytes:

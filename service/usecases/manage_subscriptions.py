@@ -6,7 +6,7 @@ Secrets and the values of headers are sealed before they reach the store.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, overload
 
 from service.domain import times
 from service.domain.attempt_log import MASK
@@ -31,6 +31,7 @@ from service.ports import (
     Once,
     Principal,
     Replayed,
+    Rotation,
     SealedKey,
     Vault,
     Waker,
@@ -189,17 +190,26 @@ class ManageSubscriptions:
         """Delete it; what waits for it becomes dead letters."""
         return await self._store.delete_subscription(who.tenant_id, name, who.key_id)
 
-    async def rotate(self, who: Principal, name: str, overlap: float) -> WithSecret | Refusal:
+    @overload
+    async def rotate(self, who: Principal, name: str, overlap: float) -> WithSecret | Refusal: ...
+    @overload
+    async def rotate(
+        self, who: Principal, name: str, overlap: float, once: Once | None
+    ) -> WithSecret | Refusal | Replayed: ...
+    async def rotate(
+        self, who: Principal, name: str, overlap: float, once: Once | None = None
+    ) -> WithSecret | Refusal | Replayed:
         """Give it a new secret; the present one goes on signing for ``overlap`` seconds."""
         secret = self._new_secret()
 
         def seal(version: int) -> bytes:
             return self._vault.seal(secret.encode(), secret_context(name, version))
 
+        rotation = Rotation(seal, times.seconds(overlap), self._new_key(name))
         rotated = await self._store.rotate_secret(
-            who.tenant_id, name, seal, times.seconds(overlap), who.key_id, self._new_key(name)
+            who.tenant_id, name, rotation, who.key_id, _shown(once, secret)
         )
-        return rotated if isinstance(rotated, Refusal) else WithSecret(rotated, secret)
+        return WithSecret(rotated, secret) if isinstance(rotated, Subscription) else rotated
 
     async def reveal(self, who: Principal, name: str) -> list[OpenSecret] | Refusal:
         """The secrets that sign now, newest first; the audit log keeps who saw them."""

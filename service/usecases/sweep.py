@@ -21,6 +21,8 @@ _PARKED: Final = 3.0
 _CLOSED: Final = 2.0
 _OLD: Final = 30.0
 _PARTS: Final = 60.0
+#: Seconds that a chore has when it is done for the last time.
+_LAST: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +83,9 @@ class Rounds:
         """Do for the last time what would be lost with this process; not if the store is away."""
         for chore in self._chores:
             if chore.keeps:
-                with suppress(StoreUnavailableError):
-                    await chore.work()
+                with suppress(StoreUnavailableError, TimeoutError):
+                    async with asyncio.timeout(_LAST):
+                        await chore.work()
 
     async def _tried(self, chore: Chore) -> bool:
         """Do the chore if its time has come; whether nothing failed."""

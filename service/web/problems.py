@@ -82,7 +82,10 @@ TABLE: Final[dict[str, Kind]] = {
         500, "Something went wrong here", "Repeat it once; if it fails again, tell the operator."
     ),
     RefusalKind.UNAVAILABLE: Kind(
-        503, "Not possible at the moment", "Nothing was kept. Repeat it after Retry-After seconds."
+        503,
+        "Not possible at the moment",
+        "Repeat it after Retry-After seconds, with the same Idempotency-Key or ids. Nothing was "
+        "kept, unless the detail says that it may have been.",
     ),
     # the error of an operation, not of a request: no answer has this status because of it
     TIMEOUT_PROBLEM: Kind(

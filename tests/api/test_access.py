@@ -6,7 +6,7 @@ from typing import Final
 import pytest
 
 from service.domain.api_keys import Scope
-from service.ports import StoreUnavailableError
+from service.ports import StoreUnavailableError, UnknownCommitError
 from tests.support.api import BASE, Api, opened_api, problem
 
 ID: Final = "x_000000000000000000000000"
@@ -198,6 +198,21 @@ async def test_a_store_that_is_away_is_503(api: Api, monkeypatch: pytest.MonkeyP
     document = problem(answer, 503, "unavailable")
     assert int(answer.headers["retry-after"]) > 0
     assert "/dev/sda1" not in document["detail"]
+    assert "Nothing was kept" in document["detail"]
+
+
+async def test_what_may_have_been_kept_is_not_said_to_be_lost(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def cut(*_: object, **__: object) -> None:
+        raise UnknownCommitError("the connection was cut")
+
+    monkeypatch.setattr(api.opened.stores.manage, "create_subscription", cut)
+    answer = await api.call("POST", "/v1/subscriptions", {"url": "https://example.com"})
+    document = problem(answer, 503, "unavailable")
+    assert int(answer.headers["retry-after"]) > 0
+    assert "may have been kept" in document["detail"]
+    assert "Idempotency-Key" in document["detail"]
 
 
 async def test_producers_wait_while_too_much_is_pending(database_path: Path) -> None:

@@ -333,6 +333,24 @@ async def test_after_a_rotation_both_secrets_sign(api: Api, receiver: Receiver) 
     assert verify_body(key_bytes(old), signature, received.body) is None
 
 
+async def test_a_rotation_is_done_once_for_a_key(api: Api) -> None:
+    path = f"{PATH}/{(await api.subscribe())['id']}"
+    keyed = {"idempotency-key": "rotation-1"}
+    first, again = [
+        await api.call("POST", f"{path}/rotate-secret", {"overlapSeconds": 60}, headers=keyed)
+        for _ in range(2)
+    ]
+    other = await api.call("POST", f"{path}/rotate-secret", {"overlapSeconds": 61}, headers=keyed)
+
+    assert first.json() == again.json()
+    assert "idempotency-replayed" not in first.headers
+    assert again.headers["idempotency-replayed"] == "true"
+    assert other.status_code == 422
+    secrets = (await api.get(f"{path}/secret"))["secrets"]
+    assert len(secrets) == 2
+    assert secrets[0]["secret"] == first.json()["secret"]
+
+
 async def test_without_overlap_the_old_secret_is_gone_at_once(api: Api) -> None:
     made = await api.subscribe()
     path = f"{PATH}/{made['id']}"

@@ -1,5 +1,6 @@
 """What the attempt log keeps, and in which words it says why an attempt failed."""
 
+import base64
 import json
 from typing import Any
 
@@ -52,6 +53,28 @@ def test_a_cut_inside_a_character_leaves_that_character_out() -> None:
 def test_what_is_not_text_is_base64(body: bytes) -> None:
     response = kept(answered(body))["response"]
     assert response["bodyEncoding"] == "base64"
+
+
+@pytest.mark.parametrize(
+    "body", [b"\0" * 16_384, b"\x1b" * 16_384, b'"' * 16_384, (b"\x01" + b'"' * 15) * 1024]
+)
+def test_however_much_is_to_be_escaped_it_takes_little_more_room(body: bytes) -> None:
+    stored = detail(REQUEST, answered(body), frozenset())
+    assert len(stored) < 2.4 * len(body)
+    response = json.loads(stored)["response"]
+    is_text = "bodyEncoding" not in response
+    text = response["body"]
+    assert (text.encode() if is_text else base64.b64decode(text)) == body
+
+
+def test_text_may_have_a_few_control_characters() -> None:
+    coloured = b"\x1b[31mno such order\x1b[0m, said the receiver"
+    assert kept(answered(coloured))["response"]["body"] == coloured.decode()
+
+
+def test_control_characters_of_headers_are_not_kept() -> None:
+    outcome = Responded(200, (("x-odd", "\x01\0a\tb"),), b"", body_cut=False, timing=QUICK)
+    assert kept(outcome)["response"]["headers"] == {"x-odd": "??a\tb"}
 
 
 def test_header_bytes_that_no_encoding_knows_do_not_stop_the_log() -> None:

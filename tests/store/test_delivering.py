@@ -12,7 +12,12 @@ import pytest
 from service.domain.delivery import Trigger
 from service.domain.outcome import ErrorClass
 from service.domain.retry import DeadReason
-from service.ports import Claimed, LaneQuota, ReplayRun
+from service.ports import (
+    Claimed,
+    LaneQuota,
+    ReplayRun,
+    Rotation,
+)
 from service.store import schema, sweeping
 from service.store.database import Tx
 from service.store.sqlite import compiling
@@ -194,7 +199,9 @@ async def test_a_claim_keeps_to_the_limit_the_subscription_has_now(world: World)
 
 async def test_secrets_that_no_longer_sign_are_not_handed_out(world: World) -> None:
     lane = await world.subscribe()
-    await world.manage.rotate_secret("default", "sub", lambda _: b"second", 1_000, "key_test")
+    await world.manage.rotate_secret(
+        "default", "sub", Rotation(lambda _: b"second", 1_000), "key_test"
+    )
     await world.queued(lane, 1)
 
     both = (await world.claim_all(lane.no)).lanes[lane.no].secrets

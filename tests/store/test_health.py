@@ -438,6 +438,28 @@ async def test_whoever_settles_learns_that_something_is_to_be_told(world: World)
     assert settled.retries[ops.no] == world.clock.now()
 
 
+async def disabled(world: World) -> list[tuple[str, str, str]]:
+    """Actor, target and detail of what the audit log has of it."""
+    found = await world.rows(schema.audit_log, action="subscription.disabled")
+    return [(row["actor"], row["target"], row["detail"]) for row in found]
+
+
+async def test_the_audit_log_has_whom_nobody_disabled(world: World) -> None:
+    gone, failing = await world.subscribe("gone"), await world.subscribe("failing")
+    await world.queued(gone, 2)
+    one, two = await world.claim(gone.no)
+    await world.settle([one], 410)
+    await world.settle([two], 410)  # it is disabled already
+    assert await disabled(world) == [("system", gone.id, '{"reason": "gone"}')]
+
+    await failing_for(world, 5, 21)
+
+    assert await disabled(world) == [
+        ("system", gone.id, '{"reason": "gone"}'),
+        ("system", failing.id, '{"reason": "failing"}'),
+    ]
+
+
 async def test_a_tenants_events_are_its_own(world: World) -> None:
     await world.tenant("other")
     await world.subscribe("ops", event_types=("subscription.*", "delivery.*"))

@@ -15,7 +15,15 @@ from service.domain.subscription import (
     headers_context,
     secret_context,
 )
-from service.ports import FoundKey, Lane, NewSubscription, Once, Principal
+from service.ports import (
+    FoundKey,
+    Lane,
+    NewSubscription,
+    Once,
+    Principal,
+    Replayed,
+    Rotation,
+)
 from service.store import schema
 from service.store.database import Database, Tx
 from service.store.managing import ManageStore
@@ -121,7 +129,9 @@ async def test_what_is_foreign_is_not_there(
 
     assert await manage.change_subscription("default", "sub_1", lambda s: s, "k", "a") == missing
     assert await manage.delete_subscription("default", "sub_1", "k") == missing
-    assert await manage.rotate_secret("default", "sub_1", lambda _: b"", 0, "k") == missing
+    assert (
+        await manage.rotate_secret("default", "sub_1", Rotation(lambda _: b"", 0), "k") == missing
+    )
     assert await manage.reveal("default", "sub_1", "k") == missing
 
 
@@ -155,9 +165,9 @@ async def test_rotation_lets_the_present_secret_sign_on(
     await subscribe("sub_1", secret=b"one")
     start = clock.now()
 
-    await manage.rotate_secret("default", "sub_1", lambda v: b"v%d" % v, 5_000, "key")
+    await manage.rotate_secret("default", "sub_1", Rotation(lambda v: b"v%d" % v, 5_000), "key")
     clock.advance(1_000)
-    await manage.rotate_secret("default", "sub_1", lambda v: b"v%d" % v, 60_000, "key")
+    await manage.rotate_secret("default", "sub_1", Rotation(lambda v: b"v%d" % v, 60_000), "key")
 
     assert await signing(manage) == [
         (3, b"v3", None),
@@ -166,7 +176,7 @@ async def test_rotation_lets_the_present_secret_sign_on(
     ]
     clock.advance(4_000)
     assert [version for version, _, _ in await signing(manage)] == [3, 2]
-    rotated = await manage.rotate_secret("default", "sub_1", lambda _: b"v4", 0, "key")
+    rotated = await manage.rotate_secret("default", "sub_1", Rotation(lambda _: b"v4", 0), "key")
     assert isinstance(rotated, Subscription)
     assert rotated.version == 4
     assert [row["version"] for row in await rows(schema.subscription_secrets)] == [2, 4]
@@ -177,8 +187,10 @@ async def test_few_secrets_sign_at_once(
 ) -> None:
     await subscribe("sub_1")
 
-    async def rotated(overlap: int) -> Subscription | Refusal:
-        return await manage.rotate_secret("default", "sub_1", lambda _: b"s", overlap, "key")
+    async def rotated(overlap: int) -> Subscription | Refusal | Replayed:
+        return await manage.rotate_secret(
+            "default", "sub_1", Rotation(lambda _: b"s", overlap), "key"
+        )
 
     for number in range(MAX_SECRETS - 1):
         assert isinstance(await rotated(1_000 * (number + 1)), Subscription)
@@ -300,7 +312,7 @@ async def test_a_failing_change_leaves_no_half(
         raise ValueError("sealing failed")
 
     with pytest.raises(ValueError, match="sealing failed"):
-        await manage.rotate_secret("default", "sub_1", fail, 1_000, "key")
+        await manage.rotate_secret("default", "sub_1", Rotation(fail, 1_000), "key")
     assert [row["expires_at"] for row in await rows(schema.subscription_secrets)] == [None]
     assert await config_version(database) == version
 

@@ -1,7 +1,8 @@
 """What is PostgreSQL's own: lost connections and commits, limits, other writers, migrations."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import asyncpg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, func, insert, select
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -27,7 +28,6 @@ from tests.support import postgres
 from tests.support.clock import FakeClock
 from tests.support.databases import Place
 from tests.support.postgres import Databases
-from tests.support.world import World, event
 
 pytestmark = pytest.mark.anyio
 
@@ -119,96 +119,6 @@ async def test_once_closed_it_takes_nothing_more(url: str, clock: FakeClock) -> 
         await database.look(Statement(select(tenants.c.id)))
 
 
-# --- lost commits
-
-
-class LostCommits:
-    """Loses the answer to a commit: the first time, and the commit with it where it is not sent."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, is_sent: bool) -> None:
-        self.lost = 0
-        execute = asyncpg.Connection.execute
-
-        async def cut(connection: Any, query: str, *args: Any, **kw: Any) -> str:  # noqa: ANN401  as it is
-            if query == "COMMIT" and not self.lost:
-                self.lost += 1
-                if is_sent:
-                    await execute(connection, query)
-                connection.terminate()
-                raise asyncpg.ConnectionDoesNotExistError("connection was closed")
-            return str(await execute(connection, query, *args, **kw))
-
-        monkeypatch.setattr(asyncpg.Connection, "execute", cut)
-
-
-@pytest.mark.parametrize("is_sent", [True, False])
-async def test_events_whose_commit_was_not_answered_are_there_once(
-    world: World, monkeypatch: pytest.MonkeyPatch, *, is_sent: bool
-) -> None:
-    lane = await world.subscribe()
-    commits = LostCommits(monkeypatch, is_sent=is_sent)
-
-    (made,) = await world.posted(event("op", "STARTED"))
-
-    assert commits.lost == 1
-    assert (made.sequence, made.duplicate) == (1, False)
-    assert [row["id"] for row in await world.log()] == [made.id]
-    assert len(await world.claim(lane.no)) == 1
-
-
-@pytest.mark.parametrize("is_sent", [True, False])
-async def test_a_claim_whose_commit_was_not_answered_is_one(
-    world: World, monkeypatch: pytest.MonkeyPatch, *, is_sent: bool
-) -> None:
-    lane = await world.subscribe()
-    await world.queued(lane, 3)
-    LostCommits(monkeypatch, is_sent=is_sent)
-
-    claimed = await world.claim(lane.no)
-
-    assert [each.attempt for each in claimed] == [1, 1, 1]
-    assert (await world.settle(claimed)).late == 0
-
-
-async def test_what_nobody_can_prove_is_not_acknowledged(
-    server: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    LostCommits(monkeypatch, is_sent=True)
-
-    with pytest.raises(StoreUnavailableError, match="connection was closed"):
-        await server.write(tenant("t"))
-
-    assert await names(server) == {"t"}  # but nobody said so
-
-
-async def test_the_number_of_a_lost_transaction_that_was_given_again_proves_nothing(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    LostCommits(monkeypatch, is_sent=False)
-    # as the server says it of another transaction, which got the number after a crash
-    monkeypatch.setattr(postgres_database, "_FATE", "SELECT 'committed' WHERE $1::text <> ''")
-
-    with pytest.raises(StoreUnavailableError):
-        await world.posted(event("op", "STARTED"))
-
-    assert await world.log() == []
-
-
-async def test_a_number_that_the_server_forgot_it_gave_was_lost_with_its_transaction(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lane = await world.subscribe()
-    LostCommits(monkeypatch, is_sent=False)
-    # as after a crash of the server that kept nothing of the transaction
-    ahead = "SELECT pg_xact_status(($1::text::bigint + 1000000)::text::xid8)"
-    monkeypatch.setattr(postgres_database, "_FATE", ahead)
-
-    await world.posted(event("op", "STARTED"))
-
-    assert len(await world.log()) == 1
-    assert len(await world.claim(lane.no)) == 1
-
-
 # --- other writers
 
 
@@ -259,6 +169,26 @@ async def test_an_insert_that_never_succeeds_is_its_own_error(server: PostgresDa
     assert await server.write(tenant("next")) == "next"
 
 
+@pytest.mark.parametrize(
+    "error", [asyncpg.DeadlockDetectedError("deadlock"), asyncpg.SerializationError("conflict")]
+)
+async def test_a_job_that_others_are_always_in_the_way_of_waits_longer_each_time_and_is_put_off(
+    server: PostgresDatabase, error: Exception
+) -> None:
+    tries: list[float] = []
+
+    async def job(_: Tx) -> None:
+        tries.append(asyncio.get_running_loop().time())
+        raise error
+
+    with pytest.raises(StoreUnavailableError):
+        await server.write(job)
+
+    waits = [after - before for before, after in pairwise(tries)]
+    assert len(waits) == 4
+    assert all(wait >= 0.009 * 2**number for number, wait in enumerate(waits))
+
+
 async def test_a_cancelled_caller_breaks_nothing(server: PostgresDatabase) -> None:
     writes = [asyncio.create_task(server.write(tenant(f"t{n}"))) for n in range(4)]
     await asyncio.sleep(0)
@@ -297,6 +227,14 @@ async def test_a_read_is_one_snapshot_and_changes_nothing(server: PostgresDataba
     assert await names(server) == {"meanwhile"}
 
 
+async def test_a_read_that_others_are_in_the_way_of_may_be_repeated(
+    server: PostgresDatabase,
+) -> None:
+    with pytest.raises(StoreUnavailableError, match="a migration went by"):
+        async with server.read():
+            raise asyncpg.InvalidCachedStatementError("a migration went by")
+
+
 # --- limits
 
 
@@ -322,9 +260,58 @@ async def test_every_transaction_has_its_limits(
     async def prepared(tx: Tx) -> int:
         return int((await tx.sql("SELECT count(*) FROM pg_prepared_statements"))[0][0])
 
-    assert await database.write(limits) == ["10s", "5s", "10s", "off"]
-    assert await database.look(Statement(select(tenants.c.id))) == [("default",)]
+    wanted = ["10s", "5s", "10s", "off"]
+    assert await database.write(limits) == wanted
+    async with database.read() as tx:
+        assert await limits(tx) == wanted
+    current = select(*(func.current_setting(name) for name in names))
+    assert await database.look(Statement(current)) == [tuple(wanted)]
     assert (await database.write(prepared) > 0) is (spelled is as_it_is)
+    await database.close()
+
+
+class Messages:
+    """Counts what is sent to the server: each is a way there and back."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._sent: list[str] = []
+        for name in ("execute", "fetch", "fetchrow", "fetchval"):
+            monkeypatch.setattr(asyncpg.Connection, name, self._noting(name))
+
+    def _noting(self, name: str) -> Callable[..., Awaitable[Any]]:
+        send: Callable[..., Awaitable[Any]] = getattr(asyncpg.Connection, name)
+
+        async def noting(connection: object, query: str, *args: Any, **kw: Any) -> Any:  # noqa: ANN401  as it is
+            self._sent.append(query.split(maxsplit=1)[0])
+            return await send(connection, query, *args, **kw)
+
+        return noting
+
+    def take(self) -> list[str]:
+        """The first words of the messages since the last take."""
+        sent, self._sent = self._sent, []
+        return sent
+
+
+@pytest.mark.parametrize("spelled", [as_it_is, with_flag])
+async def test_limits_cost_no_message(
+    url: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, spelled: Callable[[str], str]
+) -> None:
+    database = PostgresDatabase(spelled(url), clock, fixed=True)
+    await database.open()
+    is_pooled = spelled is with_flag
+    messages = Messages(monkeypatch)
+
+    async def nothing(_: Tx) -> None:
+        """Only what is around it counts."""
+
+    await database.write(nothing)
+    assert messages.take() == ["BEGIN", "SELECT", "COMMIT"]
+    async with database.read():
+        pass
+    assert messages.take() == ["BEGIN", "ROLLBACK"]
+    await database.look(Statement(select(tenants.c.id)))
+    assert messages.take() == (["BEGIN", "SELECT", "ROLLBACK"] if is_pooled else ["SELECT"])
     await database.close()
 
 
@@ -371,6 +358,62 @@ async def test_the_time_is_the_servers(url: str) -> None:
 
     assert abs(ours - theirs) < 5_000
     assert ours <= read_at < ours + 5_000
+
+
+# --- what goes on in the background
+
+
+async def test_an_unexpected_fault_does_not_end_the_renewal_of_the_number(
+    url: str,
+    clock: FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
+    reports: list[tuple[str, BaseException]],
+) -> None:
+    renewed = asyncio.Event()
+    tries: list[int] = []
+
+    async def renew(_: Tx, number: int) -> None:
+        tries.append(number)
+        if len(tries) == 1:
+            raise ValueError("no fault that anybody thought of")
+        renewed.set()
+
+    monkeypatch.setattr(postgres_database, "_TEND", 0.01)
+    monkeypatch.setattr(postgres_database, "renew_node", renew)
+    database = PostgresDatabase(url, clock, fixed=True)
+    await database.open()
+    with anyio.fail_after(10):
+        await renewed.wait()
+    await database.close()
+
+    ((said, error),) = reports
+    assert "number of this process" in said
+    assert isinstance(error, ValueError)
+
+
+async def test_what_hangs_does_not_keep_it_from_closing(
+    url: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_database, "_CLOSING", 0.2)
+    database = PostgresDatabase(url, clock, fixed=True)
+    await database.open()
+
+    async def hang(tx: Tx) -> None:
+        await tx.sql("SELECT pg_sleep(600)")
+
+    async def read() -> None:
+        async with database.read() as tx:
+            await hang(tx)
+
+    hanging = [asyncio.create_task(work) for work in (database.write(hang), read())]
+    await asyncio.wait(hanging, timeout=0.2)
+
+    with anyio.fail_after(3):  # each statement alone may take ten
+        await database.close()
+        ended = await asyncio.gather(*hanging, return_exceptions=True)
+    assert all(isinstance(each, BaseException) for each in ended)
+    with pytest.raises(StoreUnavailableError, match="not open"):
+        await database.write(hang)
 
 
 # --- migrations

@@ -718,3 +718,15 @@ async def test_a_bulk_replay_counts_on_from_a_replay_that_was_cancelled(world: W
     await world.replay.step_replay(run, 10)
     (again,) = await world.claim()
     assert again.attempt == 2
+
+
+async def test_a_delivery_of_which_nothing_is_left_to_send_is_not_sent_again(world: World) -> None:
+    lane = await world.subscribe()
+    (ref,) = await world.queued(lane, 1)
+    await world.deliver_due()
+    await world.sql("DELETE FROM events WHERE key = ?", ref.event_key)
+
+    refusal = refused(await world.replay.replay_one("default", ref, Trigger.MANUAL, "key_test"))
+
+    assert refusal.kind is RefusalKind.NOT_FOUND
+    assert await world.rows(schema.delivery_queue) == []

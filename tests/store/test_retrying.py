@@ -7,7 +7,16 @@ import pytest
 
 from service.domain.errors import RefusalKind
 from service.domain.subscription import headers_context, secret_context
-from service.ports import AcceptRequest, Answer, Note, Once, Replayed, Retried, Retry
+from service.ports import (
+    AcceptRequest,
+    Answer,
+    Note,
+    Once,
+    Replayed,
+    Retried,
+    Retry,
+    Rotation,
+)
 from service.store import schema
 from tests.support.world import TTL, World, event, kept, refused
 
@@ -201,7 +210,9 @@ async def test_its_own_subscription_is_made_once_more(world: World) -> None:
 
 async def test_its_newest_secret_is_inherited(world: World) -> None:
     await failed(world, webhook={})
-    await world.manage.rotate_secret("default", "sub_op", lambda _: b"newer", 1_000, "key_test")
+    await world.manage.rotate_secret(
+        "default", "sub_op", Rotation(lambda _: b"newer", 1_000), "key_test"
+    )
 
     webhook = (await retried(world)).webhook
 

@@ -1,8 +1,7 @@
 """Several processes on one PostgreSQL database: what each promises holds for all together."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Sequence
-from typing import Any, Self
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from sqlalchemy import update
@@ -21,11 +20,12 @@ from service.ports import (
     StoreUnavailableError,
 )
 from service.store import schema
-from service.store.database import Tx, Use, alone
+from service.store.database import Tx, alone
 from service.store.postgres import PostgresDatabase
 from service.store.schema_processes import nodes
 from tests.support.clock import FakeClock
 from tests.support.databases import Place
+from tests.support.held import Held, started
 from tests.support.world import (
     LEASE,
     SCHEDULE,
@@ -51,37 +51,6 @@ async def other(world: World, clock: FakeClock) -> AsyncIterator[World]:
     """Another process on the same database."""
     async with opened_world(world.place, clock) as other:
         yield other
-
-
-async def started(work: Awaitable[Any]) -> asyncio.Task[Any]:
-    """Work under way, as far as it comes by itself."""
-    task = asyncio.ensure_future(work)
-    await asyncio.wait([task], timeout=0.2)
-    return task
-
-
-class Held:
-    """A write of a process that holds what it has locked until it is let go."""
-
-    def __init__(self, world: World, *statements: str, use: Use = Use.REST) -> None:
-        self._locked = asyncio.Event()
-        self._let_go = asyncio.Event()
-        self._task = asyncio.ensure_future(world.database.write(self._job, use))
-        self._statements = statements
-
-    async def _job(self, tx: Tx) -> None:
-        for statement in self._statements:
-            await tx.sql(statement)
-        self._locked.set()
-        await self._let_go.wait()
-
-    async def __aenter__(self) -> Self:
-        await self._locked.wait()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._let_go.set()
-        await self._task
 
 
 # --- events

@@ -11,7 +11,13 @@ from service.domain.subscription import (
     secret_context,
     tls_context,
 )
-from service.ports import Lane, NewKey, NewSubscription, SealedKey
+from service.ports import (
+    Lane,
+    NewKey,
+    NewSubscription,
+    Rotation,
+    SealedKey,
+)
 from service.store import schema
 from service.store.managing import ManageStore
 from service.store.reading import ReadStore
@@ -37,7 +43,9 @@ async def change(
 
 
 async def rotate(manage: ManageStore, overlap: int = 60_000) -> Subscription:
-    after = await manage.rotate_secret("default", "sub_1", lambda _: b"sealed", overlap, "k", key)
+    after = await manage.rotate_secret(
+        "default", "sub_1", Rotation(lambda _: b"sealed", overlap, key), "k"
+    )
     assert isinstance(after, Subscription)
     return after
 

@@ -390,3 +390,63 @@ async def test_the_feed_knows_how_far_back_it_is_whole(world: World) -> None:
         pass
     floors = {row["id"]: row["feed_floor"] for row in await world.rows(schema.tenants)}
     assert floors == {"default": 3, "other": 2}
+
+
+# --- deliveries of which nothing is left
+
+
+async def lost(world: World, ref: DeliveryRef) -> None:
+    """Take the event away from under its delivery, as nothing should."""
+    await world.sql("DELETE FROM events WHERE key = ?", ref.event_key)
+    await world.sql("DELETE FROM event_ids WHERE event_key = ?", ref.event_key)
+
+
+async def test_a_delivery_without_its_event_is_claimed_in_vain_once_only(world: World) -> None:
+    lane = await world.subscribe()
+    ref, other = await world.queued(lane, 2)
+    await lost(world, ref)
+    assert [each.ref for each in await world.claim()] == [other]
+    world.clock.advance(LEASE)
+
+    assert await world.sweep.reclaim(SCHEDULE[:1]) != []
+
+    # the lease of the other had run out as well
+    assert await world.rows(schema.delivery_queue) == []
+    assert [ref_of(row) for row in await world.rows(schema.dead_letters)] == [other]
+    assert await world.rows(schema.attempts, **ref._asdict()) == []
+
+
+async def test_a_closed_subscription_is_retired_past_a_delivery_without_its_event(
+    world: World,
+) -> None:
+    lane = await world.subscribe()
+    ref, other = await world.queued(lane, 2)
+    await lost(world, ref)
+    await world.set_status(lane, "disabled")
+
+    assert await world.sweep.retire() == 2
+
+    assert await world.rows(schema.delivery_queue) == []
+    assert [ref_of(row) for row in await world.rows(schema.dead_letters)] == [other]
+
+
+@pytest.mark.parametrize("ordering", ["none", "operation"])
+async def test_what_waits_without_its_event_past_retention_is_forgotten(
+    world: World, ordering: str
+) -> None:
+    lane = await world.subscribe(ordering=ordering)
+    await world.posted(event("op"), event("op"), event("op"))
+    refs = [ref_of(row) for row in await world.rows(schema.delivery_queue)]
+    await world.deliver_due(500)
+    await world.set_status(lane, "paused")
+    for ref in refs[:2]:
+        await lost(world, ref)
+    assert await world.sweep.forget(DAY) == 0
+    world.clock.advance(2 * DAY)
+
+    assert await world.sweep.forget(DAY) == 3
+
+    assert await world.rows(schema.delivery_queue) == []
+    assert [ref_of(row) for row in await world.rows(schema.dead_letters)] == refs[2:]
+    for ref in refs[:2]:
+        assert await world.attempts(ref) == []

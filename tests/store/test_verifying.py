@@ -6,7 +6,12 @@ from sqlalchemy import update
 from service.domain.errors import Refusal, RefusalKind, not_found
 from service.domain.ids import key_time
 from service.domain.subscription import Verification
-from service.ports import Lane, Principal, Replayed
+from service.ports import (
+    Lane,
+    Principal,
+    Replayed,
+    Rotation,
+)
 from service.store import schema
 from service.store.database import Database, Tx
 from service.store.managing import ManageStore
@@ -35,7 +40,7 @@ async def test_a_lane_has_the_secrets_that_sign_and_leaves_no_trace(
     manage: ManageStore, subscribe: MakeSubscription, rows: Rows, clock: FakeClock
 ) -> None:
     await subscribe("sub_1", secret=b"one")
-    await manage.rotate_secret("default", "sub_1", lambda _: b"two", 1_000, "key")
+    await manage.rotate_secret("default", "sub_1", Rotation(lambda _: b"two", 1_000), "key")
     before = await rows(schema.audit_log)
 
     lane = await manage.lane("default", "sub_1")

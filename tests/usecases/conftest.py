@@ -1,6 +1,5 @@
 """A real store for the use cases, in a temporary file."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -21,13 +20,3 @@ async def world(tmp_path: Path, clock: FakeClock) -> AsyncIterator[World]:
     path.write_bytes(migrated_file())
     async with opened_world(path, clock) as world:
         yield world
-
-
-@pytest.fixture
-async def reports() -> AsyncIterator[list[tuple[str, BaseException]]]:
-    """What was told of bugs, and the bugs."""
-    told: list[tuple[str, BaseException]] = []
-    loop = asyncio.get_running_loop()
-    loop.set_exception_handler(lambda _, c: told.append((c["message"], c["exception"])))
-    yield told
-    loop.set_exception_handler(None)

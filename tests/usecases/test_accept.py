@@ -16,8 +16,10 @@ from service.ports import (
     Once,
     Replayed,
     StoreUnavailableError,
+    UnknownCommitError,
 )
 from service.pubsub import InProcessBackplane
+from service.usecases import accept as accept_module
 from service.usecases.accept import Accept
 from tests.support.sending import Wakes
 from tests.support.world import World, event, kept
@@ -234,6 +236,56 @@ async def test_a_request_with_an_idempotency_key_is_never_split(
 
     assert store.committed == [[list("abcd")]]
     assert store.bounded == [True, False]
+
+
+async def test_of_a_wide_request_a_part_may_be_kept_when_the_store_goes_away(
+    accept: Accept, store: ScriptedStore
+) -> None:
+    def script(names: Names) -> None:
+        at_most(2)(names)
+        if "d" in names:
+            raise StoreUnavailableError("away")
+
+    store.script = script
+
+    with pytest.raises(UnknownCommitError):
+        await accept.events("t", events(*"abcd"))
+    with pytest.raises(StoreUnavailableError) as told:
+        await accept.events("t", events(*"ded"))
+
+    assert store.committed == [[list("ab")]]
+    assert not isinstance(told.value, UnknownCommitError)
+
+
+async def test_what_waits_for_a_store_that_hangs_is_bounded(
+    accept: Accept, store: ScriptedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def large(name: str) -> list[EventIn | Refusal]:
+        return [event(id=name, data=b'"' + b"x" * 10_000 + b'"')]
+
+    monkeypatch.setattr(accept_module, "_MOST_WAITING", 35_000)
+    store.open.clear()
+    first = asyncio.create_task(accept.events("t", large("first")))
+    await store.entered.wait()
+    waiting = [asyncio.create_task(accept.events("t", large(f"w{n}"))) for n in range(3)]
+    await asyncio.sleep(0)
+
+    for late in (large("late"), events("small", "ones")):
+        with pytest.raises(StoreUnavailableError, match="room"):
+            await accept.events("t", late)
+
+    store.open.set()
+    answers = await asyncio.gather(first, *waiting)
+    assert [told(each) for each in answers] == [["first"], ["w0"], ["w1"], ["w2"]]
+    assert told(await accept.events("t", large("next"))) == ["next"]
+
+
+async def test_one_request_has_room_however_large(
+    accept: Accept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accept_module, "_MOST_WAITING", 1)
+    for name in "ab":
+        assert told(await accept.events("t", events(name))) == [name]
 
 
 async def test_a_wake_that_fails_is_told_of_and_keeps_no_one_waiting(

@@ -18,7 +18,7 @@ from service.usecases.compose import Composer, Wire
 from service.usecases.deliver import LEASE_MARGIN, Deliver, Pace
 from tests.support.clock import FakeClock
 from tests.support.dice import SeededDice
-from tests.support.sending import OpenVault, ScriptedSender, Sent, WatchedStore
+from tests.support.sending import PATIENCE, OpenVault, ScriptedSender, Sent, WatchedStore
 from tests.support.world import World, answer, event, fault, migrated_file, opened_world
 
 pytestmark = pytest.mark.anyio
@@ -556,3 +556,46 @@ async def test_what_is_claimed_when_the_order_to_stop_comes_is_given_back(worker
     assert worker.sender.sent == []
     assert len(worker.store.released) == 1
     assert {each.attempt for each in await worker.world.claim(lane.no)} == {1}
+
+
+async def test_a_stop_does_not_wait_for_a_claim_that_hangs(worker: Worker) -> None:
+    lane = await worker.lane("hook")
+    await worker.world.posted(event())
+    entered = asyncio.Event()
+
+    async def hang() -> None:
+        entered.set()
+        await asyncio.Event().wait()
+
+    worker.store.before_claim = hang
+    worker.deliver.wake([lane.no])
+    await entered.wait()
+
+    async with asyncio.timeout(PATIENCE):
+        await worker.deliver.stop(0.05)
+
+
+async def test_a_stop_waits_little_longer_for_a_store_that_is_away_than_for_receivers(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliver_module, "_LAST", 0.05)
+    hanging, quick = await worker.lane("hanging"), await worker.lane("quick")
+    await worker.world.posted(event())
+    worker.sender.hold("https://hanging/")
+    asked = asyncio.Event()
+
+    def away(_: Sequence[Settlement]) -> None:
+        asked.set()
+        raise StoreUnavailableError("away")
+
+    worker.store.before_settle = away
+    await worker.serve(hanging, quick)
+    await worker.sender.wait_for(2)
+    await asked.wait()
+    loop, patience = asyncio.get_running_loop(), 2.0
+    begun = loop.time()
+
+    await worker.deliver.stop(patience)
+
+    assert patience <= loop.time() - begun < 1.7 * patience
+    assert await worker.statuses() == []

@@ -220,3 +220,31 @@ async def test_the_age_of_a_round_grows_while_any_chore_fails(
 
     assert (idle, failing, sweep.age) == (None, 5.0, 0.0)
     assert reports
+
+
+async def test_what_is_done_for_the_last_time_may_not_take_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done: list[str] = []
+
+    async def hang() -> int:
+        await asyncio.Event().wait()
+        return 0
+
+    async def away() -> int:
+        raise StoreUnavailableError("away")
+
+    async def keep() -> int:
+        done.append("kept")
+        return 0
+
+    monkeypatch.setattr(sweep_module, "_LAST", 0.05)
+    works = {"hangs": hang, "away": away, "kept": keep}
+    rounds = Rounds(
+        FakeClock(), [Chore(name, 1.0, work, keeps=True) for name, work in works.items()]
+    )
+
+    async with asyncio.timeout(PATIENCE):
+        await rounds.finish()
+
+    assert done == ["kept"]

@@ -204,7 +204,7 @@ WORDS: Final[dict[str, str]] = {
     "firstByteMs": "Until the answer began.",
     "body": "The first 16 KiB of it.",
     "bodyTruncated": "Whether there was more.",
-    "bodyEncoding": "`base64` where the body is not UTF-8 text.",
+    "bodyEncoding": "`base64` where the body is not UTF-8 text, or has many control characters.",
     "lastOutcome": "How the last attempt ended.",
     "event": "The event as receivers get it.",
     "replays": "How often it was replayed.",

@@ -98,6 +98,8 @@ class Pool:
         self._free = {use: asyncio.Semaphore(size) for use, size in sizes.items()}
         #: The one used last is used next: it knows most statements.
         self._idle: list[Connection] = []
+        self._lent: set[Connection] = set()
+        self._is_closed = False
 
     async def take(self, use: Use) -> Connection:
         """A connection for one's own, until it is given back.
@@ -111,14 +113,21 @@ class Pool:
         except TimeoutError:
             raise StoreUnavailableError("All connections to the database are busy.") from None
         try:
-            while self._idle:
-                connection = self._idle.pop()
-                if not connection.is_closed():
-                    return connection
-            return await self._address.connect()
+            connection = await self._connected()
         except BaseException:
             self._free[use].release()
             raise
+        self._lent.add(connection)
+        return connection
+
+    async def _connected(self) -> Connection:
+        if self._is_closed:
+            raise StoreUnavailableError("The database is closed.")
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.is_closed():
+                return connection
+        return await self._address.connect()
 
     async def give_back(self, use: Use, connection: Connection) -> None:
         """Take a connection back; whatever is under way on it is rolled back."""
@@ -130,6 +139,7 @@ class Pool:
             if faults.sort(error) is faults.Fault.OWN:
                 raise
         finally:
+            self._lent.discard(connection)
             if not connection.is_closed():
                 self._idle.append(connection)
             self._free[use].release()
@@ -139,7 +149,13 @@ class Pool:
         for use, size in self._sizes.items():
             for _ in range(size):
                 await self._free[use].acquire()
-        for connection in self._idle:
+        while self._idle:
             with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-                await connection.close(timeout=_CONNECT)
+                await self._idle.pop().close(timeout=_CONNECT)
+
+    def abort(self) -> None:
+        """Cut every connection that is left, and make none any more."""
+        self._is_closed = True
+        for connection in (*self._lent, *self._idle):
+            connection.terminate()
         self._idle.clear()

@@ -3,7 +3,8 @@
 Several processes work with it at once, so jobs lock what they judge, in the same order everywhere:
 names of idempotency keys, operations, subscriptions, deliveries, and the tenant's row last. A job
 that another was in the way of runs once more. So does one whose connection was lost, as long as
-nothing was committed; where that is not known, the proof of the job decides.
+nothing was committed; where that is not known, the proof of the job decides, or else its entry in
+the audit log.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from asyncpg import Connection
 from asyncpg.exceptions import InvalidParameterValueError
 
 from service.ports import Clock, StoreUnavailableError
+from service.store import auditing
 from service.store.database import Job, Proof, Use
 from service.store.postgres import faults, parting
 from service.store.postgres.connections import LIMITS, Address, Pool
@@ -28,20 +30,27 @@ T = TypeVar("T")
 
 #: Connections for each use, at most.
 _SIZES: Final = {Use.ACCEPT: 1, Use.CLAIM: 1, Use.SETTLE: 1, Use.READ: 4, Use.REST: 2}
-#: How often a job is run that others are in the way of.
+#: How often a job is run that others are in the way of; seconds before the second time, and twice
+#: as long before each other.
 _TRIES: Final = 5
+_BACK_OFF: Final = 0.01
 #: Seconds between two looks at what became of a commit; after so many nobody looks any more.
 _LOOK: Final = 0.25
 _LOOKING: Final = 8.0
 #: Seconds between two words with the server: what time it has, that this process still lives.
 _TEND: Final = 10.0
+#: Seconds that jobs have to end in when the database is closed.
+_CLOSING: Final = 8.0
 
 _BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 _SNAPSHOT: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _TIME: Final = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
-_LIMITS: Final = ", ".join(f"set_config('{k}', '{v}', true)" for k, v in LIMITS.items())
+#: Goes in the same message as the BEGIN before it: it costs no way to the server and back.
+_LIMITED: Final = "; SELECT " + ", ".join(
+    f"set_config('{name}', '{value}', true)" for name, value in LIMITS.items()
+)
 _BEGUN: Final = f"SELECT {_TIME}, pg_current_xact_id()::text"
-_FATE: Final = "SELECT pg_xact_status($1::text::xid8)"
+_FATE: Final = "SELECT pg_xact_status(?::text::xid8)"
 
 
 class _AgainError(Exception):
@@ -74,15 +83,18 @@ class PostgresDatabase:
         self._tending = asyncio.create_task(self._tend(), name="store-tending")
 
     async def close(self) -> None:
-        """Finish the jobs that run, then close every connection."""
+        """Finish the jobs that run, then close every connection; what takes too long is cut off."""
         if self._tending is not None:
             self._tending.cancel()
             await asyncio.gather(self._tending, return_exceptions=True)
-            with suppress(StoreUnavailableError):
-                await self.write(lambda tx: free_node(tx, self.node))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSING):
+                await self._finish()
         self._is_open = False
+        self._pool.abort()
+        for job in self._jobs:
+            job.cancel()
         await asyncio.gather(*self._jobs, return_exceptions=True)
-        await self._pool.close()
 
     async def write(self, job: Job[T], use: Use = Use.REST, proof: Proof[T] | None = None) -> T:
         """Run ``job`` inside a write transaction; its result once that is durably committed."""
@@ -126,6 +138,15 @@ class PostgresDatabase:
         """Make parts of tables for the time to come, or drop one older than ``retention`` ms."""
         return await parting.renew(self, retention)
 
+    async def _finish(self) -> None:
+        if self._tending is not None:
+            with suppress(StoreUnavailableError):
+                await self.write(lambda tx: free_node(tx, self.node))
+        self._is_open = False
+        if self._jobs:
+            await asyncio.wait(self._jobs)
+        await self._pool.close()
+
     def _check_open(self) -> None:
         if not self._is_open:
             raise StoreUnavailableError("The database is not open.")
@@ -133,16 +154,16 @@ class PostgresDatabase:
     # --- writing
 
     async def _run(self, job: Job[T], use: Use, proof: Proof[T] | None) -> T:
-        for _ in range(_TRIES - 1):
+        for number in range(_TRIES - 1):
             try:
                 return await self._once(job, use, proof)
             except _AgainError:
-                continue
+                await asyncio.sleep(_BACK_OFF * 2**number)
         try:
             return await self._once(job, use, proof)
         except _AgainError as error:
             cause = error.__cause__ or error
-            if faults.sort(cause) is Fault.AGAIN:
+            if faults.is_own_after_all(cause):
                 raise cause from None
             raise faults.unavailable(cause) from cause
 
@@ -165,22 +186,20 @@ class PostgresDatabase:
             if faults.is_refusal(error):
                 raise _sorted(error) from error
             connection.terminate()
-            return await self._resolved(outcome, proof, number, error)
+            return await self._resolved((outcome, proof, tx.noted), number, error)
         if said != "COMMIT":
             raise StoreUnavailableError("The database rolled the change back.")
         return outcome
 
     async def _tx(self, connection: Connection) -> tuple[PostgresTx, str]:
         """The transaction just begun, and its number in the server."""
-        if self._address.is_pooled:
-            await connection.execute(f"SELECT {_LIMITS}")
         now, number = await connection.fetchrow(_BEGUN)
         if isinstance(self._time, ServerTime):
             self._time.heard(now)
         return PostgresTx(connection, self._time.now()), number
 
     async def _resolved(
-        self, outcome: T, proof: Proof[T] | None, number: str, error: Exception
+        self, doubt: tuple[T, Proof[T] | None, int | None], number: str, error: Exception
     ) -> T:
         """What became of a commit whose answer was lost.
 
@@ -188,7 +207,8 @@ class PostgresDatabase:
         of transactions that left no trace are given again.
 
         Raises:
-            StoreUnavailableError: it was not kept, or nobody knows.
+            UnknownCommitError: nobody knows.
+            StoreUnavailableError: it was not kept.
         """
         fate = None
         with suppress(TimeoutError):
@@ -196,15 +216,20 @@ class PostgresDatabase:
                 fate = await self._fate(number)
         if fate == "aborted":
             raise _AgainError from error
-        if fate == "committed" and await self._is_proven(outcome, proof):
-            return outcome
-        raise faults.unavailable(error) from error
+        is_there = None
+        if fate == "committed":
+            with suppress(StoreUnavailableError):
+                is_there = await self._is_there(*doubt)
+        if is_there:
+            return doubt[0]
+        raise (faults.unknown if is_there is None else faults.unavailable)(error) from error
 
     async def _fate(self, number: str) -> str | None:
         """What the server says of a transaction, as soon as it can be asked and it is over."""
         while True:
             try:
-                fate = await self._asked(lambda c: c.fetchval(_FATE, number))
+                async with self.read() as tx:  # behind a pooler nothing is asked outside of one
+                    fate = (await tx.sql(_FATE, (number,)))[0][0]
             except StoreUnavailableError:
                 fate = "in progress"  # as far as anybody knows
             except InvalidParameterValueError:
@@ -213,11 +238,12 @@ class PostgresDatabase:
                 return None if fate is None else str(fate)
             await asyncio.sleep(_LOOK)
 
-    async def _is_proven(self, outcome: T, proof: Proof[T] | None) -> bool:
-        if proof is None:
-            return False
+    async def _is_there(self, outcome: T, proof: Proof[T] | None, noted: int | None) -> bool | None:
+        """Whether what a job wrote is there; ``None``: there is nothing to know that by."""
         async with self.read() as tx:
-            return await proof(tx, outcome)
+            if proof is not None:
+                return await proof(tx, outcome)
+            return None if noted is None else await auditing.is_there(tx, noted)
 
     # --- connections
 
@@ -226,7 +252,7 @@ class PostgresDatabase:
         for _ in range(_TRIES):
             connection = await self._pool.take(use)
             try:
-                await connection.execute(begin)
+                await connection.execute(begin + _LIMITED if self._address.is_pooled else begin)
             except BaseException as error:
                 connection.terminate()
                 await self._pool.give_back(use, connection)
@@ -268,8 +294,13 @@ class PostgresDatabase:
     async def _tend(self) -> None:
         while True:
             await asyncio.sleep(_TEND)
-            with suppress(StoreUnavailableError):
+            try:
                 await self.write(lambda tx: renew_node(tx, self.node))
+            except StoreUnavailableError:
+                continue
+            except Exception as error:  # noqa: BLE001  without this word others get the number
+                told = {"message": "The number of this process was not renewed", "exception": error}
+                asyncio.get_running_loop().call_exception_handler(told)
 
 
 def _sorted(error: Exception) -> Exception:
@@ -282,7 +313,7 @@ def _sorted(error: Exception) -> Exception:
 
 def _told(error: Exception, connection: Connection) -> Exception:
     """What a reader is told: that the database is not available, or the error of his statement."""
-    if faults.sort(error) in (Fault.OWN, Fault.AGAIN):
+    if faults.sort(error) is Fault.OWN:
         return error
     if isinstance(error, TimeoutError):  # nobody knows when it would be free again
         connection.terminate()

@@ -6,7 +6,7 @@ from typing import Final
 import asyncpg
 from asyncpg import exceptions
 
-from service.ports import StoreUnavailableError
+from service.ports import StoreUnavailableError, UnknownCommitError
 
 
 class Fault(Enum):
@@ -67,6 +67,11 @@ def sort(error: BaseException) -> Fault:
     return Fault.OWN
 
 
+def is_own_after_all(error: BaseException) -> bool:
+    """Whether an error that comes however often a job is run is the statement's own."""
+    return isinstance(error, exceptions.IntegrityConstraintViolationError)
+
+
 def is_refusal(error: BaseException) -> bool:
     """Whether the server itself says that a COMMIT failed; what ends the session may come after."""
     return isinstance(error, asyncpg.PostgresError) and error.severity_en == "ERROR"
@@ -76,3 +81,9 @@ def unavailable(error: BaseException) -> StoreUnavailableError:
     """What the caller is told; the server's words name no value of ours."""
     said = str(error) or type(error).__name__
     return StoreUnavailableError(f"The database did not take the change: {said}")
+
+
+def unknown(error: BaseException) -> UnknownCommitError:
+    """What the caller is told where a commit may have taken place."""
+    said = str(error) or type(error).__name__
+    return UnknownCommitError(f"The database did not say whether it took the change: {said}")

@@ -16,13 +16,14 @@ _CHUNK: Final = 5_000
 class PostgresTx:
     """See :class:`service.store.database.Tx`."""
 
-    __slots__ = ("_driver", "now")
+    __slots__ = ("_driver", "noted", "now")
 
     is_shared: Final = True
 
     def __init__(self, driver: Connection, now: int) -> None:
         self._driver = driver
         self.now = now
+        self.noted: int | None = None
 
     async def fetch(self, statement: Statement, **given: Any) -> list[Row]:
         """Run a compiled statement; the rows it returns."""

@@ -15,7 +15,7 @@ from service.store.statements import CHUNK, Many, Row, Statement
 class SqliteTx:
     """See :class:`service.store.database.Tx`."""
 
-    __slots__ = ("_driver", "connection", "now", "running")
+    __slots__ = ("_driver", "connection", "noted", "now", "running")
 
     is_shared: Final = False
 
@@ -23,6 +23,7 @@ class SqliteTx:
         self.connection = connection
         self._driver = driver
         self.now = now
+        self.noted: int | None = None
         #: What SQLAlchemy was given last to do.
         self.running: asyncio.Future[CursorResult[Any]] | None = None
 

@@ -53,8 +53,8 @@ _PROBLEMS: Final[dict[str, str]] = {
     RefusalKind.CONFLICT: "The operation has ended, or its status does not allow the event, or "
     "the event's id belongs to another one.",
     RefusalKind.GONE: "The operation has ended, and was readable until `expiredAt`.",
-    RefusalKind.UNAVAILABLE: "Nothing was kept: the store cannot write, or too many deliveries "
-    "are waiting.",
+    RefusalKind.UNAVAILABLE: "Nothing was kept: the store cannot write, or too much is waiting. Or "
+    "the store did not say whether it was kept: then `detail` says so.",
 }
 
 
