@@ -60,7 +60,7 @@ watch-test: $(VENV)/dev.stamp
 	$(BIN)/python -m service.lab.bench.watchers --watchers $(WATCHERS)
 
 # Measures the service on this machine, every row of the table; `make bench BENCH=--quick` takes three minutes.
-bench: $(VENV)/runtime.stamp
+bench: $(VENV)/dev.stamp
 	$(BIN)/ringback bench $(BENCH)
 
 # Has receivers of every hostile kind attack beside healthy ones, and measures whom that delays and what it takes.

@@ -173,7 +173,10 @@ def bench(
     row: Annotated[
         list[str] | None, typer.Option(help="Only this row, and what it needs; may be repeated.")
     ] = None,
-    mode: Annotated[str, typer.Option(help="How the service runs: embedded.")] = "embedded",
+    mode: Annotated[
+        list[str] | None,
+        typer.Option(help="Only embedded or only distributed; both if left out."),
+    ] = None,
     rounds: Annotated[int, typer.Option("--repeat", min=1, help="How often all of it.")] = 1,
     output: Annotated[Output, typer.Option("--output", "-o", help="Output form.")] = Output.TEXT,
 ) -> None:
@@ -184,7 +187,7 @@ def bench(
     from service.lab.bench import command
     from service.lab.bench.faults import BenchError
 
-    plan = command.Plan(mode, tuple(row or ()), quick, rounds)
+    plan = command.Plan(tuple(mode or ()), tuple(row or ()), quick, rounds)
     try:
         command.check(plan)
     except BenchError as error:

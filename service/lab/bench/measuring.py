@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from service.lab.bench.board import Board, Slot
-from service.lab.bench.processes import cpu
+from service.lab.bench.processes import cpu_of
 
 Pids = Mapping[str, tuple[int, ...]]
 
@@ -23,7 +23,7 @@ class Look:
 def look(pids: Pids, *boards: Board) -> Look:
     """Look at processes, and at boards, each of which counts something else."""
     counts = {slot: sum(board[slot] for board in boards) for slot in Slot}
-    used = {name: sum(cpu(pid).total for pid in some) for name, some in pids.items()}
+    used = {name: cpu_of(some) for name, some in pids.items()}
     return Look(time.monotonic(), used, counts)
 
 

@@ -13,7 +13,7 @@ from service.lab.bench import tools
 from service.lab.bench.board import Board, Slot
 from service.lab.bench.faults import BenchError
 from service.lab.bench.figures import Values
-from service.lab.bench.hosting import Mode, Service, running
+from service.lab.bench.hosting import Mode, Service, running, with_workers
 from service.lab.bench.measuring import Look, Pids, Window, look
 from service.lab.bench.processes import HOST
 from service.lab.bench.tools import Tool
@@ -35,17 +35,21 @@ class Sizes:
     history: int
     backlog: int
     watchers: int
+    #: Deliveries in the store whose lists are timed.
+    listed: int
 
 
+#: Both modes in three minutes.
 QUICK: Final = Sizes(
-    warm_seconds=1.5,
-    seconds=6.0,
-    paced_seconds=5.0,
-    idle_seconds=5.0,
-    rounds=3,
-    history=200_000,
-    backlog=20_000,
-    watchers=500,
+    warm_seconds=1.0,
+    seconds=3.0,
+    paced_seconds=2.5,
+    idle_seconds=3.0,
+    rounds=2,
+    history=100_000,
+    backlog=10_000,
+    watchers=300,
+    listed=100_000,
 )
 FULL: Final = Sizes(
     warm_seconds=5.0,
@@ -56,6 +60,7 @@ FULL: Final = Sizes(
     history=10_000_000,
     backlog=1_000_000,
     watchers=2_000,
+    listed=1_000_000,
 )
 
 
@@ -91,19 +96,23 @@ class Session:
         return made
 
     @contextmanager
-    def service(self, folder: Path | None = None, sync_ms: float = 0.0) -> Iterator[Service]:
+    def service(
+        self, folder: Path | None = None, sync_ms: float = 0.0, workers: int = 1
+    ) -> Iterator[Service]:
         """A service in a folder of its own, or in one that was prepared."""
         own = folder or self.copy_of_installed()
         try:
-            with running(self.mode, own, sync_ms) as service:
+            with running(with_workers(self.mode, workers), own, sync_ms) as service:
                 yield service
         finally:
+            self.mode.store(own).remove()
             shutil.rmtree(own, ignore_errors=True)
 
     def copy_of_installed(self) -> Path:
         """A new folder that is as after a first start."""
         made = self.new_folder()
         shutil.copytree(self.installed, made, dirs_exist_ok=True)
+        self.mode.store(made).copy_of(self.mode.store(self.installed))
         return made
 
     def url(self, path: str = "/hook") -> str:
@@ -112,7 +121,7 @@ class Session:
 
     def look(self, service: Service) -> Look:
         """Look at a service and at the tools."""
-        return look({**service.pids, **self.tool_pids}, self.board, service.board)
+        return look({**service.pids, **self.tool_pids}, self.board, *service.boards)
 
     @property
     def tool_pids(self) -> Pids:
@@ -133,9 +142,9 @@ class Session:
                 raise BenchError(f"{count - now} deliveries did not come within {_PATIENCE:.0f} s.")
             await asyncio.sleep(_LOOK_EVERY)
 
-    def route(self, service: Service, batch: int = 1) -> Mapping[str, Any]:
-        """Where the generator is to post."""
-        return {"port": service.port, "key": service.key, "batch": batch}
+    def route(self, service: Service, batch: int = 1, types: int = 1) -> Mapping[str, Any]:
+        """Where the generator is to post, and what."""
+        return {"port": service.port, "key": service.key, "batch": batch, "types": types}
 
     def cpu_values(self, window: Window, pids: Pids, per: Slot) -> dict[str, float]:
         """Microseconds by process, the service's together first; the tools' last."""
