@@ -73,7 +73,8 @@ def _named(prefix: str, number: str = "i") -> str:
 
 _ID: Final = _named("evt_past")
 _OPERATION_ID: Final = _named("past-", f"i / {PER_OPERATION}")
-_NO: Final = "{first_no} + i % {subscriptions}"
+#: A hundred to one, then to the next: what is open or dead is so for each.
+_NO: Final = "{first_no} + i / 100 % {subscriptions}"
 _TEXT: Final = (
     f'\'{{{{"id":"\' || {_ID} || \'","type":"{EVENT_TYPE}","data":{{{{"stamp":"\' || '
     "substr(CAST(10000000000 + i AS TEXT), 2) || "
