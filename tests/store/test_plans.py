@@ -205,7 +205,6 @@ PAGES: dict[str, Callable[[World], Awaitable[object]]] = {
 WALKS: dict[str, Callable[[World], Awaitable[object]]] = {
     "operations in time": lambda world: operations(world, created_before=then(world)),
     "deliveries cancelled": lambda world: deliveries(world, status=DeliveryStatus.CANCELLED),
-    "deliveries delivering": lambda world: deliveries(world, status=DeliveryStatus.DELIVERING),
     "deliveries of no type": lambda world: deliveries(world, event_type="none"),
     "dead letters of no type": lambda world: letters(world, event_type="none"),
     "dead letters without reason": lambda world: letters(world, reason="gone"),

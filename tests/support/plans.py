@@ -4,6 +4,8 @@ import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -180,10 +182,16 @@ async def much_work(place: Place, given: Sequence[Given]) -> list[tuple[str, str
 def _steps(path: Path, given: Sequence[Given]) -> Iterator[tuple[str, int]]:
     with closing(sqlite3.connect(path)) as file:
         for sql, values in given:
-            ticks: list[None] = []
-            file.set_progress_handler(lambda ticks=ticks: ticks.append(None), _STEP)
+            ticks = count(1)
+            file.set_progress_handler(partial(_tick, ticks), _STEP)
             file.execute(sql, values).fetchall()
-            yield sql, len(ticks)
+            yield sql, next(ticks) - 1
+
+
+def _tick(ticks: "count[int]") -> int:
+    """Count; what is not 0 would stop the statement."""
+    next(ticks)
+    return 0
 
 
 async def _many_pages(url: str, given: Sequence[Given]) -> list[tuple[str, str]]:
