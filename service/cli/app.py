@@ -179,6 +179,10 @@ def bench(
     ] = None,
     rounds: Annotated[int, typer.Option("--repeat", min=1, help="How often all of it.")] = 1,
     output: Annotated[Output, typer.Option("--output", "-o", help="Output form.")] = Output.TEXT,
+    scaling: Annotated[
+        Path | None,
+        typer.Option(help="Instead, what a delivery costs as things grow; the plot goes there."),
+    ] = None,
 ) -> None:
     """Measure the service on this machine.
 
@@ -187,7 +191,7 @@ def bench(
     from service.lab.bench import command
     from service.lab.bench.faults import BenchError
 
-    plan = command.Plan(tuple(mode or ()), tuple(row or ()), quick, rounds)
+    plan = command.Plan(tuple(mode or ()), tuple(row or ()), quick, rounds, scaling)
     try:
         command.check(plan)
     except BenchError as error:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from service.lab.bench import reporting, session
+from service.lab.bench import plotting, reporting, scaling, session
 from service.lab.bench.faults import BenchError
 from service.lab.bench.machine import facts
 from service.lab.bench.modes import MODES
@@ -29,6 +29,8 @@ class Plan:
     quick: bool = False
     #: How often all of it.
     rounds: int = 1
+    #: Where the plot goes of what grows, which is then measured in place of the rows.
+    plot: Path | None = None
 
 
 @dataclass(slots=True)
@@ -45,7 +47,10 @@ def check(plan: Plan) -> None:
     Raises:
         BenchError: there is not.
     """
-    chosen(plan.rows)
+    if plan.plot is None:
+        chosen(plan.rows)
+    else:
+        scaling.chosen(plan.rows)
     unknown = [name for name in plan.modes if name not in MODES]
     if unknown:
         raise BenchError(f"There is no mode {unknown[0]}; there are {', '.join(MODES)}.")
@@ -53,6 +58,8 @@ def check(plan: Plan) -> None:
 
 def run(plan: Plan, *, as_json: bool) -> int:
     """Measure and print; 0 when every row has figures and none of them missed a must."""
+    if plan.plot is not None:
+        return _scale(plan, plan.plot, as_json=as_json)
     with tempfile.TemporaryDirectory(prefix="ringback-bench-", ignore_cleanup_errors=True) as place:
         reports = asyncio.run(_measure(plan, Path(place)))
     text = (
@@ -64,6 +71,46 @@ def run(plan: Plan, *, as_json: bool) -> int:
     figures = [figure for each in reports for figure in each.figures]
     is_short = any(each.reached == "missed" for each in figures)
     return 1 if is_short or any(each.failures for each in reports) else 0
+
+
+def _scale(plan: Plan, plot: Path, *, as_json: bool) -> int:
+    """Measure what grows, print it and draw it."""
+    with tempfile.TemporaryDirectory(prefix="ringback-bench-", ignore_cleanup_errors=True) as place:
+        machine = facts(Path(place))
+        points = asyncio.run(_grown(plan, Path(place)))
+    about = (
+        f"CPU time of all its processes, databases included, for each delivery of 1 KB; "
+        f"{machine['cores']} cores ({machine['cpu']}), median of {plan.rounds}"
+    )
+    plot.write_text(plotting.svg("How Ringback scales", about, scaling.panels(points)))
+    found = {"quick": plan.quick, "machine": machine, "points": scaling.document(points)}
+    sys.stdout.write((json.dumps(found) if as_json else scaling.table(points)) + "\n")
+    return 0
+
+
+async def _grown(plan: Plan, place: Path) -> list[scaling.Point]:
+    sizes = session.QUICK if plan.quick else session.FULL
+    points = []
+    for mode_name in plan.modes or MODES:
+        folder = place / mode_name
+        folder.mkdir()
+        with MODES[mode_name](folder) as mode:
+            async with session.opened(mode, sizes, folder) as opened:
+                points += await _axes(plan, opened)
+    return points
+
+
+async def _axes(plan: Plan, opened: session.Session) -> list[scaling.Point]:
+    """Every step of every axis that one mode has."""
+    points = []
+    for name, axis in scaling.chosen(plan.rows).items():
+        if opened.mode.name not in axis.modes:
+            continue
+        for step in axis.quick if plan.quick else axis.steps:
+            sys.stderr.write(f"{opened.mode.name}: {axis.title}: {step} {axis.x_title} ...\n")
+            rounds = [await axis.measure(opened, step) for _ in range(plan.rounds)]
+            points.append(scaling.Point(name, opened.mode.name, step, rounds))
+    return points
 
 
 async def _measure(plan: Plan, place: Path) -> list[reporting.Report]:

@@ -20,8 +20,7 @@ from service.lab.bench.figures import Values
 from service.lab.bench.hosting import Service, running
 from service.lab.bench.session import Session
 
-_REQUESTS: Final = 50
-_P95: Final = round(_REQUESTS * 0.95) - 1
+_SHARE: Final = 0.95
 #: How long ago it all began: well within retention.
 _AGO_MS: Final = 2 * 3_600_000
 _SUBSCRIPTIONS: Final = 100
@@ -119,7 +118,10 @@ async def row(session: Session) -> Values:
     names = {"subscription": subscription["id"], "middle": middle}
     with session.service(folder) as service:
         async with _visitor(service) as client:
-            found = {path: await _p95(client, path.format(**names)) for path in _API + _CONSOLE}
+            found = {
+                path: await _p95(client, path.format(**names), session.sizes.requests)
+                for path in _API + _CONSOLE
+            }
     slowest = sorted(found.items(), key=lambda each: -each[1])
     return {"slowest p95": slowest[0][1], "listed": count, **dict(slowest)}
 
@@ -144,13 +146,13 @@ async def _visitor(service: Service) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def _p95(client: httpx.AsyncClient, path: str) -> float:
+async def _p95(client: httpx.AsyncClient, path: str, requests: int) -> float:
     """Milliseconds that 95 of a hundred requests for a page take at most."""
     taken = []
-    for _ in range(_REQUESTS):
+    for _ in range(requests):
         begun = time.perf_counter()
         answer = await client.get(path)
         taken.append((time.perf_counter() - begun) * 1000)
         if not answer.is_success:
             raise BenchError(f"GET {path} was answered {answer.status_code}: {answer.text[:300]}")
-    return sorted(taken)[_P95]
+    return sorted(taken)[round(requests * _SHARE) - 1]

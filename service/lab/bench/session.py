@@ -37,19 +37,22 @@ class Sizes:
     watchers: int
     #: Deliveries in the store whose lists are timed.
     listed: int
+    #: How often each of them is asked for.
+    requests: int
 
 
 #: Both modes in three minutes.
 QUICK: Final = Sizes(
-    warm_seconds=1.0,
-    seconds=3.0,
-    paced_seconds=2.5,
-    idle_seconds=3.0,
+    warm_seconds=0.7,
+    seconds=2.0,
+    paced_seconds=2.0,
+    idle_seconds=2.0,
     rounds=2,
-    history=100_000,
+    history=50_000,
     backlog=10_000,
-    watchers=300,
-    listed=100_000,
+    watchers=200,
+    listed=20_000,
+    requests=5,
 )
 FULL: Final = Sizes(
     warm_seconds=5.0,
@@ -61,6 +64,7 @@ FULL: Final = Sizes(
     backlog=1_000_000,
     watchers=2_000,
     listed=1_000_000,
+    requests=50,
 )
 
 

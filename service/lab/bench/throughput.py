@@ -89,8 +89,8 @@ def memory_values(service: Service) -> dict[str, float]:
     return {"memory": own, **servers}
 
 
-async def delivering(session: Session, service: Service) -> Steady:
-    """Drive a service that has one subscription steadily.
+async def delivering(session: Session, service: Service, types: int = 1) -> Steady:
+    """Drive a service steadily that has one subscription, or one for each of so many types.
 
     Every event is delivered and recorded once, or this is no figure.
 
@@ -99,7 +99,7 @@ async def delivering(session: Session, service: Service) -> Steady:
     """
     since = time.time_ns() // 1_000_000
     before = session.look(service)
-    window = await _driven(session, service)
+    window = await _driven(session, session.route(service, types=types), service)
     answer = await session.generator.ask("stop")
     check_answers(answer["statuses"])
     await session.received(before.counts[Slot.RECEIVED] + answer["posted"])
@@ -109,12 +109,10 @@ async def delivering(session: Session, service: Service) -> Steady:
     return Steady(window, (await session.receiver.ask("report"))["delays"])
 
 
-async def _driven(session: Session, service: Service) -> Window:
+async def _driven(session: Session, route: Mapping[str, Any], service: Service) -> Window:
     sizes = session.sizes
     await session.empty()
-    await session.generator.ask(
-        "closed", route=session.route(service), connections=_CONNECTIONS, window=_WINDOW
-    )
+    await session.generator.ask("closed", route=route, connections=_CONNECTIONS, window=_WINDOW)
     await asyncio.sleep(sizes.warm_seconds)
     await session.empty()
     before = session.look(service)
