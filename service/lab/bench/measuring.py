@@ -52,6 +52,10 @@ class Window:
         used = self.after.cpu[name] - self.before.cpu[name]
         return used * 1_000_000 / max(self.count(per), 1)
 
+    def share(self, name: str) -> float:
+        """Percent of one core's time that a process used."""
+        return (self.after.cpu[name] - self.before.cpu[name]) / self.seconds * 100
+
     def each(self, slot: Slot, per: Slot) -> float:
         """How many of one for each of the other."""
         return self.count(slot) / max(self.count(per), 1)

@@ -19,6 +19,8 @@ from service.lab.bench.processes import HOST
 from service.lab.bench.tools import Tool
 
 _LOOK_EVERY: Final = 0.02
+#: Percent of a core's time that a tool may use: it has one thread that works.
+_BUSY: Final = 90.0
 #: Seconds without any progress after which what is outstanding is taken for lost.
 _PATIENCE: Final = 20.0
 
@@ -151,12 +153,19 @@ class Session:
         return {"port": service.port, "key": service.key, "batch": batch, "types": types}
 
     def cpu_values(self, window: Window, pids: Pids, per: Slot) -> dict[str, float]:
-        """Microseconds by process, the service's together first; the tools' last."""
+        """Microseconds by process, the service's together first; the tools' last.
+
+        Raises:
+            BenchError: a tool had no time left: what was measured is the tool.
+        """
         tools_own = self.tool_pids
+        shares = {f"{name} share": window.share(name) for name in tools_own}
+        if max(shares.values()) > _BUSY:
+            raise BenchError(f"The generator or the receiver is the bottleneck: {shares}.")
         each = {name: window.micros(name, per) for name in (*pids, *tools_own)}
         together = sum(micros for name, micros in each.items() if name not in tools_own)
         parts = each if len(pids) > 1 else {n: m for n, m in each.items() if n in tools_own}
-        return {"service cpu": together, **{f"{n} cpu": m for n, m in parts.items()}}
+        return {"service cpu": together, **{f"{n} cpu": m for n, m in parts.items()}, **shares}
 
 
 @asynccontextmanager
