@@ -59,7 +59,8 @@ torture: $(VENV)/dev.stamp
 watch-test: $(VENV)/dev.stamp
 	$(BIN)/python -m service.lab.bench.watchers --watchers $(WATCHERS)
 
-# Measures the service on this machine, every row of the table; `make bench BENCH=--quick` takes three minutes.
+# Measures the service on this machine, every row of the table in both modes; `make bench BENCH=--quick` takes three
+# minutes, `BENCH="--scaling service/docs/scaling.svg"` measures how it scales and draws that.
 bench: $(VENV)/dev.stamp
 	$(BIN)/ringback bench $(BENCH)
 

@@ -12,7 +12,6 @@ from service.lab.bench.session import Session
 from service.lab.bench.watchers import SPARE_FILES, allow_files
 
 _OPERATION: Final = "polled"
-_ROUNDS: Final = 4
 #: Seconds from one event to the next: all are waiting again by then.
 _EVERY: Final = 1.0
 
@@ -29,14 +28,14 @@ async def row(session: Session) -> Values:
         await asyncio.sleep(_EVERY)
         rounds = []
         before = cpu(service.api_pid).total
-        for _ in range(_ROUNDS):
+        for _ in range(session.sizes.rounds):
             posted = stamps.now()
             await service.post(path, {"type": "STATUS_UPDATE"})
             await asyncio.sleep(_EVERY)
             rounds.append(await _answered(session, posted, count))
         used = cpu(service.api_pid).total - before
     shares = {name: median(each[name] for each in rounds) for name in rounds[0]}
-    return {**shares, "poll cpu": used * 1_000_000 / (count * _ROUNDS)}
+    return {**shares, "poll cpu": used * 1_000_000 / (count * session.sizes.rounds)}
 
 
 async def _answered(session: Session, posted: int, count: int) -> dict[str, float]:

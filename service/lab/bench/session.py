@@ -45,8 +45,8 @@ class Sizes:
 
 #: Both modes in three minutes.
 QUICK: Final = Sizes(
-    warm_seconds=0.7,
-    seconds=2.0,
+    warm_seconds=0.5,
+    seconds=1.6,
     paced_seconds=2.0,
     idle_seconds=2.0,
     rounds=2,
