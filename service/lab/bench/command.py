@@ -89,7 +89,7 @@ def _scale(plan: Plan, plot: Path, *, as_json: bool) -> int:
 
 
 async def _grown(plan: Plan, place: Path) -> list[scaling.Point]:
-    sizes = session.QUICK if plan.quick else session.FULL
+    sizes = session.QUICK if plan.quick else session.SCALED
     points = []
     for mode_name in plan.modes or MODES:
         folder = place / mode_name

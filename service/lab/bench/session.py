@@ -5,7 +5,7 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -68,6 +68,8 @@ FULL: Final = Sizes(
     listed=1_000_000,
     requests=50,
 )
+#: For what grows: many steps, and what is asked of each is its cost, not how long it lasts.
+SCALED: Final = replace(FULL, seconds=20.0)
 
 
 @dataclass(slots=True)
