@@ -53,8 +53,8 @@ class Store(Protocol):
     def tidy(self) -> None:
         """Do now what the database does in time: checkpoint, vacuum, statistics."""
 
-    def slow_down(self, milliseconds: float) -> None:
-        """Let each commit take so much longer; where the process itself does that, nothing."""
+    def slow_down(self, milliseconds: float) -> float:
+        """Let each commit take so much longer; how much of it is left to the service's process."""
 
     def remove(self) -> None:
         """Leave nothing of it outside of its folder."""
@@ -96,8 +96,9 @@ class SqliteStore:
         with closing(sqlite3.connect(self._path)) as file:
             file.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
-    def slow_down(self, milliseconds: float) -> None:
-        """The service's process does so."""
+    def slow_down(self, milliseconds: float) -> float:
+        """The process that commits waits itself."""
+        return milliseconds
 
     def remove(self) -> None:
         """It goes with the folder."""
@@ -163,11 +164,12 @@ class PostgresStore:
         self._postgres.sql("CHECKPOINT", self.name)
         self._postgres.sql("VACUUM (ANALYZE)", self.name)
 
-    def slow_down(self, milliseconds: float) -> None:
+    def slow_down(self, milliseconds: float) -> float:
         """The server waits before it writes its log, and whoever commits meanwhile joins in."""
         wait = f"ALTER SYSTEM SET commit_delay = {round(milliseconds * 1000)}"
         for text in (wait, "ALTER SYSTEM SET commit_siblings = 0", "SELECT pg_reload_conf()"):
             self._postgres.sql(text)
+        return 0.0
 
     def remove(self) -> None:
         """See :class:`Store`."""

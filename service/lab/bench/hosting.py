@@ -72,6 +72,7 @@ class Service:
     start_seconds: float = 0.0
     _running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     _said_before: int = 0
+    _own_wait: float = 0.0
 
     @property
     def url(self) -> str:
@@ -118,7 +119,7 @@ class Service:
         """Start all of its processes; ready when this returns."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.store.prepare()
-        self.store.slow_down(self.sync_ms)
+        self._own_wait = self.store.slow_down(self.sync_ms)
         self._said_before = len(self._said())
         self.port = free_port()
         begun = time.monotonic()
@@ -166,7 +167,7 @@ class Service:
     def _spawn(self, name: str, roles: str) -> None:
         settings = {**_SETTINGS, "RINGBACK_PORT": str(self.port), **self.store.settings}
         Board.make(self._board(name))
-        board, slow = str(self._board(name)), str(self.sync_ms)
+        board, slow = str(self._board(name)), str(self._own_wait)
         own = (f"{__package__}.counted", board, slow, "serve", "--roles", roles)
         self._running[name] = spawn(own, self.folder, settings, self._log)
 
