@@ -2,6 +2,7 @@
 
 import dataclasses
 import sqlite3
+import time
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
@@ -30,6 +31,9 @@ TINY = dataclasses.replace(
 )
 SVG = "{http://www.w3.org/2000/svg}"
 SINCE = 1_750_000_000_000
+TWENTY_COMMITS = (
+    "DO $$ BEGIN FOR i IN 1..20 LOOP INSERT INTO t VALUES (i); COMMIT; END LOOP; END $$"
+)
 
 
 @pytest.fixture
@@ -89,6 +93,12 @@ async def test_a_little_of_the_real_thing_on_both_servers(tmp_path: Path) -> Non
     with MODES["distributed"](tmp_path) as mode:
         async with session.opened(mode, TINY, tmp_path) as opened:
             found = await throughput.deliveries(opened)
+        store = mode.store(opened.installed)
+        assert store.slow_down(100.0) == 0
+        store.run(["CREATE TABLE t (n int)"])
+        begun = time.monotonic()
+        store.run([TWENTY_COMMITS])
+        assert time.monotonic() - begun >= 20 * 0.1
 
     parts = ("api", "worker", "postgres", "redis")
     assert all(found[f"{name} cpu"] >= 0 for name in parts)
