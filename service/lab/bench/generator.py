@@ -12,12 +12,13 @@ from typing import Any, Final
 
 from service.lab.bench import tools
 from service.lab.bench.board import Board
-from service.lab.bench.loads import Closed, Load, Open
+from service.lab.bench.loads import Closed, Load, Open, Polls
 from service.lab.bench.posting import Author, Connection, Route, Tally, connections
 from service.lab.bench.shares import shares
 
 #: Seconds for the last answers to come.
 _PATIENCE: Final = 10.0
+_OK: Final = 200
 
 
 class Generator:
@@ -34,7 +35,13 @@ class Generator:
 
     def skills(self) -> tools.Skills:
         """What it can do."""
-        return {"closed": self.closed, "open": self.open, "stop": self.stop}
+        return {
+            "closed": self.closed,
+            "open": self.open,
+            "poll": self.poll,
+            "polled": self.polled,
+            "stop": self.stop,
+        }
 
     async def closed(
         self, route: Mapping[str, Any], connections: int, window: int
@@ -50,13 +57,28 @@ class Generator:
         author = await self._prepare(Route(**route), connections)
         return self._start(Open(author, self._open, rate))
 
+    async def poll(self, route: Mapping[str, Any], connections: int) -> Mapping[str, Any]:
+        """Wait for the second event of an operation on each connection, then for the next ones."""
+        await self._prepare(Route(**route), connections)
+        return self._start(Polls(Route(**route), self._open))
+
+    async def polled(self, since: int) -> Mapping[str, Any]:
+        """What was answered since it was asked last: how many, and how long after ``since``."""
+        answered, self._tally.answered = self._tally.answered, []
+        return {
+            "answered": len(answered),
+            "refused": sum(n for status, n in self._tally.statuses.items() if status != _OK),
+            "delays": shares([at - since for at in answered]),
+        }
+
     async def stop(self) -> Mapping[str, Any]:
         """End the load; what came of it: events posted, statuses, shares of the times (ms)."""
         if self._load is not None:
             self._load.stop()
-        answers = [each.idle.wait() for each in self._open]
-        with suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.gather(*answers), _PATIENCE)
+        if not isinstance(self._load, Polls):  # nothing more may come of those
+            answers = [each.idle.wait() for each in self._open]
+            with suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.gather(*answers), _PATIENCE)
         for each in self._open:
             each.hang_up()
         self._open = []

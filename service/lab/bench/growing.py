@@ -2,13 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from service.lab.bench import filling
 from service.lab.bench.board import Slot
+from service.lab.bench.databases import Shape, fill
 from service.lab.bench.figures import Values
-from service.lab.bench.filling import fill_backlog, fill_history
 from service.lab.bench.hosting import running
 from service.lab.bench.measuring import Window
 from service.lab.bench.session import Session
@@ -24,7 +24,7 @@ _TO: Final = 0.9
 
 async def growth(session: Session) -> Values:
     """Deliveries again, in a store that holds many; against those in an empty one."""
-    folder, _ = await _prepared(session, fill_history, session.sizes.history)
+    folder, _ = await _prepared(session, filling.history, session.sizes.history)
     with session.service(folder) as service:
         window = (await delivering(session, service)).window
         own = session.cpu_values(window, service.pids, Slot.RECEIVED)
@@ -40,7 +40,7 @@ async def growth(session: Session) -> Values:
 async def backlog(session: Session) -> Values:
     """A service that starts with many deliveries due; against the steady rate."""
     count = session.sizes.backlog
-    folder, since = await _prepared(session, fill_backlog, count)
+    folder, since = await _prepared(session, filling.backlog, count)
     await session.empty()
     start = session.board[Slot.RECEIVED]
     with session.service(folder) as service:
@@ -49,7 +49,7 @@ async def backlog(session: Session) -> Values:
         await session.received(start + round(count * _TO))
         window = Window(before, session.look(service))
         await session.received(start + count)
-        await check_recorded(service.database, since, count)
+        await check_recorded(service.store, since, count)
         own = session.cpu_values(window, service.pids, Slot.RECEIVED)
     rate = window.rate(Slot.RECEIVED)
     return {
@@ -62,13 +62,11 @@ async def backlog(session: Session) -> Values:
     }
 
 
-async def _prepared(
-    session: Session, fill: Callable[[Path, int, int], None], count: int
-) -> tuple[Path, int]:
+async def _prepared(session: Session, shape: Shape, count: int) -> tuple[Path, int]:
     """A service's folder with a subscription and so many events, and when the first of them was."""
     folder = session.copy_of_installed()
     with running(session.mode, folder) as service:
         await service.subscribe(session.url())
     since = time.time_ns() // 1_000_000 - _AGO_MS
-    await asyncio.to_thread(fill, service.database, count, since)
+    await asyncio.to_thread(fill, service.store, shape, count, since)
     return folder, since

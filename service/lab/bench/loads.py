@@ -1,4 +1,4 @@
-"""Two kinds of load: as much as is taken (closed loop), and so much a second (open loop).
+"""Kinds of load: as much as is taken (closed loop), and so much a second (open loop); long polls.
 
 The open loop keeps to its timetable whatever the service does: a request that finds no idle
 connection waits, and its time counts from when it was to be sent. So a service that stalls is seen
@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 from service.lab.bench import stamps
 from service.lab.bench.board import Board, Slot
-from service.lab.bench.posting import Author, Connection
+from service.lab.bench.posting import Author, Connection, Route
 
 #: Seconds between looks whether the service has caught up.
 _LOOK_EVERY: Final = 0.002
@@ -133,3 +133,32 @@ class Open:
             connection.send(self._author.request(moment), moment)
         else:
             self._idle.append(connection)
+
+
+class Polls:
+    """Waits on each connection for what is next in an operation's log, again and again.
+
+    What is noted of an answer is when it came.
+    """
+
+    def __init__(self, route: Route, connections: list[Connection]) -> None:
+        self._route = route
+        self._connections = connections
+        self._after = dict.fromkeys(connections, 0)
+        self._running = False
+
+    def start(self) -> None:
+        """Begin to wait."""
+        self._running = True
+        for each in self._connections:
+            each.on_idle = self._next
+            self._next(each)
+
+    def stop(self) -> None:
+        """Ask no more."""
+        self._running = False
+
+    def _next(self, connection: Connection) -> None:
+        if self._running:
+            self._after[connection] += 1
+            connection.send(self._route.poll(self._after[connection]), 0)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from service.lab.bench.board import Board, Slot
-from service.lab.bench.processes import cpu
+from service.lab.bench.processes import cpu_of
 
 Pids = Mapping[str, tuple[int, ...]]
 
@@ -23,7 +23,7 @@ class Look:
 def look(pids: Pids, *boards: Board) -> Look:
     """Look at processes, and at boards, each of which counts something else."""
     counts = {slot: sum(board[slot] for board in boards) for slot in Slot}
-    used = {name: sum(cpu(pid).total for pid in some) for name, some in pids.items()}
+    used = {name: cpu_of(some) for name, some in pids.items()}
     return Look(time.monotonic(), used, counts)
 
 
@@ -51,6 +51,10 @@ class Window:
         """Microseconds of a process's time for each of what is counted."""
         used = self.after.cpu[name] - self.before.cpu[name]
         return used * 1_000_000 / max(self.count(per), 1)
+
+    def share(self, name: str) -> float:
+        """Percent of one core's time that a process used."""
+        return (self.after.cpu[name] - self.before.cpu[name]) / self.seconds * 100
 
     def each(self, slot: Slot, per: Slot) -> float:
         """How many of one for each of the other."""

@@ -1,26 +1,30 @@
 """The naive design, kept as the honest baseline: what one would write first, and correctly.
 
-    python -m service.lab.bench.naive PORT FOLDER RECEIVER_URL
+    python -m service.lab.bench.naive PORT RECEIVER_URL ROLES DATABASE [REDIS_URL]
 
 Starlette and pydantic take an event; the ORM commits it with its delivery; one Dramatiq message a
 delivery wakes an actor, which loads both by the ORM, posts them signed through one shared
-``httpx.AsyncClient``, and commits the attempt. SQLite with ``synchronous=FULL``, Dramatiq's
-in-process broker, all in one process: the embedded mode's counterpart.
+``httpx.AsyncClient``, and commits the attempt. As the embedded mode's counterpart it has SQLite
+with ``synchronous=FULL`` (DATABASE is a file) and Dramatiq's in-process broker, in one process
+(ROLES ``api,worker``); as the distributed one's PostgreSQL (DATABASE is a URL), Redis, and a
+process for each role. Whoever has the role ``api`` makes the tables.
 """
 
 import asyncio
 import hashlib
 import hmac
 import logging
+import signal
 import sys
+import threading
 import time
 import uuid
-from pathlib import Path
 from typing import Any, Final
 
 import dramatiq
 import httpx
 import uvicorn
+from dramatiq.brokers.redis import RedisBroker
 from dramatiq.brokers.stub import StubBroker
 from dramatiq.middleware import AsyncIO
 from pydantic import BaseModel
@@ -41,6 +45,7 @@ from service.lab.bench.processes import HOST
 
 _SECRET: Final = b"a secret that everybody knows"
 _THREADS: Final = 8
+_SERVER: Final = "postgresql://"
 
 
 class Base(DeclarativeBase):
@@ -96,8 +101,10 @@ class EventIn(BaseModel):
     data: dict[str, Any]
 
 
-def _engine(folder: Path) -> AsyncEngine:
-    made = create_async_engine(f"sqlite+aiosqlite:///{folder / 'naive.db'}")
+def _engine(database: str) -> AsyncEngine:
+    if database.startswith(_SERVER):
+        return create_async_engine(database.replace(_SERVER, "postgresql+asyncpg://", 1))
+    made = create_async_engine(f"sqlite+aiosqlite:///{database}")
 
     @event.listens_for(made.sync_engine, "connect")
     def prepare(connection: Any, _record: object) -> None:  # noqa: ANN401  the driver's own
@@ -109,7 +116,7 @@ def _engine(folder: Path) -> AsyncEngine:
     return made
 
 
-def _actor(broker: StubBroker, engine: AsyncEngine) -> "dramatiq.Actor[[str], Any]":
+def _actor(broker: dramatiq.Broker, engine: AsyncEngine) -> "dramatiq.Actor[[str], Any]":
     sessions = async_sessionmaker(engine, expire_on_commit=False)
     client: list[httpx.AsyncClient] = []
 
@@ -186,6 +193,7 @@ def _app(engine: AsyncEngine, deliver: "dramatiq.Actor[[str], Any]") -> Starlett
 
 async def _prepare(engine: AsyncEngine, url: str) -> None:
     async with engine.begin() as connection:
+        await connection.run_sync(Base.metadata.drop_all)
         await connection.run_sync(Base.metadata.create_all)
     async with AsyncSession(engine) as session:
         session.add(Subscription(id=1, url=url))
@@ -195,18 +203,34 @@ async def _prepare(engine: AsyncEngine, url: str) -> None:
 
 def main() -> None:
     """Serve until told to stop."""
-    _, port, folder, url = sys.argv
+    _, port, receiver, roles, database, *redis = sys.argv
     logging.disable(logging.WARNING)
-    asyncio.run(_prepare(_engine(Path(folder)), url))
-    broker = StubBroker()
+    broker = _broker(*redis)
     broker.add_middleware(AsyncIO())
     # an engine for each event loop: Dramatiq's actors have one of their own
-    deliver = _actor(broker, _engine(Path(folder)))
-    app = _app(_engine(Path(folder)), deliver)
+    deliver = _actor(broker, _engine(database))
     worker = dramatiq.Worker(broker, worker_threads=_THREADS)
-    worker.start()
-    uvicorn.run(app, host=HOST, port=int(port), access_log=False, log_level="error")
+    if "worker" in roles:
+        worker.start()
+    if "api" in roles:
+        asyncio.run(_prepare(_engine(database), receiver))
+        app = _app(_engine(database), deliver)
+        uvicorn.run(app, host=HOST, port=int(port), access_log=False, log_level="error")
+    else:
+        _wait()
     worker.stop()
+
+
+def _broker(redis_url: str | None = None) -> dramatiq.Broker:
+    if redis_url is None:
+        return StubBroker()
+    return RedisBroker(url=redis_url)  # type: ignore[no-untyped-call]  # Dramatiq's own
+
+
+def _wait() -> None:
+    ended = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    ended.wait()
 
 
 if __name__ == "__main__":

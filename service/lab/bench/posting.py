@@ -24,18 +24,22 @@ class Route:
     key: str
     #: Events in a request; more than one go as a JSON array.
     batch: int = 1
+    #: Types that the events have, one after the other.
+    types: int = 1
     path: str = "/v1/events"
 
     def head(self, length: int) -> bytes:
         """The head of a request with a body of so many bytes."""
-        lines = (
-            f"POST {self.path} HTTP/1.1",
-            f"host: {HOST}:{self.port}",
-            f"authorization: Bearer {self.key}",
-            "content-type: application/json",
-            f"content-length: {length}",
-        )
-        return "\r\n".join((*lines, "", "")).encode()
+        about = ("content-type: application/json", f"content-length: {length}")
+        return self._request(f"POST {self.path}", *about)
+
+    def poll(self, after: int) -> bytes:
+        """A request that is answered once there is more than so many events."""
+        return self._request(f"GET {self.path}?after={after}&wait=30")
+
+    def _request(self, what: str, *about: str) -> bytes:
+        known = (f"host: {HOST}:{self.port}", f"authorization: Bearer {self.key}")
+        return "\r\n".join((f"{what} HTTP/1.1", *known, *about, "", "")).encode()
 
 
 @dataclass(slots=True)
@@ -68,7 +72,8 @@ class Author:
         """The next request, which was to be sent at ``moment``."""
         first, self.written = self.written, self.written + self._batch
         self._board.add(Slot.POSTED, self._batch)
-        events = [stamps.event(self._run, first + each, moment) for each in range(self._batch)]
+        numbers = range(first, first + self._batch)
+        events = [stamps.event(self._run, each, moment, self._route.types) for each in numbers]
         body = events[0] if self._batch == 1 else b"[" + b",".join(events) + b"]"
         head = self._heads.get(len(body))
         if head is None:

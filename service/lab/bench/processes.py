@@ -5,7 +5,8 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -14,13 +15,15 @@ from service.lab.bench.faults import BenchError
 
 HOST: Final = "127.0.0.1"
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
-#: Fields of ``/proc/PID/stat`` behind the command's name: user and system time.
-_TIMES: Final = slice(11, 13)
+#: Fields of ``/proc/PID/stat`` behind the command's name: the parent; user and system time, then
+#: those of children that have ended.
+_PARENT: Final = 1
+_TIMES: Final = slice(11, 15)
 _STOP_SECONDS: Final = 20.0
 
 
 class Cpu(NamedTuple):
-    """Seconds of processor time that a process used, all its threads included."""
+    """Seconds of processor time that a process used, its threads and ended children included."""
 
     user: float
     system: float
@@ -73,10 +76,44 @@ def free_port() -> int:
 
 def cpu(pid: int) -> Cpu:
     """What a process used since it was started."""
+    user, system, past_user, past_system = (int(each) / _TICKS for each in _stat(pid)[_TIMES])
+    return Cpu(user + past_user, system + past_system)
+
+
+def cpu_of(pids: Iterable[int]) -> float:
+    """Seconds that processes used; what a child used that ended just now is its parent's."""
+    used = 0.0
+    *rest, first = reversed(tuple(pids))
+    for pid in rest:
+        with suppress(BenchError):
+            used += cpu(pid).total
+    return used + cpu(first).total
+
+
+def family(pid: int) -> tuple[int, ...]:
+    """A process and its children."""
+    found = []
+    for each in Path("/proc").iterdir():
+        if each.name.isdigit():
+            with suppress(BenchError):
+                if int(_stat(int(each.name))[_PARENT]) == pid:
+                    found.append(int(each.name))
+    return (pid, *found)
+
+
+def _stat(pid: int) -> list[str]:
     # the command's name may hold blanks and brackets
-    fields = _read(pid, "stat").rpartition(")")[2].split()
-    user, system = (int(field) / _TICKS for field in fields[_TIMES])
-    return Cpu(user, system)
+    return _read(pid, "stat").rpartition(")")[2].split()
+
+
+def own_memory(pids: Iterable[int]) -> float:
+    """MiB that processes have resident; what they share is counted once."""
+    found = 0
+    for pid in pids:
+        with suppress(BenchError):
+            shares = re.search(r"^Pss:\s+(\d+) kB", _read(pid, "smaps_rollup"), re.MULTILINE)
+            found += int(shares[1]) if shares else 0
+    return found / 1024
 
 
 def memory(pid: int, field: str = "VmRSS") -> int:

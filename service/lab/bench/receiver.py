@@ -28,6 +28,8 @@ class Inbox:
 
     def __init__(self, board: Board) -> None:
         self._board = board
+        #: How long an answer takes.
+        self.seconds = 0.0
         self.empty()
 
     def empty(self) -> None:
@@ -58,6 +60,7 @@ class Exchange(asyncio.Protocol):
     """One connection."""
 
     def __init__(self, inbox: Inbox) -> None:
+        self._inbox = inbox
         self._take = inbox.take
         self._parser = httptools.HttpRequestParser(self)
         self._url = b""
@@ -84,7 +87,10 @@ class Exchange(asyncio.Protocol):
         """Note it and answer."""
         self._take(self._url, self._body)
         self._body = b""
-        self._write(_ANSWER)
+        if self._inbox.seconds:
+            asyncio.get_running_loop().call_later(self._inbox.seconds, self._write, _ANSWER)
+        else:
+            self._write(_ANSWER)
 
 
 class Receiver:
@@ -99,7 +105,12 @@ class Receiver:
         server = await loop.create_server(lambda: Exchange(self._inbox), HOST, 0, backlog=_BACKLOG)
         self._port = server.sockets[0].getsockname()[1]
         gc.disable()  # nothing here refers to itself, and a collection would be seen as a delay
-        return {"port": self.port, "empty": self.empty, "report": self.report}
+        return {
+            "port": self.port,
+            "empty": self.empty,
+            "linger": self.linger,
+            "report": self.report,
+        }
 
     async def port(self) -> Mapping[str, Any]:
         """Where it listens."""
@@ -108,6 +119,11 @@ class Receiver:
     async def empty(self) -> Mapping[str, Any]:
         """Forget what came."""
         self._inbox.empty()
+        return {}
+
+    async def linger(self, seconds: float) -> Mapping[str, Any]:
+        """Take so long for each answer from now on."""
+        self._inbox.seconds = seconds
         return {}
 
     async def report(self) -> Mapping[str, Any]:

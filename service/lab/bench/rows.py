@@ -4,7 +4,16 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from service.lab.bench import growing, ingesting, pacing, standing, throughput, watchers
+from service.lab.bench import (
+    growing,
+    ingesting,
+    listing,
+    pacing,
+    polling,
+    standing,
+    throughput,
+    watchers,
+)
 from service.lab.bench.faults import BenchError
 from service.lab.bench.figures import Values
 from service.lab.bench.session import Session
@@ -18,6 +27,8 @@ class Row:
     measure: Callable[[Session], Awaitable[Values]]
     #: The row that this one's ratio is to.
     needs: str | None = None
+    #: The modes that it is about.
+    modes: frozenset[str] = frozenset(("embedded", "distributed"))
 
 
 ROWS: Final = {
@@ -37,8 +48,15 @@ ROWS: Final = {
     "fan-out": Row("one event, 1,000 subscriptions", pacing.fan_out),
     "growth": Row("deliveries in a full store, against an empty one", growing.growth, "deliveries"),
     "backlog": Row("drain of a backlog, against the steady rate", growing.backlog, "deliveries"),
+    "workers": Row(
+        "two workers against one, the receiver takes 50 ms",
+        throughput.two_workers,
+        modes=frozenset(("distributed",)),
+    ),
     "idle": Row("idle", standing.idle),
     "watchers": Row("Server-Sent Events watchers", watchers.row),
+    "polls": Row("a storm of long polls", polling.row),
+    "lists": Row("lists of the API and the console, in a full store", listing.row),
 }
 
 

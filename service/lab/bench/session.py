@@ -5,7 +5,7 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,12 +13,14 @@ from service.lab.bench import tools
 from service.lab.bench.board import Board, Slot
 from service.lab.bench.faults import BenchError
 from service.lab.bench.figures import Values
-from service.lab.bench.hosting import Mode, Service, running
+from service.lab.bench.hosting import Mode, Service, running, with_workers
 from service.lab.bench.measuring import Look, Pids, Window, look
 from service.lab.bench.processes import HOST
 from service.lab.bench.tools import Tool
 
 _LOOK_EVERY: Final = 0.02
+#: Percent of a core's time that a tool may use: it has one thread that works.
+_BUSY: Final = 90.0
 #: Seconds without any progress after which what is outstanding is taken for lost.
 _PATIENCE: Final = 20.0
 
@@ -35,17 +37,24 @@ class Sizes:
     history: int
     backlog: int
     watchers: int
+    #: Deliveries in the store whose lists are timed.
+    listed: int
+    #: How often each of them is asked for.
+    requests: int
 
 
+#: Both modes in three minutes.
 QUICK: Final = Sizes(
-    warm_seconds=1.5,
-    seconds=6.0,
-    paced_seconds=5.0,
-    idle_seconds=5.0,
-    rounds=3,
-    history=200_000,
-    backlog=20_000,
-    watchers=500,
+    warm_seconds=0.5,
+    seconds=1.6,
+    paced_seconds=2.0,
+    idle_seconds=2.0,
+    rounds=2,
+    history=50_000,
+    backlog=10_000,
+    watchers=200,
+    listed=20_000,
+    requests=5,
 )
 FULL: Final = Sizes(
     warm_seconds=5.0,
@@ -56,7 +65,11 @@ FULL: Final = Sizes(
     history=10_000_000,
     backlog=1_000_000,
     watchers=2_000,
+    listed=1_000_000,
+    requests=50,
 )
+#: For what grows: many steps, and what is asked of each is its cost, not how long it lasts.
+SCALED: Final = replace(FULL, seconds=20.0)
 
 
 @dataclass(slots=True)
@@ -91,19 +104,23 @@ class Session:
         return made
 
     @contextmanager
-    def service(self, folder: Path | None = None, sync_ms: float = 0.0) -> Iterator[Service]:
+    def service(
+        self, folder: Path | None = None, sync_ms: float = 0.0, workers: int = 1
+    ) -> Iterator[Service]:
         """A service in a folder of its own, or in one that was prepared."""
         own = folder or self.copy_of_installed()
         try:
-            with running(self.mode, own, sync_ms) as service:
+            with running(with_workers(self.mode, workers), own, sync_ms) as service:
                 yield service
         finally:
+            self.mode.store(own).remove()
             shutil.rmtree(own, ignore_errors=True)
 
     def copy_of_installed(self) -> Path:
         """A new folder that is as after a first start."""
         made = self.new_folder()
         shutil.copytree(self.installed, made, dirs_exist_ok=True)
+        self.mode.store(made).copy_of(self.mode.store(self.installed))
         return made
 
     def url(self, path: str = "/hook") -> str:
@@ -112,7 +129,7 @@ class Session:
 
     def look(self, service: Service) -> Look:
         """Look at a service and at the tools."""
-        return look({**service.pids, **self.tool_pids}, self.board, service.board)
+        return look({**service.pids, **self.tool_pids}, self.board, *service.boards)
 
     @property
     def tool_pids(self) -> Pids:
@@ -133,17 +150,24 @@ class Session:
                 raise BenchError(f"{count - now} deliveries did not come within {_PATIENCE:.0f} s.")
             await asyncio.sleep(_LOOK_EVERY)
 
-    def route(self, service: Service, batch: int = 1) -> Mapping[str, Any]:
-        """Where the generator is to post."""
-        return {"port": service.port, "key": service.key, "batch": batch}
+    def route(self, service: Service, batch: int = 1, types: int = 1) -> Mapping[str, Any]:
+        """Where the generator is to post, and what."""
+        return {"port": service.port, "key": service.key, "batch": batch, "types": types}
 
     def cpu_values(self, window: Window, pids: Pids, per: Slot) -> dict[str, float]:
-        """Microseconds by process, the service's together first; the tools' last."""
+        """Microseconds by process, the service's together first; the tools' last.
+
+        Raises:
+            BenchError: a tool had no time left: what was measured is the tool.
+        """
         tools_own = self.tool_pids
+        shares = {f"{name} share": window.share(name) for name in tools_own}
+        if max(shares.values()) > _BUSY:
+            raise BenchError(f"The generator or the receiver is the bottleneck: {shares}.")
         each = {name: window.micros(name, per) for name in (*pids, *tools_own)}
         together = sum(micros for name, micros in each.items() if name not in tools_own)
         parts = each if len(pids) > 1 else {n: m for n, m in each.items() if n in tools_own}
-        return {"service cpu": together, **{f"{n} cpu": m for n, m in parts.items()}}
+        return {"service cpu": together, **{f"{n} cpu": m for n, m in parts.items()}, **shares}
 
 
 @asynccontextmanager

@@ -11,15 +11,13 @@ from typing import Final, NamedTuple
 EVENT_BYTES: Final = 1024
 #: Events of one operation.
 PER_OPERATION: Final = 4
-#: What the events are called.
+#: What the events are called; of several types each has a number behind.
 EVENT_TYPE: Final = "job.step"
 
 _MARK: Final = b'"stamp":"'
 _NUMBER: Final = 10
 _MOMENT: Final = 16
-_FORM: Final = (
-    b'{"operationId":"%b-%010d","type":"job.step","data":{"stamp":"%010d%016d","rest":"%b"}}'
-)
+_FORM: Final = b'{"operationId":"%b-%010d","type":"%b","data":{"stamp":"%010d%016d","rest":"%b"}}'
 
 
 class Stamp(NamedTuple):
@@ -34,11 +32,17 @@ def now() -> int:
     return time.monotonic_ns() // 1000
 
 
-def event(run: bytes, number: int, moment: int) -> bytes:
+def event(run: bytes, number: int, moment: int, types: int = 1) -> bytes:
     """The event as JSON; ``run`` keeps the operations of one run apart from those of others."""
-    body = _FORM % (run, number // PER_OPERATION, number, moment, b"")
+    name = event_type(number, types).encode()
+    body = _FORM % (run, number // PER_OPERATION, name, number, moment, b"")
     rest = b"x" * (EVENT_BYTES - len(body))
-    return _FORM % (run, number // PER_OPERATION, number, moment, rest)
+    return _FORM % (run, number // PER_OPERATION, name, number, moment, rest)
+
+
+def event_type(number: int, types: int = 1) -> str:
+    """What event ``number`` is called where events are of so many types, one after the other."""
+    return EVENT_TYPE if types == 1 else f"{EVENT_TYPE}.{number % types}"
 
 
 def read(body: bytes) -> Stamp | None:

@@ -1,12 +1,11 @@
 """Rows about a service that has nothing to do: its start, its processor time, its memory."""
 
 import asyncio
-import time
 
 from service.lab.bench.figures import Values
 from service.lab.bench.hosting import Service
-from service.lab.bench.processes import cpu, memory
 from service.lab.bench.session import Session
+from service.lab.bench.throughput import memory_values
 
 
 async def start(session: Session) -> Values:
@@ -17,6 +16,7 @@ async def start(session: Session) -> Values:
     service.stop()
     again = service.start().start_seconds
     service.stop()
+    service.store.remove()
     return {"ready in": again, "first start": first}
 
 
@@ -25,11 +25,14 @@ async def idle(session: Session) -> Values:
     with session.service() as service:
         await service.subscribe(session.url())
         await asyncio.sleep(session.sizes.warm_seconds)
-        pids = [pid for some in service.pids.values() for pid in some]
-        before, began = sum(cpu(pid).total for pid in pids), time.monotonic()
+        before = session.look(service)
         await asyncio.sleep(session.sizes.idle_seconds)
-        used = sum(cpu(pid).total for pid in pids) - before
+        after = session.look(service)
+        used = {name: after.cpu[name] - before.cpu[name] for name in service.pids}
+        shares = {name: each / (after.at - before.at) * 100 for name, each in used.items()}
+        parts = {f"{name} share": share for name, share in shares.items()}
         return {
-            "cpu": used / (time.monotonic() - began) * 100,
-            "memory": sum(map(memory, pids)) / 1024,
+            "cpu": sum(shares.values()),
+            **(parts if len(parts) > 1 else {}),
+            **memory_values(service),
         }

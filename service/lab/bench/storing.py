@@ -1,34 +1,29 @@
 """What stands in the service's database, read beside the service."""
 
 import asyncio
-import sqlite3
 import time
-from contextlib import closing
-from pathlib import Path
 from typing import Final
 
 from service.domain.ids import key_floor
+from service.lab.bench.databases import Store
 from service.lab.bench.faults import BenchError
 
 _COUNTS: Final = {
-    "delivered": "SELECT count(*) FROM deliveries WHERE event_key >= ? AND status = 'delivered'",
-    "attempts": "SELECT count(*) FROM attempts WHERE event_key >= ?",
-    "open": "SELECT count(*) FROM delivery_queue WHERE event_key >= ?",
+    "delivered": "SELECT count(*) FROM deliveries WHERE event_key >= {} AND status = 'delivered'",
+    "attempts": "SELECT count(*) FROM attempts WHERE event_key >= {}",
+    "open": "SELECT count(*) FROM delivery_queue WHERE event_key >= {}",
 }
 #: Seconds for what was received last to be written down.
 _PATIENCE: Final = 10.0
 
 
-def recorded(path: Path, since: int) -> dict[str, int]:
+def recorded(store: Store, since: int) -> dict[str, int]:
     """Of events since a time (ms): deliveries made, attempts made, deliveries that are open."""
     floor = key_floor(since)
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as file:
-        return {
-            name: int(file.execute(text, (floor,)).fetchone()[0]) for name, text in _COUNTS.items()
-        }
+    return {name: store.number(text.format(floor)) for name, text in _COUNTS.items()}
 
 
-async def check_recorded(path: Path, since: int, count: int) -> None:
+async def check_recorded(store: Store, since: int, count: int) -> None:
     """Make sure that so many deliveries stand there, each with its attempt, and none is open.
 
     Raises:
@@ -36,7 +31,7 @@ async def check_recorded(path: Path, since: int, count: int) -> None:
     """
     wanted = {"delivered": count, "attempts": count, "open": 0}
     end = time.monotonic() + _PATIENCE
-    while (found := recorded(path, since)) != wanted:
+    while (found := await asyncio.to_thread(recorded, store, since)) != wanted:
         if time.monotonic() > end:
             raise BenchError(f"The store has {found}, and should have {wanted}.")
         await asyncio.sleep(0.1)

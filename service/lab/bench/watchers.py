@@ -27,12 +27,12 @@ import httpx
 from service.lab.bench.faults import BenchError
 from service.lab.bench.figures import Values
 from service.lab.bench.hosting import EMBEDDED, Service, running
-from service.lab.bench.processes import environment, memory
+from service.lab.bench.processes import cpu, environment, memory
 from service.lab.bench.session import Session
 
 _OPERATION: Final = "watched"
 #: Files that a process has open besides its watchers.
-_SPARE: Final = 200
+SPARE_FILES: Final = 200
 #: A description as long as most are: what is sent is part of the cost.
 _MESSAGE: Final = "The report is being rendered; this takes a while. " * 4
 #: Of the row: few events, far apart, since it is about memory.
@@ -70,6 +70,8 @@ class Figures:
     rss_before_mib: float
     rss_with_mib: float
     kib_per_watcher: float
+    #: Processor time of the API's process for each time that an event reached a watcher.
+    us_per_reach: float
 
     @property
     def is_whole(self) -> bool:
@@ -80,7 +82,7 @@ class Figures:
 async def row(session: Session) -> Values:
     """Many clients follow one operation by Server-Sent Events."""
     plan = Plan(session.sizes.watchers, _EVENTS, _EVERY)
-    allow_files(plan.watchers + _SPARE)
+    allow_files(plan.watchers + SPARE_FILES)
     with session.service() as service:
         figures = await run(plan, service)
     if not figures.is_whole:
@@ -89,6 +91,8 @@ async def row(session: Session) -> Values:
         "memory per 1,000": figures.kib_per_watcher * 1000 / 1024,
         "p50": figures.p50_ms,
         "p99": figures.p99_ms,
+        "all reached in": figures.max_ms,
+        "reach cpu": figures.us_per_reach,
     }
 
 
@@ -100,10 +104,12 @@ async def run(plan: Plan, service: Service) -> Figures:
         before, begun = memory(pid), time.monotonic()
         async with crowd(service, plan) as process:
             connected, during = time.monotonic() - begun, memory(pid)
+            used = cpu(pid).total
             posted = await post(client, plan)
             # what the service keeps of what it sent is its watchers' cost as well
             during = max(during, memory(pid))
             seen = json.loads(await line(process))
+            used = cpu(pid).total - used
     late = sorted(
         at - posted[sequence - 1]
         for sequence in range(1, plan.events + 1)
@@ -123,6 +129,7 @@ async def run(plan: Plan, service: Service) -> Figures:
         rss_before_mib=round(before / 1024, 1),
         rss_with_mib=round(during / 1024, 1),
         kib_per_watcher=round((during - before) / plan.watchers, 1),
+        us_per_reach=round(used * 1_000_000 / max(len(late), 1), 1),
     )
 
 
@@ -214,7 +221,7 @@ def main() -> int:
     parser.add_argument("--events", type=int, default=20)
     parser.add_argument("--every", type=float, default=0.5, help="seconds between two events")
     options = parser.parse_args()
-    allow_files(options.watchers + _SPARE)
+    allow_files(options.watchers + SPARE_FILES)
     with tempfile.TemporaryDirectory() as folder, running(EMBEDDED, Path(folder)) as service:
         figures = asyncio.run(run(Plan(options.watchers, options.events, options.every), service))
     sys.stdout.write(f"{table(figures)}\n{json.dumps(asdict(figures))}\n")

@@ -1,0 +1,242 @@
+"""No statement of the hot path, and no list, reads a large table whole: on both databases.
+
+The stores are filled by bulk SQL and looked at by ANALYZE, so that the plans are honest: those of
+an empty store say nothing. Nothing is told to the planners to sway them.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+
+from service.domain.delivery import DeliveryStatus
+from service.domain.ids import DeliveryRef, key_floor
+from service.lab.bench.counted import watch
+from service.ports import (
+    AcceptRequest,
+    AuditFilter,
+    DeadLetterFilter,
+    DeliveryFilter,
+    OperationFilter,
+    Principal,
+    Span,
+)
+from tests.support import plans
+from tests.support.clock import FakeClock
+from tests.support.databases import Place
+from tests.support.plans import Given, much_work, read_whole
+from tests.support.world import World, event, fault, migrated_file, opened_world
+
+pytestmark = pytest.mark.anyio
+
+PAGE = Span(51)
+HOUR = 3_600_000
+OPERATION = "past-000000000100"
+EVENT = "evt_past000000000100"
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def empty(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Place]:
+    """A migrated store."""
+    if request.param == "sqlite":
+        path = tmp_path_factory.mktemp("plans") / "ringback.db"
+        path.write_bytes(migrated_file())
+        yield path
+        return
+    with request.getfixturevalue("databases").database() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    """As everywhere; here for longer than one test."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+async def filled(empty: Place) -> Place:
+    """The store with two hundred thousand deliveries to a hundred subscriptions."""
+    clock = FakeClock()
+    async with opened_world(empty, clock) as world:
+        first = await world.subscribe("sub")
+    await plans.fill(empty, plans.bulk(clock.now(), first.no))
+    return empty
+
+
+@pytest.fixture
+def given() -> Iterator[list[Given]]:
+    """Every statement that the database is given."""
+    given: list[Given] = []
+    end = watch(lambda sql, values: given.append((sql, values)))
+    yield given
+    end()
+
+
+@pytest.fixture
+async def world(filled: Place, clock: FakeClock, given: list[Given]) -> AsyncIterator[World]:
+    async with opened_world(filled, clock, breaker=True) as world:
+        await world.claim(1, quota=1)  # a process looks once at how all receivers are
+        given.clear()
+        yield world
+
+
+async def test_accepting_claiming_and_settling(
+    world: World, filled: Place, given: list[Given]
+) -> None:
+    tag = world.clock.now()
+    requests = [
+        AcceptRequest("default", [event(f"new{n % 5}-{tag}", id=f"e{n}")]) for n in range(9)
+    ]
+    await world.accept.accept(requests)
+    await world.accept.accept(requests)  # known ids
+    await world.accept.accept([AcceptRequest("default", [event("past-000000000001")])])
+    lanes = await world.sweep.due_lanes()
+    assert len(lanes) == 100
+    some = await world.claim(*lanes[:20], quota=100)
+    await world.settle(some[:20])
+    await world.settle(some[20:40], 500)
+    await world.settle(some[40:45], fault())
+    await world.deliver.release(some[45:])
+    await world.deliver.flush()
+    await world.manage.find_key(b"digest")
+
+    assert len(some) >= 100
+    assert await read_whole(filled, given) == {}
+    assert {"INSERT", "UPDATE", "DELETE", "SELECT"} <= {sql.split()[0] for sql, _ in given}
+
+
+async def test_sweeping_and_retention(world: World, filled: Place, given: list[Given]) -> None:
+    await world.sweep.due_lanes()
+    await world.sweep.reclaim(world.schedule)
+    await world.sweep.unpark()
+    await world.sweep.queue_age()
+    await world.sweep.retire()
+    assert await world.sweep.forget(HOUR) > 0
+    await world.lifetimes.silent()
+    await world.lifetimes.adopt(0)
+    assert await world.lifetimes.strip() >= 0
+    await world.lifetimes.remove_tombstones(HOUR)
+    await world.deliver.forget_counts()
+
+    assert await read_whole(filled, given) == {}
+
+
+async def test_logs_and_the_feed(world: World, filled: Place, given: list[Given]) -> None:
+    operation = await world.operation("past-000000000100")
+    await world.read.log(operation.key, 1, 50)
+    await world.read.log_ends([operation.key])
+    await world.read.feed("default", 50_000, 50)
+    await world.read.feed_ends(["default"])
+    await world.read.event("default", "evt_past000000000100")
+
+    assert await read_whole(filled, given) == {}
+
+
+def now(world: World) -> int:
+    return world.clock.now()
+
+
+def then(world: World) -> int:
+    """A time that many came before, and many after."""
+    return world.clock.now() - 2 * HOUR + 20_000
+
+
+def oldest(world: World) -> DeliveryRef:
+    return DeliveryRef(key_floor(world.clock.now() - 2 * HOUR) + 2, 1)
+
+
+async def deliveries(world: World, span: Span = PAGE, **which: Any) -> None:  # noqa: ANN401  as the filter has them
+    await world.read.deliveries("default", DeliveryFilter(**which), span)
+
+
+async def letters(world: World, **which: Any) -> None:  # noqa: ANN401  as the filter has them
+    await world.read.dead_letters("default", DeadLetterFilter(**which), PAGE)
+
+
+async def operations(world: World, **which: Any) -> None:  # noqa: ANN401  as the filter has them
+    await world.read.operations("default", OperationFilter(**which), PAGE)
+
+
+async def audited(world: World, **which: str) -> None:
+    who = Principal("key_test", "default", frozenset())
+    await world.read.entries(who, AuditFilter(**which), PAGE)  # type: ignore[arg-type]  # times are none of these
+
+
+async def undelivered(world: World) -> None:
+    subscription = await world.read.subscription("default", "sub")
+    assert subscription is not None
+    await world.read.undelivered("default", subscription, 0, PAGE)
+
+
+#: Pages by what they are asked for; what nobody has is the worst that can be asked for.
+PAGES: dict[str, Callable[[World], Awaitable[object]]] = {
+    "deliveries": deliveries,
+    "deliveries, the last page": lambda world: deliveries(world, Span(51, tuple(oldest(world)))),
+    **{
+        f"deliveries {status} of one": partial(deliveries, status=status, subscription_id="sub")
+        for status in DeliveryStatus
+    },
+    "deliveries of one": lambda world: deliveries(world, subscription_id="sub"),
+    "deliveries of an operation": lambda world: deliveries(world, operation_id=OPERATION),
+    "deliveries of an event": lambda world: deliveries(world, event_id=EVENT),
+    "deliveries in time": lambda world: deliveries(world, since=then(world), until=now(world)),
+    "deliveries pending": lambda world: deliveries(world, status=DeliveryStatus.PENDING),
+    "deliveries delivered": lambda world: deliveries(world, status=DeliveryStatus.DELIVERED),
+    "deliveries of a type": lambda world: deliveries(world, event_type="job.step"),
+    "dead letters": letters,
+    "dead letters open": lambda world: letters(world, resolved=False),
+    "dead letters resolved": lambda world: letters(world, resolved=True),
+    "dead letters of one": lambda world: letters(world, subscription_id="sub"),
+    "dead letters in time": lambda world: letters(world, since=then(world), until=now(world)),
+    "operations": operations,
+    "operations at work": lambda world: operations(world, status="PROCESSING"),
+    "operations by job": lambda world: operations(world, client_job_id="none"),
+    "audit log": audited,
+    "audit log of a target": lambda world: audited(world, target="sub_1"),
+    "undelivered": undelivered,
+    "delivery": lambda world: world.read.delivery("default", oldest(world)),
+    "attempts": lambda world: world.read.attempts(oldest(world)),
+}
+#: Those that read on and on until there is what they ask for: no index is of any use to them. To
+#: mend one moves it to the others.
+WALKS: dict[str, Callable[[World], Awaitable[object]]] = {
+    "operations in time": lambda world: operations(world, created_before=then(world)),
+    "deliveries cancelled": lambda world: deliveries(world, status=DeliveryStatus.CANCELLED),
+    "deliveries of no type": lambda world: deliveries(world, event_type="none"),
+    "dead letters of no type": lambda world: letters(world, event_type="none"),
+    "dead letters without reason": lambda world: letters(world, reason="gone"),
+    "operations failed": lambda world: operations(world, status="FAILED"),
+    "operations of no type": lambda world: operations(world, type="none"),
+    "audit log of no action": lambda world: audited(world, action="none"),
+}
+
+
+@pytest.mark.parametrize("page", PAGES)
+async def test_a_page_takes_little_however_much_there_is(
+    world: World, filled: Place, given: list[Given], page: str
+) -> None:
+    await PAGES[page](world)
+
+    assert await much_work(filled, given) == []
+
+
+@pytest.mark.parametrize("page", WALKS)
+async def test_a_page_that_takes_much_is_known(
+    world: World, filled: Place, given: list[Given], page: str
+) -> None:
+    await WALKS[page](world)
+
+    assert await much_work(filled, given) != []
+
+
+async def test_what_reads_a_whole_table_is_found(filled: Place) -> None:
+    by_index = ("SELECT 1 FROM events WHERE key = 1", ())
+    whole = ("SELECT 1 FROM events WHERE type = 'note'", ())
+    counted = ("SELECT count(*) FROM attempts WHERE duration_ms > 1", ())
+
+    found = await read_whole(filled, [by_index, whole, counted])
+
+    assert list(found) == [whole[0], counted[0]]

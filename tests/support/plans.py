@@ -1,0 +1,217 @@
+"""How both databases would carry statements out: which of them read a large table whole."""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any, Final
+
+import asyncpg
+
+from service.lab.bench import filling
+from service.lab.bench.filling import Bulk, Words
+from tests.support.databases import Place
+
+#: A statement and its parameters.
+Given = tuple[str, Any]
+
+#: The tables that grow with what happens.
+LARGE: Final = frozenset(
+    (
+        "attempts",
+        "audit_log",
+        "dead_letters",
+        "deliveries",
+        "delivery_queue",
+        "event_ids",
+        "events",
+        "idempotency_keys",
+        "operations",
+    )
+)
+#: Holds what is in flight only: to read all of it is what it is for.
+IN_FLIGHT: Final = "ix_delivery_queue_leases"
+#: Statements that have a plan.
+_PLANNED: Final = ("SELECT", "WITH", "INSERT", "UPDATE", "DELETE")
+
+_ROWS: Final = 200_000
+_SUBSCRIPTIONS: Final = 100
+_NUMBERS: Final = (
+    "WITH RECURSIVE n(i) AS (SELECT CAST(1 AS BIGINT) UNION ALL SELECT i + 1 FROM n "
+    "WHERE i < {rows} / 4) SELECT "
+)
+_ANSWERS: Final = (
+    "INSERT INTO idempotency_keys (tenant_id, key, fingerprint, answer, created_at) "
+    f"{_NUMBERS} 'default', 'key-' || i, {{blob}}, {{blob}}, {{since}} + i FROM n"
+)
+_AUDIT: Final = (
+    "INSERT INTO audit_log (key, tenant_id, actor, action, target) "
+    f"{_NUMBERS} i, 'default', 'key_' || i % 10, 'subscription.changed', 'sub_' || i % 1000 FROM n"
+)
+_ENDED: Final = (
+    "UPDATE operations SET status = 'COMPLETED', ended_at = {since}, expires_at = {later} "
+    "WHERE key / 2097152 % 3 = 0"
+)
+_FORGOTTEN: Final = (
+    "UPDATE operations SET forgotten_at = {since}, expires_at = {since}, ended_at = {since} "
+    "WHERE status = 'PROCESSING' AND key / 2097152 % 5 = 0"
+)
+#: What does not come with events: answers that are repeated, the audit log, ends of operations.
+_REST: Final = (_ANSWERS, _AUDIT, _ENDED, _FORGOTTEN)
+
+
+def bulk(now: int, first_no: int) -> Bulk:
+    """Rows enough for plans to be those of a store that has seen something: half is open."""
+    since = now - 7_200_000
+    return Bulk(
+        count=_ROWS,
+        since=since,
+        first_no=first_no,
+        feed=0,
+        due=since,
+        waiting=50,
+        dead=15,
+        subscriptions=_SUBSCRIPTIONS,
+    )
+
+
+def texts(rows: Bulk, words: Words) -> Iterator[list[str]]:
+    """The statements that fill a store which has one subscription, a transaction each."""
+    yield filling.more_subscriptions(_SUBSCRIPTIONS - 1, rows.first_no, words)
+    yield from filling.texts(rows, words)
+    later = rows.since + 10**8
+    given = {"rows": _ROWS, "blob": words.blob.format("'x'"), "since": rows.since, "later": later}
+    yield [text.format(**given) for text in _REST]
+
+
+async def fill(place: Place, rows: Bulk) -> None:
+    """Fill a store, and let the database look at what it has now.
+
+    PostgreSQL does so by itself sooner or later; SQLite never does, so here it does not either.
+    """
+    if isinstance(place, Path):
+        with closing(sqlite3.connect(place)) as file:
+            for statements in texts(rows, filling.SQLITE):
+                for text in statements:
+                    file.execute(text)
+                file.commit()
+        return
+    connection = await asyncpg.connect(place)
+    try:
+        for statements in texts(rows, filling.POSTGRES):
+            await connection.execute("; ".join(statements))
+        await connection.execute("VACUUM (ANALYZE)")
+    finally:
+        await connection.close()
+
+
+async def read_whole(place: Place, given: Sequence[Given]) -> dict[str, list[str]]:
+    """By statement, what of it would read a large table, or an index of it, from end to end."""
+    once = {sql: values for sql, values in given if sql.startswith(_PLANNED)}
+    found = await _on_postgres(place, once) if isinstance(place, str) else _on_sqlite(place, once)
+    return {sql: steps for sql, steps in found.items() if steps}
+
+
+def _on_sqlite(path: Path, given: dict[str, Any]) -> dict[str, list[str]]:
+    with closing(sqlite3.connect(path)) as file:
+        return {
+            sql: [
+                step
+                for _, _, _, step in file.execute(f"EXPLAIN QUERY PLAN {sql}", values)
+                if is_whole(step)
+            ]
+            for sql, values in given.items()
+        }
+
+
+def is_whole(step: str) -> bool:
+    """Whether a step of SQLite's plan reads all of a large table, or of an index of it."""
+    words = step.split()
+    return words[0] == "SCAN" and words[1] in LARGE and words[-1] != IN_FLIGHT
+
+
+async def _on_postgres(url: str, given: dict[str, Any]) -> dict[str, list[str]]:
+    connection = await asyncpg.connect(url)
+    try:
+        found = {}
+        for sql, values in given.items():
+            (plan,) = await connection.fetch(f"EXPLAIN (FORMAT JSON) {sql}", *values)
+            nodes = _nodes(json.loads(plan[0])[0]["Plan"])
+            found[sql] = [f"Seq Scan on {name}" for name in map(_scanned, nodes) if name]
+        return found
+    finally:
+        await connection.close()
+
+
+def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield node
+    for inner in node.get("Plans", ()):
+        yield from _nodes(inner)
+
+
+def _scanned(node: dict[str, Any]) -> str | None:
+    """The large table that a node reads from end to end."""
+    return _large(node) if node["Node Type"] == "Seq Scan" else None
+
+
+def _large(node: dict[str, Any]) -> str | None:
+    """The large table that a node reads; parts go by the name of the whole."""
+    name = node.get("Relation Name", "")
+    return next((table for table in LARGE if name == table or name.startswith(f"{table}_")), None)
+
+
+#: What a page may take: SQLite counts in thousands of its instructions, PostgreSQL in pages of 8 KB
+#: that it looks at, and in rows that it reads in vain. All are the same in every run.
+_STEP: Final = 1_000
+_MOST_STEPS: Final = 100
+_MOST_PAGES: Final = 3_000
+_MOST_IN_VAIN: Final = 5_000
+
+
+async def much_work(place: Place, given: Sequence[Given]) -> list[tuple[str, str]]:
+    """The reading statements that take more than a page of a list may, and what they take."""
+    reads = [each for each in given if each[0].startswith(("SELECT", "WITH"))]
+    if isinstance(place, str):
+        return await _many_pages(place, reads)
+    return [(sql, f"{n} steps") for sql, n in _steps(place, reads) if n > _MOST_STEPS]
+
+
+def _steps(path: Path, given: Sequence[Given]) -> Iterator[tuple[str, int]]:
+    with closing(sqlite3.connect(path)) as file:
+        for sql, values in given:
+            ticks = count(1)
+            file.set_progress_handler(partial(_tick, ticks), _STEP)
+            file.execute(sql, values).fetchall()
+            yield sql, next(ticks) - 1
+
+
+def _tick(ticks: "count[int]") -> int:
+    """Count; what is not 0 would stop the statement."""
+    next(ticks)
+    return 0
+
+
+async def _many_pages(url: str, given: Sequence[Given]) -> list[tuple[str, str]]:
+    connection = await asyncpg.connect(url)
+    try:
+        found = []
+        for sql, values in given:
+            explained = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}"
+            (plan,) = await connection.fetch(explained, *values)
+            top = json.loads(plan[0])[0]["Plan"]
+            pages = top["Shared Hit Blocks"] + top["Shared Read Blocks"]
+            in_vain = sum(map(_in_vain, _nodes(top)))
+            if pages > _MOST_PAGES or in_vain > _MOST_IN_VAIN:
+                found.append((sql, f"{pages} pages, {in_vain:.0f} rows in vain"))
+        return found
+    finally:
+        await connection.close()
+
+
+def _in_vain(node: dict[str, Any]) -> float:
+    if _large(node) is None:
+        return 0.0
+    return float(node.get("Rows Removed by Filter", 0) * node.get("Actual Loops", 1))
