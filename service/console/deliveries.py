@@ -4,7 +4,7 @@ from typing import Final
 
 from service.console.attempts import Seen, curl, seen
 from service.console.services import Services
-from service.console.visits import Action, Page, Visit, to
+from service.console.visits import Action, Page, Visit
 from service.domain import ids
 from service.domain.api_keys import Scope
 from service.domain.delivery import DeliveryStatus, Trigger, is_finished
@@ -67,7 +67,7 @@ class Deliveries:
             since=values.get("since"),
             until=values.get("until"),
         )
-        page = await self._reads.deliveries(visit.tenant, which, span)
+        page = await self._reads.deliveries(visit.tenant, visit.bounds.narrowed(which), span)
         shown = {
             "items": page.items,
             "given": visit.given,
@@ -132,4 +132,4 @@ def _ref(visit: Visit) -> DeliveryRef | Refusal:
 
 
 def _back(visit: Visit, done: str) -> Answer:
-    return to(f"{_PATH}/{visit.name()}?done={done}")
+    return visit.to(f"{_PATH}/{visit.name()}?done={done}")
