@@ -92,8 +92,8 @@ async def test_the_secret_is_stored_nowhere(api: Api) -> None:
 
 async def test_links_that_are_over_are_forgotten(api: Api) -> None:
     await link(api)
+    await api.sql("UPDATE portal_links SET ends_at = 1")
     kept = await link(api)
-    await api.sql(f"UPDATE portal_links SET ends_at = 1 WHERE id <> '{kept['id']}'")
 
     await api.opened.stores.sweep.forget(0)
 
