@@ -1,10 +1,10 @@
 """The portal in a real Chromium: in a tab of its own, and embedded in a page of another site."""
 
 from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import Any
 
 import pytest
-from playwright.async_api import Browser, FrameLocator, Page, Route, async_playwright, expect
+from playwright.async_api import Browser, FrameLocator, Page, async_playwright, expect
 
 from tests.console.test_browser import (
     CHROMIUM,
@@ -18,15 +18,12 @@ from tests.console.test_browser import (
     opened,
     server,
 )
-from tests.support.receiver import Receiver, Reply
+from tests.support.receiver import Received, Receiver, Reply
 from tests.support.server import Server
 
 __all__ = ["browser", "server"]
 
 pytestmark = pytest.mark.anyio
-
-#: A page of another site than the service's, to a browser.
-EMBEDDER: Final = "http://localhost:3000"
 
 
 async def link(server: Server, tenant: str = "default", **body: object) -> str:
@@ -112,15 +109,21 @@ async def strict_browser() -> AsyncIterator[Browser]:
         await browser.close()
 
 
-async def embedding(page: Page, src: str) -> FrameLocator:
+def embedder(receiver: Receiver) -> str:
+    """The origin of a page on this machine that browsers take for another site than the service."""
+    return f"http://localhost:{receiver.port}"
+
+
+async def embedding(page: Page, receiver: Receiver, src: str) -> FrameLocator:
     """A page of another site, with the portal in it."""
+    html = f'<!doctype html><title>App</title><iframe src="{src}" width="1200" height="800">'
 
-    async def answer(route: Route) -> None:
-        body = f'<!doctype html><title>App</title><iframe src="{src}" width="1000" height="700">'
-        await route.fulfill(content_type="text/html", body=body)
+    def answer(request: Received) -> Reply:
+        is_hook = request.path == "/hook"
+        return Reply(200) if is_hook else Reply(200, (("content-type", "text/html"),), html.encode())
 
-    await page.route(f"{EMBEDDER}/**", answer)
-    await page.goto(f"{EMBEDDER}/settings/webhooks")
+    receiver.script = answer
+    await page.goto(f"{embedder(receiver)}/settings/webhooks")
     return page.frame_locator("iframe")
 
 
@@ -135,7 +138,7 @@ async def allow(server: Server, tenant: str, *origins: str) -> None:
 async def test_it_works_in_an_iframe_of_another_site_that_the_tenant_named(
     strict_browser: Browser, server: Server, receiver: Receiver
 ) -> None:
-    await allow(server, "acme", EMBEDDER)
+    await allow(server, "acme", embedder(receiver))
     async with server.client() as client:
         hook = {"url": receiver.url("/hook"), "description": "Orders of the shop"}
         headers = {"ringback-tenant": "acme"}
@@ -145,7 +148,7 @@ async def test_it_works_in_an_iframe_of_another_site_that_the_tenant_named(
     faults: list[str] = []
     page.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
 
-    frame = await embedding(page, await link(server, "acme", subscriptionId=made["id"]))
+    frame = await embedding(page, receiver, await link(server, "acme", subscriptionId=made["id"]))
 
     await expect(frame.get_by_role("heading", name="Overview")).to_be_visible()
     await frame.get_by_role("link", name=made["id"]).click()
@@ -165,7 +168,7 @@ async def test_it_works_in_an_iframe_of_another_site_that_the_tenant_named(
 
 @needs_chromium
 async def test_no_page_that_the_tenant_did_not_name_embeds_it(
-    browser: Browser, server: Server
+    browser: Browser, server: Server, receiver: Receiver
 ) -> None:
     await allow(server, "closed", "https://app.acme.example")
     context = await browser.new_context(viewport=WIDE)
@@ -174,7 +177,7 @@ async def test_no_page_that_the_tenant_did_not_name_embeds_it(
     page.on("console", lambda said: refused.append(said.text))
 
     async with page.expect_event("console", lambda said: "frame-ancestors" in said.text):
-        frame = await embedding(page, await link(server, "closed"))
+        frame = await embedding(page, receiver, await link(server, "closed"))
 
     await expect(frame.get_by_role("heading", name="Overview")).to_have_count(0)
     assert any("frame-ancestors" in each for each in refused)
