@@ -120,7 +120,9 @@ async def embedding(page: Page, receiver: Receiver, src: str) -> FrameLocator:
 
     def answer(request: Received) -> Reply:
         is_hook = request.path == "/hook"
-        return Reply(200) if is_hook else Reply(200, (("content-type", "text/html"),), html.encode())
+        return (
+            Reply(200) if is_hook else Reply(200, (("content-type", "text/html"),), html.encode())
+        )
 
     receiver.script = answer
     await page.goto(f"{embedder(receiver)}/settings/webhooks")
