@@ -253,6 +253,7 @@ def _build(base: Base, outside: Outside) -> Opened:
     subscriptions = ManageSubscriptions(stores.manage, verifier, base.vault, waker, maker)
     administration = Administration.over(stores, maker, is_alone=not base.database.is_shared)
     observe = Observe(stores.sweep, stores.read, base.clock)
+    told = (stores.operations, stores.read)
     return Opened(
         base=base,
         stores=stores,
@@ -262,9 +263,7 @@ def _build(base: Base, outside: Outside) -> Opened:
         feeding=Rounds(base.clock, _feeding(met, stores, deliver)),
         sweep=_sweep(base, met, stores, accept, (observe, administration.tenants)),
         replays=Replays(stores.replay, accept, waker, base.keys, chance),
-        operations=ManageOperations(
-            (stores.operations, stores.read), accept, subscriptions, waker, maker
-        ),
+        operations=ManageOperations(told, accept, subscriptions, waker, maker),
         subscriptions=subscriptions,
         trials=TrySubscription(*asked),
         watch=Watch(stores.read, stores.tickets, backplane),
