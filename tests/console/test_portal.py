@@ -8,6 +8,7 @@ from service.console.app import is_trusted, portal_routes
 from service.domain.api_keys import Scope
 from service.domain.portal import CONSUMER_SCOPES, DEFAULT_SCOPES
 from service.domain.rate import MAX_FAILURES
+from service.ports import StoreUnavailableError
 from service.runtime.pages import console_services
 from service.web.authentication import Doorkeeper
 from tests.console.test_pages import dead, pages_about
@@ -351,6 +352,36 @@ async def test_events_are_found_behind_many_that_are_not_the_guests(api: Api) ->
 
     assert second.says("wanted")
     assert not any("before=" in link for link in second.links)
+
+
+async def test_a_tenants_guest_cancels_and_retries_operations_where_the_link_says_so(
+    api: Api,
+) -> None:
+    await api.post("/v1/operations/job/events", {"type": "STARTED"})
+    failed = {"type": "FAILED", "error": {"title": "x", "retryable": True}}
+    await api.post("/v1/operations/other/events", failed)
+    reader = await consumer(api)
+    assert (await reader.send("/portal/operations/job/cancel")).status_code == 403
+    guest = await consumer(api, scopes=ALL)
+
+    assert (await guest.press("/portal/operations/job/cancel")).says("CANCELLED")
+    assert (await guest.press("/portal/operations/other/retry")).says("RETRY_REQUESTED")
+    entries = (await api.get("/v1/audit-log?limit=2"))["data"]
+    assert [each["action"] for each in entries] == ["operation.retried", "operation.cancelled"]
+    assert all(each["actor"].startswith("pl_") for each in entries)
+
+
+async def test_the_store_gone_is_said_on_a_page(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, guest = await link(api), await consumer(api)
+
+    async def gone(*_: object) -> None:
+        raise StoreUnavailableError("It is away.")
+
+    for method in ("guest", "open", "end"):
+        monkeypatch.setattr(type(api.opened.stores.portals), method, gone)
+
+    assert (await guest.get("/portal", 503)).says("try again")
+    await visitor(api).enter(made, 503)
 
 
 async def test_an_operation_is_followed_until_the_session_is_over(api: Api) -> None:
