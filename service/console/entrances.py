@@ -10,9 +10,11 @@ from service.console.bounds import Bounds, holds
 from service.console.layout import Layout
 from service.console.sessions import Session, Sessions
 from service.console.visits import Action, Guest, Page, Visit
+from service.domain.api_keys import Scope
 from service.domain.errors import Refusal, RefusalKind
 from service.ports import ReadStore
 from service.usecases.portals import Portals
+from service.web import authentication
 from service.web.answers import Answer
 from service.web.authentication import Doorkeeper
 
@@ -48,6 +50,9 @@ class Entrance(Protocol):
     async def admit(self, request: Request, session: Session) -> Guest | Refusal:
         """Who a session is, now."""
 
+    def authorize(self, visit: Visit, needed: Scope) -> Refusal | None:
+        """Why the visitor may not do what needs this scope; ``None`` when he may."""
+
     async def refuse(self, visit: Visit, action: Action) -> Refusal | None:
         """Why this is not for the visitor, whatever his scopes."""
 
@@ -70,6 +75,10 @@ class ConsoleEntrance:
         if isinstance(found, Refusal) and found.kind is RefusalKind.NOT_FOUND:
             found = await admit(request, session.digest, None)
         return found if isinstance(found, Refusal) else Guest(found)
+
+    def authorize(self, visit: Visit, needed: Scope) -> Refusal | None:
+        """As of the API."""
+        return authentication.authorize(visit.principal, needed)
 
     async def refuse(self, visit: Visit, action: Action) -> Refusal | None:
         """Scopes say it all."""
@@ -106,6 +115,13 @@ class PortalEntrance:
         who = found.principal
         refusal = self.doorkeeper.limits.refuse(request.scope, who.key_id)
         return refusal or Guest(who, Bounds(found.subscription), found.origins)
+
+    def authorize(self, visit: Visit, needed: Scope) -> Refusal | None:
+        """Who asked for the link has decided that."""
+        if visit.may(needed):
+            return None
+        said = f"This needs the scope {needed.value!r}, which the link that led here does not have."
+        return Refusal(RefusalKind.FORBIDDEN, said)
 
     async def refuse(self, visit: Visit, action: Action) -> Refusal | None:
         """What is not of the visitor's one subscription, where he has only that, is not there."""

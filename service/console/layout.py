@@ -1,6 +1,6 @@
 """What stands around every page: navigation, headers, and how a refusal looks."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -10,7 +10,7 @@ from service.console.rendering import Templates
 from service.console.site import Site
 from service.console.visits import Page, Visit
 from service.domain.api_keys import Scope
-from service.domain.errors import Refusal
+from service.domain.errors import Refusal, RefusalKind
 from service.ports import Clock
 from service.web import problems
 from service.web.answers import Answer
@@ -33,6 +33,11 @@ _HEADERS: Final = (
     ("referrer-policy", "same-origin"),
     ("x-content-type-options", "nosniff"),
 )
+#: What the API says of keys, said of sessions.
+_TITLES: Final[Mapping[RefusalKind, str]] = {
+    RefusalKind.UNAUTHENTICATED: "There is no session",
+    RefusalKind.FORBIDDEN: "This is not allowed",
+}
 _HTML: Final = "text/html; charset=utf-8"
 THEMES: Final = ("auto", "light", "dark")
 
@@ -78,8 +83,9 @@ class Layout:
     def refused(self, request: Request, visit: Visit | None, refusal: Refusal) -> Answer:
         """The page about what was refused, and why."""
         kind = problems.TABLE[refusal.kind]
+        title = _TITLES.get(refusal.kind, kind.title)
         values = {"detail": refusal.detail, "faults": refusal.faults}
-        return self.page(request, visit, Page("error.html", kind.title, values, kind.status))
+        return self.page(request, visit, Page("error.html", title, values, kind.status))
 
     def here(self, request: Request) -> str:
         """The address of what is shown; for what a form answered, of the page that sent it."""

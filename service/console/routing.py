@@ -17,7 +17,6 @@ from service.domain.errors import Refusal, RefusalKind
 from service.ports import SealError, StoreUnavailableError
 from service.web import answers, problems
 from service.web.answers import Answer
-from service.web.authentication import authorize
 from service.web.calls import Streamed
 from service.web.problems import instance_of
 
@@ -84,7 +83,7 @@ class Resource:
         action = self._actions.get(visit.request.method)
         if action is None:
             return NOTHING_HERE
-        refusal = None if action.scope is None else authorize(visit.principal, action.scope)
+        refusal = None if action.scope is None else self._entrance.authorize(visit, action.scope)
         if refusal is not None:
             return refusal
         if "\0" in visit.request.scope["path"]:

@@ -99,6 +99,7 @@ async def test_a_link_ends_before_it_is_opened_and_a_session_after(api: Api) -> 
     assert answer.status_code == 401
     assert f'{COOKIE}=""' in answer.headers["set-cookie"]
     assert "Open the portal again" in answer.text
+    assert "API key" not in answer.text
 
 
 async def test_links_and_sessions_die_with_their_key(api: Api) -> None:
@@ -259,7 +260,9 @@ async def test_a_link_allows_what_it_says_and_no_more(api: Api, receiver: Receiv
         guest = await consumer(api, scopes=[scope.value])
         for path, needed in pages_about(letter).items():
             expected = 200 if needed is scope else 403
-            assert (await guest.client.get(f"/portal{path}")).status_code == expected
+            answer = await guest.client.get(f"/portal{path}")
+            assert answer.status_code == expected
+            assert "API key" not in answer.text
     reader = await consumer(api, scopes=[s.value for s in CONSUMER_SCOPES if "read" in s])
     for path in ("", "/dead-letters", "/subscriptions", *pages_about(letter)):
         page = await reader.get(f"/portal{path}")
@@ -318,6 +321,7 @@ async def test_one_subscriptions_guest_sees_only_that(api: Api, receiver: Receiv
     # it came later than the event that it would have wanted: that is said, and the event is shown
     late = await guest.get(f"/portal/events/{mine['eventId']}")
     assert late.says("later than the event")
+    assert late.says("It did not go to the subscription")
     assert not late.says(mine["subscriptionId"])
     assert (await mine_too.get(f"/portal/events/{mine['eventId']}")).says(mine["subscriptionId"])
     assert "/portal/operations/report-77" not in late.links
