@@ -32,6 +32,8 @@ _COLUMNS: Final = (
     tenants.c.verification,
     tenants.c.portal_origins,
 )
+#: Members that the audit log calls as the API does.
+_WORDS: Final = {"portal_origins": "portalOrigins"}
 _IS_THERE: Final = Statement(
     select(tenants.c.id).where(tenants.c.id == bindparam("tenant"), tenants.c.deleted_at.is_(None))
 )
@@ -79,7 +81,8 @@ class TenantStore:
             after = replace(known, **members)  # type: ignore[arg-type]  # members of many types
             row = tenants.c.id == tenant_id
             await tx.change(update(tenants).where(row).values(**_values(after)))
-            await self._note(tx, who, tenant_id, "changed", members)
+            told = {_WORDS.get(name, name): value for name, value in members.items()}
+            await self._note(tx, who, tenant_id, "changed", told)
             return after
 
         return await self._database.write(job)
@@ -165,7 +168,7 @@ def _told(tenant: Tenant) -> dict[str, object]:
     if tenant.verification is not Verification.NONE:
         told["verification"] = tenant.verification
     if tenant.portal_origins:
-        told["portal_origins"] = tenant.portal_origins
+        told["portalOrigins"] = tenant.portal_origins
     return told
 
 

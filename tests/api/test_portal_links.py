@@ -110,6 +110,8 @@ async def test_who_may_embed_a_tenants_portal_is_its_own_setting(api: Api) -> No
     assert changed.json()["portalOrigins"] == origins[:1]
     await api.call("PATCH", "/v1/tenants/acme", {"name": "B"})
     assert (await api.get("/v1/tenants/acme"))["portalOrigins"] == origins[:1]
+    log = (await api.get("/v1/audit-log?target=acme"))["data"]
+    assert {"portalOrigins": origins[:1]} in [each["detail"] for each in log]
     await api.call("PATCH", "/v1/tenants/acme", {"portalOrigins": []})
     assert (await api.get("/v1/tenants/acme"))["portalOrigins"] == []
 
