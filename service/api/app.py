@@ -23,6 +23,7 @@ from service.api.key_sets import KeySets
 from service.api.links import Links
 from service.api.openapi import Reference
 from service.api.operations import Operations
+from service.api.portal_links import PortalLinks
 from service.api.public import Public
 from service.api.replays import BulkReplays
 from service.api.routing import Action
@@ -188,6 +189,7 @@ def actions_of(services: Services, told: Problems) -> list[Action]:
         *DeadLetters(services, once, links).actions(),
         *ApiKeys(services, once, links).actions(),
         *Tenants(services, once, links).actions(),
+        *PortalLinks(services, once, links).actions(),
         *AuditTrail(services).actions(),
         *Statistics(services).actions(),
         *KeySets(services).actions(),

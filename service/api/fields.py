@@ -13,6 +13,7 @@ from pydantic import (
 )
 
 from service.domain import times
+from service.domain.portal import MOST_ORIGINS, ORIGIN_PATTERN, origin_fault
 from service.domain.subscription import Verification
 
 _MAX_METADATA: Final = 16 * 1024
@@ -38,6 +39,13 @@ def _whole(value: object) -> object:
 def _moment(text: str) -> str:
     if times.parse(text) is None:
         raise ValueError("must be an RFC 3339 time such as 2025-01-31T12:00:00Z")
+    return text
+
+
+def _origin(text: str) -> str:
+    fault = origin_fault(text)
+    if fault is not None:
+        raise ValueError(fault)
     return text
 
 
@@ -70,6 +78,13 @@ NoteText = Annotated[str, StringConstraints(max_length=1024, pattern=r"^[^\x00-\
 MomentText = Annotated[
     str, AfterValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})
 ]
+#: Of a page that may embed the portal.
+Origin = Annotated[
+    str,
+    AfterValidator(_origin),
+    WithJsonSchema({"type": "string", "pattern": f"^(?:{ORIGIN_PATTERN})$"}),
+]
+Origins = Annotated[list[Origin], Field(max_length=MOST_ORIGINS)]
 VerificationChoice = Annotated[Verification | None, choice(*Verification)]
 #: Takes a number that is whole in the sense of JSON, where 5.0 is 5.
 WHOLE: Final = BeforeValidator(_whole)

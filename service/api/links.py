@@ -9,6 +9,7 @@ _SUBSCRIPTIONS: Final = "/v1/subscriptions"
 _DELIVERIES: Final = "/v1/deliveries"
 _API_KEYS: Final = "/v1/api-keys"
 _TENANTS: Final = "/v1/tenants"
+_PORTAL: Final = "/portal/enter"
 
 
 class Links:
@@ -41,3 +42,7 @@ class Links:
     def tenant(self, name: str) -> str:
         """Where a tenant is."""
         return f"{self.base}{_TENANTS}/{quote(name)}"
+
+    def portal(self, secret: str) -> str:
+        """What opens the portal. Browsers send no fragment: no log and no Referer ever has it."""
+        return f"{self.base}{_PORTAL}#{secret}"

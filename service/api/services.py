@@ -18,6 +18,7 @@ from service.usecases.manage_keys import ManageKeys
 from service.usecases.manage_operations import ManageOperations
 from service.usecases.manage_subscriptions import ManageSubscriptions
 from service.usecases.manage_tenants import ManageTenants
+from service.usecases.portals import Portals
 from service.usecases.replay import Replays
 from service.usecases.stats import Stats
 from service.usecases.tickets import Tickets
@@ -52,6 +53,7 @@ class Services:
     trials: TrySubscription
     watch: Watch
     tickets: Tickets
+    portals: Portals
     keys: ManageKeys
     tenants: ManageTenants
     reads: ReadStore

@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 from pydantic import Field
 
-from service.api.fields import Name, TenantId, VerificationChoice
+from service.api.fields import Name, Origins, TenantId, VerificationChoice
 from service.api.links import Links
 from service.api.reading import Body, body_of
 from service.api.routing import Action
@@ -34,10 +34,12 @@ class TenantBody(Body):
     id: TenantId
     name: Name
     verification: VerificationChoice = None
+    portal_origins: Origins | None = None
 
     def given(self) -> TenantInput:
         """The tenant in the domain's terms."""
-        return TenantInput(self.id, self.name, self.verification or Verification.NONE)
+        verification = self.verification or Verification.NONE
+        return TenantInput(self.id, self.name, verification, tuple(self.portal_origins or ()))
 
 
 class TenantPatch(Body):
@@ -46,11 +48,15 @@ class TenantPatch(Body):
     #: No name is empty: this is none.
     name: Name = Field(default_factory=str)
     verification: VerificationChoice = None
+    portal_origins: Origins | None = None
 
     def given(self) -> dict[str, object]:
         """The members that were given, in the domain's terms."""
-        verification = self.verification or Verification.NONE
-        members = {"name": self.name, "verification": verification}
+        members = {
+            "name": self.name,
+            "verification": self.verification or Verification.NONE,
+            "portal_origins": tuple(self.portal_origins or ()),
+        }
         return {name: members[name] for name in members if name in self.model_fields_set}
 
 
@@ -60,6 +66,7 @@ class TenantOut(msgspec.Struct, frozen=True, rename="camel"):
     id: str
     name: str
     verification: str
+    portal_origins: list[str]
     created_at: str
 
 
@@ -126,5 +133,5 @@ class Tenants:
 
 
 def _shown(tenant: Tenant) -> TenantOut:
-    made = times.render(tenant.created_at)
-    return TenantOut(tenant.id, tenant.name, tenant.verification.value, made)
+    origins, made = list(tenant.portal_origins), times.render(tenant.created_at)
+    return TenantOut(tenant.id, tenant.name, tenant.verification.value, origins, made)

@@ -1,4 +1,4 @@
-"""The operator console: pages for people, over the same use cases and reads as the API."""
+"""Pages for people, over the same use cases and reads as the API: the console and the portal."""
 
 from service.console.app import routes
 from service.console.services import About, Bodies, Services, Setting

@@ -6,7 +6,7 @@ import msgspec
 
 from service.console.services import Services
 from service.console.sessions import Sessions
-from service.console.visits import Action, Page, Visit, to
+from service.console.visits import Action, Page, Visit
 from service.domain import ids
 from service.domain.api_keys import Scope
 from service.domain.errors import Refusal, not_found
@@ -56,7 +56,7 @@ class Administration:
             raise TypeError("A tenant without an Idempotency-Key was replayed.")
         if isinstance(made, Refusal):
             return await self._listed(visit, made)
-        return to(f"{_TENANTS}?done=created")
+        return visit.to(f"{_TENANTS}?done=created")
 
     async def act(self, visit: Visit) -> Answer | Refusal:
         """Go on as this tenant: what is shown and done from now on is its own."""
@@ -64,12 +64,12 @@ class Administration:
         if not await self._services.tenant_reads.has_tenant(name):
             return not_found("tenant", name)
         session = msgspec.structs.replace(visit.session, tenant=name)
-        return to("", self._sessions.kept(session))
+        return visit.to("", self._sessions.kept(session))
 
     async def leave(self, visit: Visit) -> Answer:
         """Act for the key's own tenant again, and see all of them."""
         session = msgspec.structs.replace(visit.session, tenant=None)
-        return to(_TENANTS, self._sessions.kept(session))
+        return visit.to(_TENANTS, self._sessions.kept(session))
 
     async def audit_log(self, visit: Visit) -> Page | Refusal:
         """Who did what, newest first."""

@@ -1,54 +1,95 @@
-"""The console, put together from what it is given."""
+"""The console and the portal, put together from what they are given."""
 
 from collections.abc import Sequence
+from ipaddress import ip_address
 from typing import Final
+from urllib.parse import urlsplit
 
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from service.console import routing, statics
 from service.console.administration import Administration
 from service.console.dead_letters import DeadLetters
 from service.console.deliveries import Deliveries
-from service.console.entry import Entry
+from service.console.entrances import ConsoleEntrance, PortalEntrance
+from service.console.entry import ConsoleEntry, PortalEntry
 from service.console.events import Events
 from service.console.keys import Keys
 from service.console.layout import Layout
 from service.console.operations import Operations
 from service.console.overview import Overview
 from service.console.rendering import Templates
-from service.console.routing import Entrance, Resource
 from service.console.services import Services
-from service.console.sessions import Sessions
+from service.console.sessions import Cookies, Sessions
+from service.console.site import CONSOLE, PORTAL
 from service.console.subscriptions import Subscriptions
-from service.console.visits import ROOT, Action
+from service.console.visits import Action
 from service.web.authentication import Doorkeeper
 
-_TLS: Final = "https://"
+_TLS: Final = "https"
 
 
 def routes(services: Services, doorkeeper: Doorkeeper) -> Sequence[BaseRoute]:
+    """Every address for people."""
+    return [*console_routes(services, doorkeeper), *portal_routes(services, doorkeeper)]
+
+
+def console_routes(services: Services, doorkeeper: Doorkeeper) -> Sequence[BaseRoute]:
     """Every address of the console."""
-    secure = services.about.public_url.startswith(_TLS)
-    sessions = Sessions(services.vault, services.clock, services.dice, secure=secure)
-    layout = Layout(Templates(), services.clock)
-    entrance = Entrance(doorkeeper, sessions, layout)
+    cookies = Cookies("console", secure=_is_secure(services.about.public_url))
+    sessions = Sessions(services.vault, services.clock, services.dice, cookies)
+    layout = Layout(Templates(), services.clock, CONSOLE)
+    entrance = ConsoleEntrance(doorkeeper, sessions, layout)
+    actions = [*shared(services, layout), *operators_own(services, sessions)]
     return [
-        *statics.routes(),
-        *Entry(entrance).routes(),
-        *routing.routes(actions_of(services, entrance), entrance),
-        Route(f"{ROOT}/{{path:path}}", Resource({}, entrance)),
+        *statics.routes(CONSOLE.root),
+        *ConsoleEntry(entrance).routes(),
+        *routing.routes(actions, entrance),
     ]
 
 
-def actions_of(services: Services, entrance: Entrance) -> list[Action]:
-    """All that can be done by who is signed in."""
+def portal_routes(services: Services, doorkeeper: Doorkeeper) -> Sequence[BaseRoute]:
+    """Every address of the portal."""
+    url = services.about.public_url
+    cookies = Cookies("portal", secure=_is_secure(url), embedded=is_trusted(url))
+    sessions = Sessions(services.vault, services.clock, services.dice, cookies)
+    layout = Layout(Templates(), services.clock, PORTAL)
+    entrance = PortalEntrance(doorkeeper, sessions, layout, services.portals, services.reads)
+    return [
+        *statics.routes(PORTAL.root),
+        *PortalEntry(entrance, services.portals).routes(),
+        *routing.routes(shared(services, layout), entrance),
+    ]
+
+
+def shared(services: Services, layout: Layout) -> list[Action]:
+    """What both show and do, each visitor within his bounds."""
     return [
         *Overview(services).actions(),
         *DeadLetters(services).actions(),
         *Deliveries(services).actions(),
         *Subscriptions(services).actions(),
-        *Operations(services, entrance.layout).actions(),
+        *Operations(services, layout).actions(),
         *Events(services).actions(),
-        *Keys(services).actions(),
-        *Administration(services, entrance.sessions).actions(),
     ]
+
+
+def operators_own(services: Services, sessions: Sessions) -> list[Action]:
+    """What only the console has."""
+    return [*Keys(services).actions(), *Administration(services, sessions).actions()]
+
+
+def is_trusted(public_url: str) -> bool:
+    """Whether browsers take cookies from there that only secure connections carry."""
+    return _is_secure(public_url) or _is_loopback(urlsplit(public_url).hostname or "")
+
+
+def _is_secure(public_url: str) -> bool:
+    return urlsplit(public_url).scheme == _TLS
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

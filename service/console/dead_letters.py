@@ -6,7 +6,7 @@ from typing import Final
 from service.console.attempts import seen
 from service.console.grouping import grouped
 from service.console.services import Services
-from service.console.visits import Action, Page, Visit, to
+from service.console.visits import Action, Page, Visit
 from service.domain import ids, times
 from service.domain.api_keys import Scope
 from service.domain.delivery import DeadLetterState, Trigger
@@ -51,7 +51,7 @@ class DeadLetters:
 
     async def groups(self, visit: Visit) -> Page:
         """What is open, by subscription and reason, the largest group first."""
-        opened = DeadLetterFilter(resolved=False)
+        opened = visit.bounds.narrowed(DeadLetterFilter(resolved=False))
         counts = await self._reads.dead_letter_summary(visit.tenant, opened)
         return Page("dead_letters.html", "Dead letters", {"groups": grouped(counts)})
 
@@ -60,7 +60,8 @@ class DeadLetters:
         asked = _ALL.read(visit.request)
         if isinstance(asked, Refusal):
             return asked
-        page = await self._reads.dead_letters(visit.tenant, asked.which, asked.span)
+        which = visit.bounds.narrowed(asked.which)
+        page = await self._reads.dead_letters(visit.tenant, which, asked.span)
         shown = {
             "items": page.items,
             "given": visit.given,
@@ -91,7 +92,7 @@ class DeadLetters:
         result = await self._replays.one(visit.principal, ref, Trigger.REPLAY)
         if isinstance(result, Refusal):
             return result
-        return to(f"/deliveries/{ids.delivery_id(ref)}?done=replayed")
+        return visit.to(f"/deliveries/{ids.delivery_id(ref)}?done=replayed")
 
     async def discard(self, visit: Visit) -> Answer | Refusal:
         """Delete one; the audit log keeps that it was there."""
@@ -99,7 +100,7 @@ class DeadLetters:
         if isinstance(ref, Refusal):
             return ref
         refusal = await self._replays.discard(visit.principal, ref)
-        return refusal or to(f"{_PATH}?done=discarded")
+        return refusal or visit.to(f"{_PATH}?done=discarded")
 
     async def preview(self, visit: Visit) -> Page | Refusal:
         """What a replay of a group would send again, before it does."""
@@ -107,7 +108,7 @@ class DeadLetters:
         if isinstance(asked, Refusal):
             return asked
         now = self._clock.now()
-        which = replace(asked, resolved=False, until=now + 1)
+        which = visit.bounds.narrowed(replace(asked, resolved=False, until=now + 1))
         counts = await self._reads.dead_letter_summary(visit.tenant, which)
         shown = {
             "groups": grouped(counts),
@@ -122,8 +123,8 @@ class DeadLetters:
         """Begin the replay that was looked at; its operation shows how far it is."""
         form = visit.form
         subscription_no = None
-        name = form.one("subscriptionId")
-        if name:
+        name = visit.bounds.own(form.one("subscriptionId") or None)
+        if name is not None:
             subscription = await self._reads.subscription(visit.tenant, name)
             if subscription is None:
                 return not_found("subscription", name)
@@ -144,9 +145,7 @@ class DeadLetters:
         run = await self._replays.start(visit.principal, plan)
         if isinstance(run, Replayed):
             raise TypeError("A replay without an Idempotency-Key was replayed.")
-        return (
-            run if isinstance(run, Refusal) else to(f"/operations/{run.operation.id}?done=started")
-        )
+        return run if isinstance(run, Refusal) else visit.started(run.operation.id, _PATH)
 
     async def _found(self, visit: Visit) -> DeadLetterView | Refusal:
         ref = _ref(visit)

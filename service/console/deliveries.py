@@ -4,7 +4,7 @@ from typing import Final
 
 from service.console.attempts import Seen, curl, seen
 from service.console.services import Services
-from service.console.visits import Action, Page, Visit, to
+from service.console.visits import Action, Page, Visit
 from service.domain import ids
 from service.domain.api_keys import Scope
 from service.domain.delivery import DeliveryStatus, Trigger, is_finished
@@ -44,7 +44,8 @@ class Deliveries:
         asked = _ALL.read(visit.request)
         if isinstance(asked, Refusal):
             return asked
-        page = await self._reads.deliveries(visit.tenant, asked.which, asked.span)
+        which = visit.bounds.narrowed(asked.which)
+        page = await self._reads.deliveries(visit.tenant, which, asked.span)
         shown = {
             "items": page.items,
             "given": visit.given,
@@ -109,4 +110,4 @@ def _ref(visit: Visit) -> DeliveryRef | Refusal:
 
 
 def _back(visit: Visit, done: str) -> Answer:
-    return to(f"{_PATH}/{visit.name()}?done={done}")
+    return visit.to(f"{_PATH}/{visit.name()}?done={done}")

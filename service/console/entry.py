@@ -1,4 +1,7 @@
-"""The way in and out: an API key is shown once, a session begins. Switches that need no scope."""
+"""The ways in and out. To the console: an API key is shown once. To the portal: a link is opened.
+
+What is possible without a session: each handler looks for itself whether one of our own pages asks.
+"""
 
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -7,13 +10,15 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from service.console.layout import THEME, THEMES, inside
-from service.console.routing import FOREIGN, SIGN_IN, Entrance
-from service.console.sessions import SECURE, cookie, is_from_here
-from service.console.visits import ROOT, Form, Page, form_of
+from service.console.entrances import SIGN_IN, Entrance
+from service.console.layout import THEMES
+from service.console.routing import FOREIGN
+from service.console.sessions import is_from_here
+from service.console.visits import Form, Page, form_of
 from service.domain.api_keys import hash_key
 from service.domain.errors import Refusal, RefusalKind
 from service.ports import StoreUnavailableError
+from service.usecases.portals import Portals
 from service.web import answers, problems
 from service.web.answers import Answer
 
@@ -24,25 +29,68 @@ _YEAR: Final = 365 * 86_400
 _UNKNOWN: Final = Refusal(
     RefusalKind.UNAUTHENTICATED, "This API key is unknown, revoked or expired."
 )
+_SPENT: Final = Refusal(
+    RefusalKind.UNAUTHENTICATED,
+    "This link was opened already, or its time is over: each opens the portal once. Open the "
+    "portal again from the application that led here.",
+)
 _UNAVAILABLE: Final = Refusal(
     RefusalKind.UNAVAILABLE, "The store cannot be read just now. Try again in a moment."
 )
 
 
 class Entry:
-    """Handlers of what is possible without a session; the other half of :class:`Entrance`."""
+    """What both sites have."""
 
     def __init__(self, entrance: Entrance) -> None:
         self._entrance = entrance
+        self._layout = entrance.layout
+        self._site = entrance.layout.site
         self._sessions = entrance.sessions
 
     def routes(self) -> list[Route]:
         """What is possible."""
         return [
-            Route(SIGN_IN, Door(self.sign_in)),
-            Route(f"{ROOT}/sign-out", Door(self.sign_out)),
-            Route(f"{ROOT}/theme", Door(self.theme)),
+            Route(f"{self._site.root}/sign-out", Door(self.sign_out)),
+            Route(f"{self._site.root}/theme", Door(self.theme)),
         ]
+
+    async def sign_out(self, request: Request) -> Answer:
+        """End the session."""
+        session = self._sessions.of(request)
+        form = await _own(request)
+        if isinstance(form, Refusal) or (session and not session.is_token(form.one("token"))):
+            return self._layout.refused(request, None, FOREIGN)
+        refusal = None if session is None else await self._end(session.digest)
+        if refusal is not None:
+            return self._layout.refused(request, None, refusal)
+        return Answer(303, headers=(("location", self._outside()), self._sessions.ended()))
+
+    async def theme(self, request: Request) -> Answer:
+        """Keep which colours are wanted."""
+        form = await _own(request)
+        if isinstance(form, Refusal):
+            return self._layout.refused(request, None, form)
+        chosen = form.one("theme")
+        kept = self._sessions.cookies.header(
+            self._site.theme_cookie, chosen if chosen in THEMES else THEMES[0], _YEAR
+        )
+        return Answer(303, headers=(("location", self._site.inside(form.one("next"))), kept))
+
+    async def _end(self, _: bytes) -> Refusal | None:
+        """Whatever is to be done besides letting the browser forget."""
+
+    def _outside(self) -> str:
+        """Where one is without a session."""
+        return self._site.root
+
+
+class ConsoleEntry(Entry):
+    """The way into the console."""
+
+    def routes(self) -> list[Route]:
+        """What is possible."""
+        return [Route(self._outside(), Door(self.sign_in)), *super().routes()]
 
     async def sign_in(self, request: Request) -> Answer:
         """The page that asks for a key; and what to do with one."""
@@ -50,35 +98,13 @@ class Entry:
             return self._asking(request, request.query_params.get("next", ""), None)
         form = await _own(request)
         if isinstance(form, Refusal):
-            return self._entrance.layout.refused(request, None, form)
+            return self._layout.refused(request, None, form)
         refusal = await self._known(request, form.one("key"))
-        where = inside(form.one("next"))
+        where = self._site.inside(form.one("next"))
         if refusal is not None:
             return self._asking(request, where, refusal)
         session = self._sessions.begin(form.one("key"))
         return Answer(303, headers=(("location", where), self._sessions.kept(session)))
-
-    async def sign_out(self, request: Request) -> Answer:
-        """End the session."""
-        session = self._sessions.of(request)
-        form = await _own(request)
-        if isinstance(form, Refusal) or (session and not session.is_token(form.one("token"))):
-            return self._entrance.layout.refused(request, None, FOREIGN)
-        return Answer(303, headers=(("location", SIGN_IN), self._sessions.ended()))
-
-    async def theme(self, request: Request) -> Answer:
-        """Keep which colours are wanted."""
-        form = await _own(request)
-        if isinstance(form, Refusal):
-            return self._entrance.layout.refused(request, None, form)
-        chosen = form.one("theme")
-        kept = cookie(
-            THEME,
-            chosen if chosen in THEMES else THEMES[0],
-            _YEAR,
-            secure=self._sessions.cookie_name == SECURE,
-        )
-        return Answer(303, headers=(("location", inside(form.one("next"))), kept))
 
     async def _known(self, request: Request, key: str) -> Refusal | None:
         """Why this key lets nobody in; failures count as those of the API do."""
@@ -95,11 +121,55 @@ class Entry:
         page = Page(
             "sign_in.html",
             "Sign in",
-            {"next": inside(where), "fault": None if refusal is None else refusal.detail},
+            {
+                "next": self._site.inside(where),
+                "fault": None if refusal is None else refusal.detail,
+            },
             status=200 if kind is None else kind.status,
             headers=() if wait is None else (("retry-after", str(wait)),),
         )
-        return self._entrance.layout.page(request, None, page)
+        return self._layout.page(request, None, page)
+
+    def _outside(self) -> str:
+        return f"{self._site.root}{SIGN_IN}"
+
+
+class PortalEntry(Entry):
+    """The way into the portal."""
+
+    def __init__(self, entrance: Entrance, portals: Portals) -> None:
+        super().__init__(entrance)
+        self._portals = portals
+
+    def routes(self) -> list[Route]:
+        """What is possible."""
+        return [Route(f"{self._site.root}/enter", Door(self.enter)), *super().routes()]
+
+    async def enter(self, request: Request) -> Answer:
+        """The page that a link leads to, whose script sends the secret; and what to do with it."""
+        if request.method != "POST":
+            return self._layout.page(request, None, Page("enter.html", "One moment"))
+        form = await _own(request)
+        if isinstance(form, Refusal):
+            return self._layout.refused(request, None, form)
+        try:
+            opened = await self._portals.open(form.one("link"))
+        except StoreUnavailableError:
+            return self._layout.refused(request, None, _UNAVAILABLE)
+        if opened is None:
+            refusal = self._entrance.doorkeeper.guesses.failed(request.scope, _SPENT)
+            return self._layout.refused(request, None, refusal)
+        digest, guest = opened
+        kept = self._sessions.kept(self._sessions.named(digest, guest.ends_at))
+        return Answer(303, headers=(("location", self._site.root), kept))
+
+    async def _end(self, digest: bytes) -> Refusal | None:
+        """A copy of the cookie must not outlive it."""
+        try:
+            await self._portals.end(digest)
+        except StoreUnavailableError:
+            return _UNAVAILABLE
+        return None
 
 
 class Door:

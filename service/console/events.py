@@ -1,8 +1,10 @@
 """Events: who got each one, and why not."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from service.console import bounds
 from service.console.services import Services
 from service.console.visits import Action, Page, Visit
 from service.domain import ids
@@ -14,8 +16,10 @@ from service.ports import DeliveryFilter, DeliveryView, EventView, Span
 from service.web import queries
 
 _PATH: Final = "/events"
-#: Rows of a page of events; subscriptions and deliveries of one that are looked at.
+#: Rows of a page of events; parts of the feed, of as many events, that are read for it.
 _MANY: Final = 50
+_LOOKS: Final = 10
+#: Subscriptions and deliveries of one event that are looked at.
 _MOST: Final = 200
 
 
@@ -47,16 +51,11 @@ class Events:
         if isinstance(values, Refusal):
             return values
         if "id" in values:
-            event = await self._reads.event(visit.tenant, values["id"])
-            found = [] if event is None else [event]
-            return self._listed(visit, found, None)
+            event = await self._named(visit, values["id"])
+            return self._listed(visit, [] if event is None else [event], None)
         ends = await self._reads.feed_ends([visit.tenant])
         before = min(values.get("before", queries.LARGEST), ends.get(visit.tenant, 0) + 1)
-        after = max(before - 1 - _MANY, 0)
-        part = await self._reads.feed(visit.tenant, after, _MANY)
-        found = [each for each in reversed(part.events) if each.feed_position < before]
-        is_more = after > part.floor and after > 0
-        return self._listed(visit, found, after + 1 if is_more else None)
+        return self._listed(visit, *await self._before(visit, before))
 
     async def show(self, visit: Visit) -> Page | Refusal:
         """One event, where it went, and where it did not."""
@@ -66,18 +65,57 @@ class Events:
         got: list[DeliveryView] | None = None
         missed: list[Missed] | None = None
         if visit.may(Scope.DELIVERIES_READ):
-            which = DeliveryFilter(event_id=event.id)
+            which = visit.bounds.narrowed(DeliveryFilter(event_id=event.id))
             got = list((await self._reads.deliveries(visit.tenant, which, Span(_MOST))).items)
         if got is not None and visit.may(Scope.SUBSCRIPTIONS_READ):
-            missed = await self._missed(visit.tenant, event, got)
+            missed = await self._missed(visit, event, got)
         shown = {"event": event, "got": got, "missed": missed}
         return Page("event.html", "Event", shown)
 
+    async def _named(self, visit: Visit, name: str) -> EventView | None:
+        """The event of this name, if the visitor may see it."""
+        one = visit.bounds.subscription
+        if one is None or await bounds.holds(self._reads, visit.tenant, one, _PATH, name):
+            return await self._reads.event(visit.tenant, name)
+        return None
+
+    async def _before(self, visit: Visit, before: int) -> tuple[list[EventView], int | None]:
+        """Events before a place of the feed, newest first, and before which to go on.
+
+        Where most are not the visitor's, many are looked at for a page, but never all of them.
+        """
+        wanted = await self._wanted(visit)
+        found: list[EventView] = []
+        for _ in range(_LOOKS):
+            after = max(before - 1 - _MANY, 0)
+            part = await self._reads.feed(visit.tenant, after, _MANY)
+            here = [each for each in reversed(part.events) if each.feed_position < before]
+            found += [each for each in here if wanted(each)]
+            before = after + 1
+            if after <= max(part.floor, 0):
+                return found, None
+            if len(found) >= _MANY:
+                break
+        return found, before
+
+    async def _wanted(self, visit: Visit) -> Callable[[EventView], bool]:
+        """Which events the visitor may see."""
+        one = visit.bounds.subscription
+        if one is None:
+            return lambda _: True
+        found = await self._reads.subscription(visit.tenant, one.id)
+        return lambda event: (
+            found is not None and wants(found, event.type, event.operation_type, event.operation_id)
+        )
+
     async def _missed(
-        self, tenant_id: str, event: EventView, got: list[DeliveryView]
+        self, visit: Visit, event: EventView, got: list[DeliveryView]
     ) -> list[Missed]:
         reached = {each.subscription_id for each in got}
-        page = await self._reads.subscriptions(tenant_id, None, None, Span(_MOST))
+        every = bounds.SubscriptionFilter()
+        page = await bounds.subscriptions(
+            self._reads, visit.tenant, visit.bounds, every, Span(_MOST)
+        )
         others = [each for each in page.items if each.id not in reached]
         return [Missed(each, why_not(each, event)) for each in others]
 

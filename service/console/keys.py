@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 
 from service.console.services import Services
-from service.console.visits import Action, Page, Visit, to
+from service.console.visits import Action, Page, Visit
 from service.domain import times
 from service.domain.api_keys import ApiKey, Scope
 from service.domain.errors import Refusal, not_found
@@ -73,7 +73,7 @@ class Keys:
     async def revoke(self, visit: Visit) -> Answer | Refusal:
         """End one for good."""
         refusal = await self._manage.revoke(visit.principal, visit.name())
-        return refusal or to(f"{_PATH}?done=revoked")
+        return refusal or visit.to(f"{_PATH}?done=revoked")
 
     async def _made(self, visit: Visit, made: WithText | Refusal | Replayed) -> Page | Refusal:
         if isinstance(made, WithText):

@@ -1,15 +1,16 @@
 """What stands around every page: navigation, headers, and how a refusal looks."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
 from service.console.rendering import Templates
-from service.console.visits import ROOT, Page, Visit
+from service.console.site import Site
+from service.console.visits import Page, Visit
 from service.domain.api_keys import Scope
-from service.domain.errors import Refusal
+from service.domain.errors import Refusal, RefusalKind
 from service.ports import Clock
 from service.web import problems
 from service.web.answers import Answer
@@ -22,35 +23,24 @@ _POLICY: Final = (
     "img-src 'self' data:; "
     "connect-src 'self'; "
     "form-action 'self'; "
-    "frame-ancestors 'none'; "
+    "frame-ancestors {embedding}; "
     "base-uri 'none'"
 )
 #: With no referrer at all, browsers would not name the origin of forms either.
-HEADERS: Final = (
-    ("content-security-policy", _POLICY),
+_HEADERS: Final = (
     ("cross-origin-opener-policy", "same-origin"),
     ("cross-origin-resource-policy", "same-origin"),
     ("referrer-policy", "same-origin"),
     ("x-content-type-options", "nosniff"),
 )
+#: What the API says of keys, said of sessions.
+_TITLES: Final[Mapping[RefusalKind, str]] = {
+    RefusalKind.UNAUTHENTICATED: "There is no session",
+    RefusalKind.FORBIDDEN: "This is not allowed",
+}
 _HTML: Final = "text/html; charset=utf-8"
-#: The cookie that keeps which colours are wanted; without it the system's are.
-THEME: Final = "ringback-theme"
 THEMES: Final = ("auto", "light", "dark")
 
-#: Pages of the navigation, and the scope each needs.
-_NAVIGATION: Final[tuple[tuple[str, str, Scope | None], ...]] = (
-    ("Overview", "", None),
-    ("Dead letters", "/dead-letters", Scope.DELIVERIES_READ),
-    ("Deliveries", "/deliveries", Scope.DELIVERIES_READ),
-    ("Subscriptions", "/subscriptions", Scope.SUBSCRIPTIONS_READ),
-    ("Operations", "/operations", Scope.OPERATIONS_READ),
-    ("Events", "/events", Scope.OPERATIONS_READ),
-    ("API keys", "/keys", Scope.ADMIN),
-    ("Tenants", "/tenants", Scope.ADMIN),
-    ("Audit log", "/audit-log", Scope.ADMIN),
-    ("System", "/system", Scope.ADMIN),
-)
 #: What is said after something was done, by the name that the address then carries.
 NOTICES: Final = {
     "replayed": "Sent again: the attempt is on its way.",
@@ -75,33 +65,53 @@ class Entry(NamedTuple):
 
 
 class Layout:
-    """Puts pages together."""
+    """Puts the pages of one site together."""
 
-    def __init__(self, templates: Templates, clock: Clock) -> None:
+    def __init__(self, templates: Templates, clock: Clock, site: Site) -> None:
         self._templates = templates
         self._clock = clock
+        self.site = site
 
     def page(self, request: Request, visit: Visit | None, page: Page) -> Answer:
         """The whole page."""
         around = self._around(request, visit)
         body = self._templates.render(page.template, {**around, "title": page.title, **page.values})
-        return Answer(page.status, body, (*HEADERS, *page.headers), _HTML)
+        policy = _POLICY.format(embedding=self._embedding(visit))
+        headers = (("content-security-policy", policy), *_HEADERS, *page.headers)
+        return Answer(page.status, body, headers, _HTML)
 
     def refused(self, request: Request, visit: Visit | None, refusal: Refusal) -> Answer:
         """The page about what was refused, and why."""
         kind = problems.TABLE[refusal.kind]
+        title = _TITLES.get(refusal.kind, kind.title)
         values = {"detail": refusal.detail, "faults": refusal.faults}
-        return self.page(request, visit, Page("error.html", kind.title, values, kind.status))
+        return self.page(request, visit, Page("error.html", title, values, kind.status))
+
+    def here(self, request: Request) -> str:
+        """The address of what is shown; for what a form answered, of the page that sent it."""
+        if request.method == "POST":
+            sender = urlsplit(request.headers.get("referer", ""))
+            return self.site.inside(sender._replace(scheme="", netloc="").geturl())
+        path = instance_of(request.scope)
+        query = request.scope["query_string"].decode("latin-1")
+        return f"{path}?{query}" if query else path
+
+    def _embedding(self, visit: Visit | None) -> str:
+        """Whose pages may have this one in them."""
+        if visit is None:
+            return self.site.strangers_in
+        return " ".join(visit.guest.origins) or "'none'"
 
     def _around(self, request: Request, visit: Visit | None) -> dict[str, Any]:
         path = instance_of(request.scope)
-        theme = request.cookies.get(THEME, THEMES[0])
+        theme = request.cookies.get(self.site.theme_cookie, THEMES[0])
         return {
-            "root": ROOT,
+            "root": self.site.root,
+            "site": self.site,
             "visit": visit,
             "scope": Scope,
             "now": self._clock.now(),
-            "here": here(request),
+            "here": self.here(request),
             "navigation": [] if visit is None else list(_navigation(visit, path)),
             "token": "" if visit is None else visit.session.token,
             "theme": theme if theme in THEMES else THEMES[0],
@@ -110,27 +120,9 @@ class Layout:
         }
 
 
-def here(request: Request) -> str:
-    """The address of what is shown; for what a form answered, of the page that sent it."""
-    if request.method == "POST":
-        return inside(
-            urlsplit(request.headers.get("referer", ""))._replace(scheme="", netloc="").geturl()
-        )
-    path = instance_of(request.scope)
-    query = request.scope["query_string"].decode("latin-1")
-    return f"{path}?{query}" if query else path
-
-
-def inside(where: str) -> str:
-    """The address, if it is one of the console; that of its first page otherwise."""
-    parts = urlsplit(where)
-    is_ours = where.startswith(f"{ROOT}/") and where.isascii() and where.isprintable()
-    return where if is_ours and not parts.netloc and not parts.scheme else ROOT
-
-
 def _navigation(visit: Visit, path: str) -> Iterator[Entry]:
-    for label, below, needed in _NAVIGATION:
-        if needed is None or visit.may(needed):
-            address = ROOT + below
-            inside = path == address or (bool(below) and path.startswith(f"{address}/"))
-            yield Entry(label, address, inside)
+    for section in visit.site.sections:
+        if visit.opens(section):
+            address = visit.site.root + section.path
+            inside = path == address or (bool(section.path) and path.startswith(f"{address}/"))
+            yield Entry(section.label, address, inside)

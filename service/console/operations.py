@@ -7,7 +7,7 @@ from msgspec import Raw
 
 from service.console.layout import Layout
 from service.console.services import Services
-from service.console.visits import Action, Page, Visit, to
+from service.console.visits import Action, Page, Visit
 from service.domain.api_keys import Scope
 from service.domain.errors import Refusal, not_found
 from service.domain.event import Progress, percentage
@@ -39,11 +39,11 @@ class Operations:
         """What is possible with operations."""
         read, write = Scope.OPERATIONS_READ, Scope.OPERATIONS_WRITE
         return [
-            Action("GET", _PATH, read, self.index),
-            Action("GET", _ONE, read, self.show),
-            Action("GET", f"{_ONE}/stream", read, self.stream),
-            Action("POST", f"{_ONE}/cancel", write, self.cancel),
-            Action("POST", f"{_ONE}/retry", write, self.retry),
+            Action("GET", _PATH, read, self.index, whole=True),
+            Action("GET", _ONE, read, self.show, whole=True),
+            Action("GET", f"{_ONE}/stream", read, self.stream, whole=True),
+            Action("POST", f"{_ONE}/cancel", write, self.cancel, whole=True),
+            Action("POST", f"{_ONE}/retry", write, self.retry, whole=True),
         ]
 
     async def index(self, visit: Visit) -> Page | Refusal:
@@ -102,7 +102,7 @@ class Operations:
         result = await self._services.operations.cancel(visit.principal, visit.name(), reason)
         if isinstance(result, Refusal):
             return result
-        return to(f"{_PATH}/{visit.name()}?done=cancelled")
+        return visit.to(f"{_PATH}/{visit.name()}?done=cancelled")
 
     async def retry(self, visit: Visit) -> Answer | Refusal:
         """Try a failed one once more; the new one is shown."""
@@ -111,7 +111,7 @@ class Operations:
             raise TypeError("A retry without an Idempotency-Key was replayed.")
         if isinstance(result, Refusal):
             return result
-        return to(f"{_PATH}/{result.operation.id}?done=started")
+        return visit.to(f"{_PATH}/{result.operation.id}?done=started")
 
     async def _readable(self, visit: Visit) -> Operation | Refusal:
         operation = await self._reads.operation(visit.tenant, visit.name())

@@ -1,16 +1,27 @@
 """The first page: how deliveries go, and what needs somebody."""
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+from service.console import bounds
 from service.console.grouping import grouped
 from service.console.services import Services
 from service.console.visits import Action, Page, Visit
 from service.domain.api_keys import Scope
 from service.domain.delivery import DeliveryStatus
-from service.ports import DeadLetterFilter, DeliveryFilter, Span
+from service.domain.health import circuit
+from service.domain.subscription import Subscription
+from service.ports import DeadLetterFilter, DeliveryFilter, Span, SubscriptionStats
 
 #: Lines of each table: what is more is behind a link.
 _FEW: Final = 5
+
+
+class Fare(NamedTuple):
+    """A subscription, and how it does."""
+
+    subscription: Subscription
+    stats: SubscriptionStats
+    circuit: str
 
 
 class Overview:
@@ -26,14 +37,25 @@ class Overview:
 
     async def show(self, visit: Visit) -> Page:
         """What the visitor may see of it all."""
-        values: dict[str, Any] = {"stats": None, "groups": None, "last": None}
+        values: dict[str, Any] = {"stats": None, "fares": None, "groups": None, "last": None}
         if visit.may(Scope.ADMIN):
             values["stats"], values["backlog"] = await self._stats.service()
+        elif visit.may(Scope.SUBSCRIPTIONS_READ) and visit.may(Scope.DELIVERIES_READ):
+            values["fares"] = await self._fares(visit)
         if visit.may(Scope.DELIVERIES_READ):
-            opened = DeadLetterFilter(resolved=False)
+            opened = visit.bounds.narrowed(DeadLetterFilter(resolved=False))
             counts = await self._reads.dead_letter_summary(visit.tenant, opened)
             values["groups"] = grouped(counts)[:_FEW]
-            dead = DeliveryFilter(status=DeliveryStatus.DEAD)
+            dead = visit.bounds.narrowed(DeliveryFilter(status=DeliveryStatus.DEAD))
             page = await self._reads.deliveries(visit.tenant, dead, Span(_FEW))
             values["last"] = page.items
         return Page("overview.html", "Overview", values)
+
+    async def _fares(self, visit: Visit) -> list[Fare]:
+        """How the newest subscriptions do."""
+        every = bounds.SubscriptionFilter()
+        page = await bounds.subscriptions(
+            self._reads, visit.tenant, visit.bounds, every, Span(_FEW)
+        )
+        numbers = [(each, (await self._stats.subscription(each.no))[0]) for each in page.items]
+        return [Fare(each, stats, circuit(stats.health, stats.at)) for each, stats in numbers]

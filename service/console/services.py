@@ -18,6 +18,7 @@ from service.usecases.manage_keys import ManageKeys, NewApiKey
 from service.usecases.manage_operations import ManageOperations
 from service.usecases.manage_subscriptions import ManageSubscriptions, SubscriptionInput
 from service.usecases.manage_tenants import ManageTenants, TenantInput
+from service.usecases.portals import Portals
 from service.usecases.replay import Replays
 from service.usecases.stats import Stats
 from service.usecases.try_subscription import TrySubscription
@@ -68,6 +69,7 @@ class Services:
     subscriptions: ManageSubscriptions
     trials: TrySubscription
     watch: Watch
+    portals: Portals
     keys: ManageKeys
     tenants: ManageTenants
     reads: ReadStore

@@ -8,7 +8,6 @@ from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from service.console.visits import ROOT
 from service.web import answers, etags
 from service.web.answers import Answer
 
@@ -16,6 +15,7 @@ _JS: Final = "text/javascript; charset=utf-8"
 _TYPES: Final = {
     "style.css": "text/css; charset=utf-8",
     "console.js": _JS,
+    "enter.js": _JS,
     "vendor/htmx-4.0.1.min.js": _JS,
     "vendor/htmx-LICENSE.txt": "text/plain; charset=utf-8",
     "icon.svg": "image/svg+xml",
@@ -42,9 +42,9 @@ class File:
         await answers.send(etags.conditional(request, answer, *_HEADERS), send, head=head)
 
 
-def routes() -> list[Route]:
+def routes(root: str) -> list[Route]:
     """One route a file."""
-    return [Route(f"{ROOT}/static/{name}", File(name), methods=["GET"]) for name in _TYPES]
+    return [Route(f"{root}/static/{name}", File(name), methods=["GET"]) for name in _TYPES]
 
 
 @cache

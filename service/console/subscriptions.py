@@ -4,9 +4,10 @@ from typing import Any, Final
 
 import msgspec
 
+from service.console import bounds
 from service.console.attempts import seen
 from service.console.services import Services
-from service.console.visits import NO_FORM, Action, Form, Page, Visit, to
+from service.console.visits import NO_FORM, Action, Form, Page, Visit
 from service.domain.api_keys import Scope
 from service.domain.errors import Refusal, not_found
 from service.domain.health import circuit
@@ -54,15 +55,15 @@ class Subscriptions:
         read, write = Scope.SUBSCRIPTIONS_READ, Scope.SUBSCRIPTIONS_WRITE
         return [
             Action("GET", _PATH, read, self.index),
-            Action("POST", _PATH, write, self.create),
-            Action("GET", f"{_PATH}/new", write, self.new),
+            Action("POST", _PATH, write, self.create, whole=True),
+            Action("GET", f"{_PATH}/new", write, self.new, whole=True),
             Action("GET", _ONE, read, self.show),
             Action("POST", f"{_ONE}/pause", write, self.pause),
             Action("POST", f"{_ONE}/resume", write, self.resume),
             Action("POST", f"{_ONE}/test", write, self.test),
             Action("POST", f"{_ONE}/rotate-secret", write, self.rotate),
             Action("POST", f"{_ONE}/reveal", read, self.reveal),
-            Action("POST", f"{_ONE}/delete", write, self.delete),
+            Action("POST", f"{_ONE}/delete", write, self.delete, whole=True),
             Action("POST", f"{_ONE}/replay", Scope.DELIVERIES_REPLAY, self.replay),
         ]
 
@@ -71,8 +72,10 @@ class Subscriptions:
         asked = _ALL.read(visit.request)
         if isinstance(asked, Refusal):
             return asked
-        status, operation_id = asked.which.get("status"), asked.which.get("operation_id")
-        page = await self._reads.subscriptions(visit.tenant, status, operation_id, asked.span)
+        which = bounds.SubscriptionFilter(**asked.which)
+        page = await bounds.subscriptions(
+            self._reads, visit.tenant, visit.bounds, which, asked.span
+        )
         shown = {
             "items": page.items,
             "given": visit.given,
@@ -151,7 +154,7 @@ class Subscriptions:
     async def delete(self, visit: Visit) -> Answer | Refusal:
         """Delete it; what waits for it becomes dead letters."""
         refusal = await self._manage.delete(visit.principal, visit.name())
-        return refusal or to(f"{_PATH}?done=deleted")
+        return refusal or visit.to(f"{_PATH}?done=deleted")
 
     async def replay(self, visit: Visit) -> Answer | Refusal:
         """Send it what it should have got; an operation shows how far that is."""
@@ -173,9 +176,8 @@ class Subscriptions:
         run = await self._services.replays.start(visit.principal, plan)
         if isinstance(run, Replayed):
             raise TypeError("A replay without an Idempotency-Key was replayed.")
-        return (
-            run if isinstance(run, Refusal) else to(f"/operations/{run.operation.id}?done=started")
-        )
+        here = f"{_PATH}/{visit.name()}"
+        return run if isinstance(run, Refusal) else visit.started(run.operation.id, here)
 
     async def _found(self, visit: Visit) -> Subscription | Refusal:
         found = await self._reads.subscription(visit.tenant, visit.name())
@@ -223,4 +225,4 @@ def _secret(subscription: Subscription, secrets: list[str], title: str) -> Page:
 
 
 def _back(visit: Visit, done: str) -> Answer:
-    return to(f"{_PATH}/{visit.name()}?done={done}")
+    return visit.to(f"{_PATH}/{visit.name()}?done={done}")

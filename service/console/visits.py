@@ -1,4 +1,4 @@
-"""One request on its way through a handler of the console, and what it answers with."""
+"""One request on its way through a handler of a page, and what it answers with."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -7,16 +7,15 @@ from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 
+from service.console.bounds import Bounds
 from service.console.sessions import Session
+from service.console.site import Section, Site
 from service.domain.api_keys import Scope, covers
 from service.domain.errors import Refusal, RefusalKind
 from service.ports import Principal
 from service.web import bodies
 from service.web.answers import Answer, Headers
 from service.web.calls import Streamed
-
-#: Where the console is.
-ROOT: Final = "/console"
 
 _FORMS: Final = ("application/x-www-form-urlencoded",)
 #: No form here needs more.
@@ -54,6 +53,7 @@ class Given(dict[str, str]):
 
 
 NO_FORM: Final = Form([])
+ALL_OF_IT: Final = Bounds()
 
 
 async def form_of(request: Request) -> Form | Refusal:
@@ -71,22 +71,67 @@ async def form_of(request: Request) -> Form | Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class Guest:
+    """Who was let in, what of his tenant's things he sees, and who may embed what he sees."""
+
+    principal: Principal
+    bounds: Bounds = ALL_OF_IT
+    origins: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Visit:
     """What is asked for, and by whom."""
 
     request: Request
-    principal: Principal
+    guest: Guest
     session: Session
+    site: Site
     form: Form = NO_FORM
+
+    @property
+    def principal(self) -> Principal:
+        """On whose behalf things are done."""
+        return self.guest.principal
 
     @property
     def tenant(self) -> str:
         """The tenant whose things this visit may see."""
         return self.principal.tenant_id
 
+    @property
+    def bounds(self) -> Bounds:
+        """What of the tenant's things this visit may see."""
+        return self.guest.bounds
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether that is all of them."""
+        return self.bounds.subscription is None
+
     def may(self, needed: Scope) -> bool:
         """Whether the visitor may do what needs this scope."""
         return covers(self.principal.scopes, needed)
+
+    def opens(self, section: Section) -> bool:
+        """Whether the visitor may look at these pages."""
+        if section.whole and not self.sees_all:
+            return False
+        return section.scope is None or self.may(section.scope)
+
+    def leads(self, path: str) -> bool:
+        """Whether a link to a path below the root leads to something that may be looked at."""
+        section = self.site.section_of(path)
+        return section is not None and self.opens(section)
+
+    def started(self, operation_id: str, path: str) -> Answer:
+        """Go on at the operation that was started, or at ``path`` where it may not be seen."""
+        below = f"/operations/{operation_id}"
+        return self.to(f"{below if self.leads(below) else path}?done=started")
+
+    def to(self, path: str, *headers: tuple[str, str]) -> Answer:
+        """Go on at a path below the root: what a form that was done answers with."""
+        return Answer(303, headers=(("location", f"{self.site.root}{path}"), *headers))
 
     @property
     def given(self) -> Given:
@@ -114,14 +159,11 @@ Handler = Callable[[Visit], Awaitable[Page | Answer | Refusal | Streamed]]
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What a method does at a path, and the scope it needs; ``None``: to be signed in is enough."""
+    """What a method does at a path, and the scope it needs; ``None``: to be let in is enough."""
 
     method: str
     path: str
     scope: Scope | None
     handler: Handler
-
-
-def to(path: str, *headers: tuple[str, str]) -> Answer:
-    """Go on at a path of the console: what a form that was done answers with."""
-    return Answer(303, headers=(("location", f"{ROOT}{path}"), *headers))
+    #: Whether it is only for who sees the whole tenant.
+    whole: bool = False

@@ -20,3 +20,5 @@ class Tenant:
     created_at: int
     #: That of new subscriptions which say nothing of it.
     verification: Verification = Verification.NONE
+    #: Whose pages may embed its portal.
+    portal_origins: tuple[str, ...] = ()

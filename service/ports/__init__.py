@@ -54,6 +54,7 @@ from service.ports.operating import (
     OperationStore,
     SilentOperation,
 )
+from service.ports.portals import OneSubscription, PortalGuest, PortalLink, PortalStore
 from service.ports.reading import (
     AttemptView,
     DeadLetterCount,
@@ -129,11 +130,15 @@ __all__ = [
     "NewText",
     "Note",
     "Once",
+    "OneSubscription",
     "OperationFilter",
     "OperationPlan",
     "OperationStore",
     "Page",
     "Percentiles",
+    "PortalGuest",
+    "PortalLink",
+    "PortalStore",
     "Principal",
     "PublicKeyStore",
     "QueueStore",

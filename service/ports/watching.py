@@ -42,7 +42,7 @@ class TicketStore(Protocol):
         """Write a ticket down."""
 
     async def in_force(self, key_ids: Collection[str]) -> frozenset[str]:
-        """Those of these keys that are neither revoked nor expired."""
+        """Those of these keys that are neither revoked nor expired; of portal links, that last."""
 
     async def redeem(self, digest: bytes) -> Ticket | None:
         """The ticket, if its key is in force and it is neither used too late nor too old.

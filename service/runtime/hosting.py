@@ -210,6 +210,7 @@ def services(
         trials=opened.trials,
         watch=opened.watch,
         tickets=opened.tickets,
+        portals=opened.portals,
         keys=opened.administration.keys,
         tenants=opened.administration.tenants,
         reads=opened.stores.read,

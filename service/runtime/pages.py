@@ -1,4 +1,4 @@
-"""The operator console over what is open, beside the API."""
+"""The operator console and the consumer portal over what is open, beside the API."""
 
 import platform
 from collections.abc import Awaitable, Callable
@@ -34,6 +34,7 @@ def console_services(opened: Opened, ready: Ready) -> console.Services:
         subscriptions=opened.subscriptions,
         trials=opened.trials,
         watch=opened.watch,
+        portals=opened.portals,
         keys=opened.administration.keys,
         tenants=opened.administration.tenants,
         reads=stores.read,

@@ -26,6 +26,7 @@ from service.store.delivering import DeliverStore
 from service.store.lifetimes import LifetimeStore
 from service.store.managing import ManageStore
 from service.store.operating import OperationStore
+from service.store.portals import PortalStore
 from service.store.reading import ReadStore
 from service.store.replaying import ReplayStore
 from service.store.sweeping import SweepStore, newest_key
@@ -43,6 +44,7 @@ from service.usecases.manage_operations import ManageOperations
 from service.usecases.manage_subscriptions import ManageSubscriptions
 from service.usecases.manage_tenants import ManageTenants
 from service.usecases.observing import Observe
+from service.usecases.portals import Portals
 from service.usecases.replay import Replays
 from service.usecases.stats import Stats
 from service.usecases.sweep import Chore, Rounds, Sweep, Terms, due
@@ -121,6 +123,7 @@ class Stores:
     lifetimes: LifetimeStore
     read: ReadStore
     tickets: TicketStore
+    portals: PortalStore
     keys: KeyStore
     tenants: TenantStore
 
@@ -141,6 +144,7 @@ class Stores:
             lifetimes=LifetimeStore(database, ttl),
             read=ReadStore(database),
             tickets=TicketStore(database, keys),
+            portals=PortalStore(database, keys),
             keys=KeyStore(database, keys),
             tenants=TenantStore(database, keys),
         )
@@ -184,6 +188,7 @@ class Opened:
     trials: TrySubscription
     watch: Watch
     tickets: Tickets
+    portals: Portals
     administration: Administration
     stats: Stats
     observe: Observe
@@ -248,6 +253,7 @@ def _build(base: Base, outside: Outside) -> Opened:
     subscriptions = ManageSubscriptions(stores.manage, verifier, base.vault, waker, maker)
     administration = Administration.over(stores, maker, is_alone=not base.database.is_shared)
     observe = Observe(stores.sweep, stores.read, base.clock)
+    told = (stores.operations, stores.read)
     return Opened(
         base=base,
         stores=stores,
@@ -257,13 +263,12 @@ def _build(base: Base, outside: Outside) -> Opened:
         feeding=Rounds(base.clock, _feeding(met, stores, deliver)),
         sweep=_sweep(base, met, stores, accept, (observe, administration.tenants)),
         replays=Replays(stores.replay, accept, waker, base.keys, chance),
-        operations=ManageOperations(
-            (stores.operations, stores.read), accept, subscriptions, waker, maker
-        ),
+        operations=ManageOperations(told, accept, subscriptions, waker, maker),
         subscriptions=subscriptions,
         trials=TrySubscription(*asked),
         watch=Watch(stores.read, stores.tickets, backplane),
         tickets=Tickets(stores.tickets, base.clock, base.dice),
+        portals=Portals(stores.portals, maker),
         administration=administration,
         stats=Stats(stores.read, stores.sweep, base.clock, deliver.allowed),
         observe=observe,

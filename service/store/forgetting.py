@@ -7,7 +7,7 @@ from typing import Final
 from sqlalchemy import bindparam, exists, select
 
 from service.domain.delivery import DeadLetterState
-from service.store import once, tickets
+from service.store import once, portals, tickets
 from service.store.database import Tx
 from service.store.queueing import IS_ONE_OF, PAIR
 from service.store.schema import (
@@ -70,6 +70,7 @@ async def forget(tx: Tx, floor: int) -> int:
     """Delete a batch of what belongs to events before the key ``floor``; how many rows."""
     done = await _delete_events(tx, floor) or await _delete_resolved(tx, floor)
     done += await once.forget_answers(tx)
+    done += await portals.forget_over(tx)
     return done + await tickets.forget_old(tx)
 
 

@@ -137,14 +137,15 @@ async def _last_subscription(tx: Tx, tenant_id: str) -> int:
 
 
 async def _keys_and_answers(tx: Tx, tenant_id: str) -> int:
-    """The keys, revoked long since, and the answers kept for ``Idempotency-Key``."""
+    """The keys and links, dead long since, and the answers kept for ``Idempotency-Key``."""
     keys = await tx.sql("DELETE FROM api_keys WHERE tenant_id = ? RETURNING id", (tenant_id,))
     answers = await tx.sql(
         "DELETE FROM idempotency_keys WHERE tenant_id = ? AND key IN (SELECT key FROM "
         f"idempotency_keys WHERE tenant_id = ? LIMIT {CHUNK}) RETURNING key",
         (tenant_id, tenant_id),
     )
-    return len(keys) + len(answers)
+    links = await tx.sql("DELETE FROM portal_links WHERE tenant_id = ? RETURNING id", (tenant_id,))
+    return len(keys) + len(answers) + len(links)
 
 
 _STEPS: Final[tuple[Callable[[Tx, str], Awaitable[int]], ...]] = (

@@ -21,6 +21,7 @@ from sqlalchemy import (
 )
 
 import service.store.schema_health
+import service.store.schema_portal
 import service.store.schema_processes  # noqa: F401  as above
 from service.store import schema_base
 
@@ -47,6 +48,8 @@ tenants = Table(
     Column("purged_at", Big),
     # that of new subscriptions which say nothing of it
     Column("verification", Text, nullable=False, server_default=text("'none'")),
+    # who may embed its portal, parted by spaces
+    Column("portal_origins", Text, nullable=False, server_default=text("''")),
 )
 
 api_keys = Table(

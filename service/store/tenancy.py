@@ -21,6 +21,7 @@ from service.store.database import Database, Tx
 from service.store.once import once as do_once
 from service.store.paging import page_of
 from service.store.schema import api_keys, replays, stream_tickets, subscriptions, tenants
+from service.store.schema_portal import portal_links
 from service.store.statements import Statement
 
 _COLUMNS: Final = (
@@ -29,7 +30,10 @@ _COLUMNS: Final = (
     tenants.c.name,
     tenants.c.created_at,
     tenants.c.verification,
+    tenants.c.portal_origins,
 )
+#: Members that the audit log calls as the API does.
+_WORDS: Final = {"portal_origins": "portalOrigins"}
 _IS_THERE: Final = Statement(
     select(tenants.c.id).where(tenants.c.id == bindparam("tenant"), tenants.c.deleted_at.is_(None))
 )
@@ -57,9 +61,7 @@ class TenantStore:
                 )
             new = {"feed_position": 0, "config_version": self._keys.next(tx.now)}
             await tx.change(insert(tenants).values(**_values(tenant), **new))
-            is_default = tenant.verification is Verification.NONE
-            told = {} if is_default else {"verification": tenant.verification}
-            await self._note(tx, who, tenant.id, "created", {"name": tenant.name, **told})
+            await self._note(tx, who, tenant.id, "created", {"name": tenant.name, **_told(tenant)})
             return tenant
 
         async def job(tx: Tx) -> Tenant | Refusal | Replayed:
@@ -79,7 +81,8 @@ class TenantStore:
             after = replace(known, **members)  # type: ignore[arg-type]  # members of many types
             row = tenants.c.id == tenant_id
             await tx.change(update(tenants).where(row).values(**_values(after)))
-            await self._note(tx, who, tenant_id, "changed", members)
+            told = {_WORDS.get(name, name): value for name, value in members.items()}
+            await self._note(tx, who, tenant_id, "changed", told)
             return after
 
         return await self._database.write(job)
@@ -147,7 +150,8 @@ async def _end(tx: Tx, tenant_id: str) -> dict[str, int]:
     hooks = await tx.change(deleted.values(deleted_at=tx.now))
     running = ended[replays].where(replays.c.finished_at.is_(None))
     await tx.change(running.values(finished_at=tx.now))
-    await tx.change(delete(stream_tickets).where(stream_tickets.c.tenant_id == tenant_id))
+    for table in (stream_tickets, portal_links):
+        await tx.change(delete(table).where(table.c.tenant_id == tenant_id))
     gone = {"deleted_at": tx.now, "bound_subscriptions": 0}
     await tx.change(update(tenants).where(tenants.c.id == tenant_id).values(gone))
     return {"keysRevoked": keys, "subscriptionsDeleted": hooks}
@@ -158,13 +162,26 @@ async def _found(tx: Tx, who: Principal, tenant_id: str) -> Tenant | None:
     return _tenant(rows[0]) if rows else None
 
 
+def _told(tenant: Tenant) -> dict[str, object]:
+    """What the audit log keeps of a new one besides its name: what is not as usual."""
+    told: dict[str, object] = {}
+    if tenant.verification is not Verification.NONE:
+        told["verification"] = tenant.verification
+    if tenant.portal_origins:
+        told["portalOrigins"] = tenant.portal_origins
+    return told
+
+
 def _tenant(row: Mapping[str, Any]) -> Tenant:
-    return Tenant(**{**row, "verification": Verification(row["verification"])})
+    verification = Verification(row["verification"])
+    origins = tuple(row["portal_origins"].split())
+    return Tenant(**{**row, "verification": verification, "portal_origins": origins})
 
 
 def _values(tenant: Tenant) -> dict[str, Any]:
     values = {column.name: getattr(tenant, column.name) for column in _COLUMNS}
-    return values | {"verification": tenant.verification.value}
+    origins = " ".join(tenant.portal_origins)
+    return values | {"verification": tenant.verification.value, "portal_origins": origins}
 
 
 def _visible(who: Principal) -> Select[Any]:

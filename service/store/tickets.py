@@ -9,7 +9,7 @@ from service.domain.errors import Refusal
 from service.domain.ids import KeyMaker
 from service.domain.tickets import FIRST_USE, LIFETIME
 from service.ports import Once, Principal, Replayed, Ticket
-from service.store import auditing
+from service.store import auditing, portals
 from service.store.database import Database, Tx
 from service.store.keeping import IN_FORCE
 from service.store.once import once as do_once
@@ -92,9 +92,13 @@ class TicketStore:
         return await self._database.write(job)
 
     async def in_force(self, key_ids: Collection[str]) -> frozenset[str]:
-        """Those of these keys that are neither revoked nor expired."""
-        rows = await self._database.look(_IN_FORCE, names=sorted(key_ids))
-        return frozenset(row[0] for row in rows)
+        """Those of these keys that are neither revoked nor expired, and sessions that last."""
+        names = sorted(key_ids)
+        rows = await self._database.look(_IN_FORCE, names=names)
+        found = frozenset(row[0] for row in rows)
+        if len(found) == len(names):
+            return found
+        return found | await portals.in_force(self._database, names)
 
     async def redeem(self, digest: bytes) -> Ticket | None:
         """The ticket, if its key is in force and it is neither used too late nor too old."""

@@ -24,6 +24,7 @@ class TenantInput:
     id: str
     name: str
     verification: Verification = Verification.NONE
+    portal_origins: tuple[str, ...] = ()
 
 
 class ManageTenants:
@@ -40,7 +41,8 @@ class ManageTenants:
         """Make a tenant."""
         now = self._maker.clock.now()
         key = self._maker.keys.next(now)
-        tenant = Tenant(key, given.id, given.name, now, given.verification)
+        told = (given.verification, given.portal_origins)
+        tenant = Tenant(key, given.id, given.name, now, *told)
         return await self._store.create_tenant(who, tenant, once)
 
     async def change(

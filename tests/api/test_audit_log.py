@@ -37,6 +37,7 @@ ACTIONS: Final[dict[tuple[str, str], str | None]] = {
     ("POST", "/v1/api-keys"): "api_key.created",
     ("POST", "/v1/api-keys/{id}/rotate"): "api_key.rotated",
     ("DELETE", "/v1/api-keys/{id}"): "api_key.revoked",
+    ("POST", "/v1/portal-links"): "portal_link.created",
     ("POST", "/v1/tenants"): "tenant.created",
     ("PATCH", "/v1/tenants/{id}"): "tenant.changed",
     ("DELETE", "/v1/tenants/{id}"): "tenant.deleted",

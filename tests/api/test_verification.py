@@ -133,7 +133,7 @@ async def test_a_secret_that_does_not_open_asks_nobody(
 async def test_a_tenant_has_a_default(api: Api, receiver: Receiver) -> None:
     acme = {"id": "acme", "name": "Acme", "verification": "challenge"}
     made = await api.post("/v1/tenants", acme, 201)
-    assert made == {**acme, "createdAt": made["createdAt"]}
+    assert made == {**acme, "portalOrigins": [], "createdAt": made["createdAt"]}
     api.headers["ringback-tenant"] = "acme"
     silent = await api.subscribe(receiver.url("/silent"))
     own = await api.subscribe(receiver.url("/own"), verification="none")

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import pytest
 
-from service import console
+from service.console.app import console_routes
 from service.domain.api_keys import Scope
 from service.runtime.pages import console_services
 from service.web.authentication import Doorkeeper
@@ -68,7 +68,7 @@ def forms_of(api: Api) -> dict[str, Scope | None]:
         return None
 
     keeper: Any = Doorkeeper
-    routes = console.routes(console_services(api.opened, ready), keeper)
+    routes = console_routes(console_services(api.opened, ready), keeper)
     found = {}
     for route in routes:
         actions = getattr(getattr(route, "endpoint", None), "_actions", {})

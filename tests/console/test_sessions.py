@@ -5,7 +5,7 @@ from typing import Final
 import pytest
 from starlette.requests import Request
 
-from service.console.sessions import Sessions
+from service.console.sessions import Cookies, Sessions
 from service.domain.api_keys import Scope
 from service.domain.rate import MAX_FAILURES
 from tests.support.api import ADMIN, Api
@@ -121,8 +121,9 @@ async def test_a_session_ends_after_twelve_hours(api: Api, admin: Visitor) -> No
 
     base = api.opened.base
     request = _request({"cookie": f"{COOKIE}={admin_cookie}"})
-    assert Sessions(base.vault, clock, base.dice, secure=True).of(request) is not None
-    assert Sessions(base.vault, Later(), base.dice, secure=True).of(request) is None
+    cookies = Cookies("console", secure=True)
+    assert Sessions(base.vault, clock, base.dice, cookies).of(request) is not None
+    assert Sessions(base.vault, Later(), base.dice, cookies).of(request) is None
 
 
 async def test_a_made_up_cookie_is_none(api: Api) -> None:
@@ -193,7 +194,8 @@ async def test_colours_are_chosen_without_a_session(api: Api) -> None:
 
 async def test_with_plain_http_the_cookie_is_one_that_browsers_take(api: Api) -> None:
     base = api.opened.base
-    sessions = Sessions(base.vault, base.clock, base.dice, secure=False)
+    cookies = Cookies("console", secure=False)
+    sessions = Sessions(base.vault, base.clock, base.dice, cookies)
     _, header = sessions.kept(sessions.begin(ADMIN))
 
     assert header.startswith("ringback-console=")

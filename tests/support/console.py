@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
-from typing import Final
+from typing import Any, Final
 
 import httpx
 
@@ -71,11 +71,9 @@ class Visitor:
         assert answer.status_code == status, answer.text
         return Document(answer.text)
 
-    async def send(
-        self, path: str, fields: Mapping[str, object] | None = None, *, on: str = "/console"
-    ) -> httpx.Response:
-        """Send a form that stands on the page ``on``."""
-        token = (await self.get(on)).token
+    async def send(self, path: str, fields: Mapping[str, object] | None = None) -> httpx.Response:
+        """Send a form of the same site."""
+        token = (await self.get(f"/{path.split('/')[1]}")).token
         data = {"token": token, **(fields or {})}
         return await self.client.post(path, data=data, headers=OWN)
 
@@ -86,6 +84,13 @@ class Visitor:
             return await self.get(answer.headers["location"])
         assert answer.status_code == 200, answer.text
         return Document(answer.text)
+
+    async def enter(self, made: Mapping[str, Any], status: int = 303) -> httpx.Response:
+        """Open a link into the portal, as the script of its page does."""
+        form = {"link": str(made["url"]).partition("#")[2]}
+        answer = await self.client.post("/portal/enter", data=form, headers=OWN)
+        assert answer.status_code == status, answer.text
+        return answer
 
 
 def visitor(api: Api) -> Visitor:
@@ -98,4 +103,12 @@ async def administrator(api: Api) -> Visitor:
     """Somebody who may do everything."""
     found = visitor(api)
     await found.sign_in(ADMIN)
+    return found
+
+
+async def consumer(api: Api, **body: object) -> Visitor:
+    """Somebody in the portal, by a link that says this."""
+    made = await api.post("/v1/portal-links", body, 201)
+    found = visitor(api)
+    await found.enter(made)
     return found

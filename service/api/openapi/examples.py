@@ -254,7 +254,28 @@ UNDELIVERED: Final = {
 }
 
 NEW_TENANT: Final = {"id": "acme", "name": "Acme"}
-TENANT: Final = {**NEW_TENANT, "verification": "none", "createdAt": _AT}
+TENANT: Final = {
+    **NEW_TENANT,
+    "verification": "none",
+    "portalOrigins": ["https://app.acme.example"],
+    "createdAt": _AT,
+}
+NEW_PORTAL_LINK: Final = {"subscriptionId": _SUBSCRIPTION_ID}
+PORTAL_LINK: Final = {
+    "id": "pl_0194bc3a5f400003a1b2c3d4",
+    "url": f"{BASE}/portal/enter#pl_Zm9yLW9uZS1vcGVuaW5nLW9mLXRoZS1wb3J0YWwtMDE",
+    "tenantId": "acme",
+    "subscriptionId": _SUBSCRIPTION_ID,
+    "scopes": [
+        "deliveries:read",
+        "deliveries:replay",
+        "operations:read",
+        "subscriptions:read",
+        "subscriptions:write",
+    ],
+    "expiresAt": "2025-01-31T12:05:00.000Z",
+    "sessionSeconds": 3600.0,
+}
 NEW_API_KEY: Final = {"tenantId": "acme", "name": "producer", "scopes": ["events:write"]}
 _KEY_ID: Final = "key_0194bc19d7700001a1b2c3d4"
 API_KEY: Final = {

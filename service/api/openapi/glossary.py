@@ -264,6 +264,8 @@ WORDS: Final[dict[str, str]] = {
     "An operation's own `webhook` is never asked.",
     "TenantPatch.verification": "That of new subscriptions which say nothing of it.",
     "Tenant.verification": "That of new subscriptions which say nothing of it.",
+    "portalOrigins": "Origins such as `https://app.example.com` whose pages may embed the tenant's "
+    "portal in an iframe; none by default.",
     "scopes": "What the key may do. `admin` covers every scope, and every tenant; it is for keys "
     "of tenant `default` only.",
     "prefix": "How the key begins, by which it can be told in logs.",
@@ -276,10 +278,21 @@ WORDS: Final[dict[str, str]] = {
     "RotateKeyBody.overlapSeconds": "How long the present key stays good beside the new one; "
     "default: not at all.",
     "AuditEntry.createdAt": "When it was done.",
-    "actor": "The id of the API key that did it.",
+    "actor": "The id of the API key that did it, or of the portal link.",
     "action": "What was done, such as `subscription.changed`.",
     "target": "The id of what it was done to.",
     "AuditEntry.detail": "More about it; never a secret.",
+    # links into the portal
+    "PortalLinkBody.subscriptionId": "The only subscription that it shows; without it, all that "
+    "the tenant has.",
+    "PortalLinkBody.scopes": "What it allows; default: to read everything, to change "
+    "subscriptions and to replay, not `operations:write`.",
+    "PortalLinkBody.ttlSeconds": "How long it can be opened; default: 300.",
+    "PortalLink.scopes": "What it allows.",
+    "PortalLink.url": "What to open, once. The secret stands behind `#`, which browsers send to "
+    "nobody.",
+    "PortalLink.expiresAt": "Until when it must be opened.",
+    "sessionSeconds": "How long the session lasts that it opens; default: 3600.",
     # tickets
     "ticket": "Use it as `?ticket=`.",
     "reconnectUntil": "Until then the same ticket reconnects.",
@@ -295,7 +308,7 @@ PARAMETER_WORDS: Final[dict[str, str]] = {
     "api-keys": "The key's id, not the key.",
     "tenants": "The tenant's id.",
     "tenantId": "Only of this tenant.",
-    "actor": "Only what was done with this API key: its id.",
+    "actor": "Only what was done with this API key, or portal link: its id.",
     "action": "Only this action.",
     "target": "Only what was done to this: its id.",
     "problems": "The last part of a problem's `type`.",

@@ -119,6 +119,7 @@ SHAPES: Final[dict[str, SchemaDict]] = {
     **_members(("Subscription", "Secret"), {"publicKey": _PUBLIC_KEY}),
     "CertificateFacts.notAfter": _MOMENT,
     **_members(("Jwk",), {"x": _KEY_TEXT, "kid": _KEY_TEXT}),
+    "PortalLink.url": _URI,
     **_members(("Subscription", "Tenant"), {"verification": _one_of(Verification)}),
     "Delivery.status": _one_of(DeliveryStatus),
     **_members(("Attempt", "Trial"), _ATTEMPT),

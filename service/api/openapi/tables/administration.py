@@ -7,6 +7,7 @@ from service.api.audit_log import AuditEntryOut
 from service.api.openapi import examples
 from service.api.openapi.describing import Answered, Content, Described, Table, Tag, json, page
 from service.api.openapi.parameters import of_list
+from service.api.portal_links import PortalLinkBody, PortalLinkOut
 from service.api.subscriptions import PATCH_TYPES
 from service.api.tenants import TenantBody, TenantOut, TenantPatch
 from service.domain.errors import RefusalKind
@@ -120,6 +121,20 @@ _OF_TENANTS: Final[Table] = {
 TABLE: Final[Table] = {
     **_OF_KEYS,
     **_OF_TENANTS,
+    ("POST", "/v1/portal-links"): Described(
+        id="createPortalLink",
+        tag=Tag.OPERATORS,
+        summary="Get a link into the consumer portal",
+        text="For one of the producer's own users, who is sent there or gets it in an iframe. It "
+        "shows the tenant that the key acts for (`Ringback-Tenant`), or one subscription of it. "
+        "Whoever opens it first has the session, so hand it on over TLS and at once. It dies with "
+        "the key, the tenant and the subscription.",
+        body=(Content(PortalLinkBody, examples.NEW_PORTAL_LINK),),
+        body_optional=True,
+        idempotent=True,
+        answers={201: json("The link, once.", PortalLinkOut, examples.PORTAL_LINK)},
+        problems={RefusalKind.NOT_FOUND: "There is no such subscription, or tenant."},
+    ),
     ("GET", "/v1/audit-log"): Described(
         id="listAuditLog",
         tag=Tag.OPERATORS,

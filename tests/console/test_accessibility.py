@@ -1,0 +1,121 @@
+"""axe finds no serious fault on any page of the console or the portal, in light and in dark."""
+
+import asyncio
+from typing import Any, Final
+
+import pytest
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Browser, Page, expect
+
+from tests.console import test_browser, test_portal_browser
+from tests.console.test_browser import (
+    NARROW,
+    WIDE,
+    Scheme,
+    Watched,
+    browser,
+    needs_chromium,
+    one_dead,
+    opened,
+    server,
+)
+from tests.console.test_portal_browser import link
+from tests.support.receiver import Receiver
+from tests.support.server import Server
+
+__all__ = ["browser", "server"]
+
+#: axe looks at a page for a second, or several where the machine has much else to do.
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240), needs_chromium]
+
+GRAVE: Final = ("serious", "critical")
+SCHEMES: Final[tuple[Scheme, ...]] = ("light", "dark")
+#: Pages that tell of a fault.
+FAULTS: Final = ("/none", "/deliveries?status=none")
+
+
+async def grave(page: Page) -> list[str]:
+    """The serious and critical faults of a page, each with the first element that has it."""
+    found: dict[str, Any] = (await Axe().run(page)).response
+    assert found["testEngine"]["name"] == "axe-core"
+    return [
+        f"{each['id']}: {each['nodes'][0]['html']}"
+        for each in found["violations"]
+        if each["impact"] in GRAVE
+    ]
+
+
+async def all_of(watched: Watched, root: str, paths: list[str]) -> dict[str, list[str]]:
+    """The faults of these pages, where there are any."""
+    found = {}
+    for path in paths:
+        await watched.page.goto(f"{watched.origin}{root}{path}")
+        await watched.page.evaluate(
+            "for (const each of document.querySelectorAll('details')) each.open = true"
+        )
+        found[path] = await grave(watched.page)
+    # the pages about faults have the status of the fault, which the browser notes
+    watched.faults = [each for each in watched.faults if "status of 4" not in each]
+    return {path: faults for path, faults in found.items() if faults}
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+async def test_every_page_of_the_console(
+    browser: Browser, server: Server, receiver: Receiver, scheme: Scheme
+) -> None:
+    letter = await one_dead(server, receiver)
+    size = WIDE if scheme == "light" else NARROW
+    async with opened(browser, server, scheme, size) as watched:
+        assert await all_of(watched, "/console", ["/sign-in"]) == {}
+        await watched.sign_in(server.admin_key)
+        paths = [*test_browser.paths(letter).values(), *FAULTS]
+        assert await all_of(watched, "/console", paths) == {}
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+async def test_every_page_of_the_portal(
+    browser: Browser, server: Server, receiver: Receiver, scheme: Scheme
+) -> None:
+    letter = await one_dead(server, receiver)
+    size = NARROW if scheme == "light" else WIDE
+    async with opened(browser, server, scheme, size) as watched:
+        assert await all_of(watched, "/portal", [""]) == {}
+        paths = [*test_portal_browser.paths(letter).values(), *FAULTS]
+        # where there is one subscription only, these are others
+        fewer = ["", "/dead-letters/all", "/deliveries", "/subscriptions"]
+        for body, which in (({}, paths), ({"subscriptionId": letter["subscriptionId"]}, fewer)):
+            await watched.page.goto("about:blank")
+            await watched.page.goto(await link(server, **body))
+            await expect(watched.page.get_by_role("heading", name="Overview")).to_be_visible()
+            assert await all_of(watched, "/portal", which) == {}
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+async def test_what_forms_answer_with(
+    browser: Browser, server: Server, receiver: Receiver, scheme: Scheme
+) -> None:
+    letter = await one_dead(server, receiver)
+    async with opened(browser, server, scheme) as watched:
+        page = watched.page
+        await watched.sign_in(server.admin_key)
+        home = f"/subscriptions/{letter['subscriptionId']}"
+        for button in ("Rotate", "Send a test event"):
+            await watched.go(home)
+            await page.get_by_role("button", name=button).click()
+            await expect(page.get_by_role("link", name="To the subscription")).to_be_visible()
+            assert await grave(page) == [], button
+        await watched.go("/subscriptions/new")
+        await page.get_by_label("URL").fill("ftp://nowhere")
+        await page.get_by_role("button", name="Create").click()
+        await expect(page.get_by_role("alert")).to_be_visible()
+        assert await grave(page) == []
+        watched.faults = [each for each in watched.faults if "status of 422" not in each]
+
+
+async def test_a_fault_is_found(browser: Browser) -> None:
+    page = await browser.new_page()
+    await page.set_content("<html><body><img src='x.png'><input></body></html>")
+
+    async with asyncio.timeout(30):
+        assert any(each.startswith("image-alt") for each in await grave(page))
+    await page.close()
