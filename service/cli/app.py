@@ -201,6 +201,9 @@ def config(
     Secrets are masked. Piped, the lines are tab-separated.
     """
     settings = _load_settings()
+    from service.runtime import keys as own_keys
+
+    own_keys.present_key_ring(settings, database_existed=False)  # as the start reads it
     Out(form).records(settings.describe())
 
 

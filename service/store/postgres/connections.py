@@ -47,12 +47,14 @@ class Address:
 
     @classmethod
     def of(cls, url: str) -> "Address":
-        """Of a ``postgresql://`` URL."""
+        """Of a ``postgresql://`` URL, whose flag is ``true`` or ``false`` where it is there."""
         parts = urlsplit(url)
         given = parse_qsl(parts.query, keep_blank_values=True)
-        is_pooled = any(name == _FLAG and value == "true" for name, value in given)
+        flags = {value for name, value in given if name == _FLAG}
+        if not flags <= {"true", "false"}:
+            raise ValueError(f"{_FLAG} is neither true nor false")
         query = urlencode([(name, value) for name, value in given if name != _FLAG], safe="/")
-        return cls(urlunsplit(parts._replace(query=query)), is_pooled)
+        return cls(urlunsplit(parts._replace(query=query)), "true" in flags)
 
     @property
     def name(self) -> str:
