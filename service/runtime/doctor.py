@@ -84,8 +84,12 @@ def _database(settings: Settings) -> Iterator[Finding]:
         yield _skew("the database", state.ahead)
     if state.careless:
         found = f"{state.name} has {' and '.join(state.careless)} off"
-        remedy = "Turn it on: a crash of the server takes events along that were answered 202."
-        yield Finding("database", Level.FAULT, found, remedy)
+        remedy = (
+            "Turn it on: a crash of its machine takes events along that were answered 202. Where "
+            "commits are kept safe by other means, set RINGBACK_TRUST_DATABASE=true."
+        )
+        level = Level.WARNING if settings.trust_database else Level.FAULT
+        yield Finding("database", level, found, remedy)
     if settings.is_embedded:
         yield from _folder(settings.data_folder)
 

@@ -13,6 +13,7 @@ DEFAULTS = {
     "RINGBACK_HOST": "127.0.0.1",
     "RINGBACK_PORT": "8080",
     "RINGBACK_DATABASE_URL": "sqlite:///./data/ringback.db",
+    "RINGBACK_TRUST_DATABASE": "false",
     "RINGBACK_REDIS_URL": "",
     "RINGBACK_ADMIN_KEY": "",
     "RINGBACK_ENCRYPTION_KEYS": "",

@@ -328,6 +328,23 @@ async def test_every_transaction_has_its_limits(
     await database.close()
 
 
+@pytest.mark.parametrize("spelled", [as_it_is, with_flag])
+@pytest.mark.parametrize(("theirs", "ours"), [("off", "on"), ("remote_apply", "remote_apply")])
+async def test_no_commit_is_answered_before_it_is_safe(
+    url: str, clock: FakeClock, spelled: Callable[[str], str], theirs: str, ours: str
+) -> None:
+    ((name,),) = await postgres.run(url, "SELECT current_database()")
+    await postgres.run(url, f'ALTER DATABASE "{name}" SET synchronous_commit TO {theirs}')
+    database = PostgresDatabase(spelled(url), clock, fixed=True)
+    await database.open()
+
+    async def told(tx: Tx) -> str:
+        return str((await tx.sql("SHOW synchronous_commit"))[0][0])
+
+    assert await database.write(told) == ours
+    await database.close()
+
+
 async def test_a_lock_is_not_waited_for_for_long(
     url: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

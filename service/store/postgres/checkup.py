@@ -14,9 +14,10 @@ from service.store.revisions import head
 from service.store.statements import Row, Statement
 
 _TIME = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::float8"
+#: ``synchronous_commit`` is not among them: our own sessions say what it is.
 _CARELESS = (
     "SELECT name FROM pg_settings WHERE setting = 'off' "
-    "AND name IN ('fsync', 'full_page_writes', 'synchronous_commit') ORDER BY name"
+    "AND name IN ('fsync', 'full_page_writes') ORDER BY name"
 )
 
 
@@ -47,6 +48,19 @@ async def look(url: str, clock: Clock) -> State:
     finally:
         await connection.close()
     return State(address.name, revision, head(), ahead, careless)
+
+
+async def careless(url: str) -> tuple[str, ...]:
+    """The server's settings that let it lose what it called committed.
+
+    Raises:
+        StoreUnavailableError: it cannot be reached.
+    """
+    connection = await Address.of(url).connect()
+    try:
+        return tuple(row[0] for row in await connection.fetch(_CARELESS))
+    finally:
+        await connection.close()
 
 
 async def sealed_samples(url: str, clock: Clock) -> list[tuple[bytes, str]]:

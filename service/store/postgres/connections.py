@@ -28,6 +28,21 @@ LIMITS: Final = {
     "idle_in_transaction_session_timeout": "10000",
     "jit": "off",
 }
+#: Seconds, and how often, that the server asks after a client whose whole machine may be gone: else
+#: what it held stays locked for hours.
+_ALIVE: Final = {
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+}
+#: A commit that is answered is safe: only ``off`` would let it be answered before. Said by the
+#: session, since what the server's own configuration says may change at any time.
+_SURE: Final = (
+    "set_config('synchronous_commit', "
+    "coalesce(nullif(current_setting('synchronous_commit'), 'off'), 'on'), {})"
+)
+SURE_OF_SESSION: Final = f"SELECT {_SURE.format('false')}"
+SURE_OF_TRANSACTION: Final = _SURE.format("true")
 #: Seconds after which a server that does not answer is given up.
 _CONNECT: Final = 5.0
 _ANSWER: Final = 12.0
@@ -72,9 +87,9 @@ class Address:
             StoreUnavailableError: there is none to be had.
         """
         own = LIMITS if limits is None else limits
-        settings = {} if self.is_pooled else {**own, "application_name": "ringback"}
+        settings = {} if self.is_pooled else {**_ALIVE, **own, "application_name": "ringback"}
         try:
-            return await asyncpg.connect(
+            made = await asyncpg.connect(
                 self.dsn,
                 timeout=_CONNECT,
                 command_timeout=_ANSWER if limits is None else None,
@@ -82,10 +97,24 @@ class Address:
                 max_cached_statement_lifetime=0,
                 server_settings=settings,
             )
+            return await self._made_sure(made)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:
             said = str(error) or type(error).__name__
             text = f"The database {self.name} cannot be reached: {said}"
             raise StoreUnavailableError(text) from error
+
+    async def _made_sure(self, connection: Connection) -> Connection:
+        """The connection, whose commits are safe when they are answered.
+
+        A pooler's says so in each transaction: the next may be on another one of the server's.
+        """
+        try:
+            if not self.is_pooled:
+                await connection.execute(SURE_OF_SESSION, timeout=_CONNECT)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
 
 
 class Pool:

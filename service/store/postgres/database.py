@@ -17,7 +17,7 @@ from asyncpg.exceptions import InvalidParameterValueError
 from service.ports import Clock, StoreUnavailableError
 from service.store.database import Job, Proof, Use
 from service.store.postgres import faults, parting
-from service.store.postgres.connections import LIMITS, Address, Pool
+from service.store.postgres.connections import LIMITS, SURE_OF_TRANSACTION, Address, Pool
 from service.store.postgres.faults import Fault
 from service.store.postgres.nodes import free_node, renew_node, take_node
 from service.store.postgres.server_time import ServerTime
@@ -39,7 +39,9 @@ _TEND: Final = 10.0
 _BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 _SNAPSHOT: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _TIME: Final = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
-_LIMITS: Final = ", ".join(f"set_config('{k}', '{v}', true)" for k, v in LIMITS.items())
+_LIMITS: Final = ", ".join(
+    (*(f"set_config('{k}', '{v}', true)" for k, v in LIMITS.items()), SURE_OF_TRANSACTION)
+)
 _BEGUN: Final = f"SELECT {_TIME}, pg_current_xact_id()::text"
 _FATE: Final = "SELECT pg_xact_status($1::text::xid8)"
 
