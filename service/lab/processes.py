@@ -35,6 +35,18 @@ def free_port() -> int:
             return port
 
 
+def children(pid: int) -> list[int]:
+    """The processes that a process of ours started and that are there now; for Linux."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it is gone
+            # after the name, which may hold anything: its state and its parent
+            parent = stat.read_text().rpartition(")")[2].split()[1]
+            if int(parent) == pid:
+                found.append(int(stat.parent.name))
+    return found
+
+
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
     """What a process of ours may know: these settings, and none of the caller's ``RINGBACK_*``."""
     inherited = {name: text for name, text in os.environ.items() if not name.startswith("RINGBACK")}

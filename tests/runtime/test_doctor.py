@@ -55,6 +55,7 @@ def test_how_bad_it_is(
     health = Health(**{**_members(WELL), **changed})  # type: ignore[arg-type]  # members of many types
     found = levels(monkeypatch, tmp_path, health)
 
+    assert found.pop("settings") == {Level.WARNING}  # a file needs no Redis
     assert found.pop(check) - {Level.OK} == {level} - {Level.OK}
     assert set().union(*found.values()) == {Level.OK}
 
