@@ -6,8 +6,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -45,6 +45,23 @@ def children(pid: int) -> list[int]:
             if int(parent) == pid:
                 found.append(int(stat.parent.name))
     return found
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """A process of ours and those that it started, stopped by SIGSTOP."""
+    halted = [pid]
+    os.kill(pid, signal.SIGSTOP)  # first, since it is the one that makes others
+    try:
+        for child in children(pid):
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGSTOP)
+                halted.append(child)
+        yield
+    finally:
+        for each in reversed(halted):
+            with suppress(ProcessLookupError):
+                os.kill(each, signal.SIGCONT)
 
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:

@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
-from service.lab.processes import HOST, LabError, Program, children, free_port
+from service.lab.processes import HOST, LabError, Program, free_port, stopped
 
 _READY: Final = 30.0
 _POLL: Final = 0.02
@@ -135,18 +135,8 @@ class Postgres:
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Stopped by SIGSTOP, every process of it: it takes connections, and answers nothing."""
-        stopped = [self.program.pid]
-        self.program.send(signal.SIGSTOP)  # first, since it is the one that makes others
-        try:
-            for child in children(self.program.pid):
-                with suppress(ProcessLookupError):
-                    os.kill(child, signal.SIGSTOP)
-                    stopped.append(child)
+        with stopped(self.program.pid):
             yield
-        finally:
-            for each in reversed(stopped):
-                with suppress(ProcessLookupError):
-                    os.kill(each, signal.SIGCONT)
 
     def create(self, database: str, template: str = "template1") -> None:
         """Make a database, as empty as the one it is a copy of."""

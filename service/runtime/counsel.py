@@ -27,7 +27,7 @@ def of_settings(settings: Settings) -> Iterator[Advice]:
     if settings.is_embedded and settings.redis_url:
         yield (
             "RINGBACK_REDIS_URL is set, and one SQLite file serves one process, which needs none",
-            "Unset it: wakes take a longer way. Several processes need a postgresql:// URL as well.",
+            "Unset it: wakes take a longer way. Several processes need a postgresql:// URL too.",
         )
 
 

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from service.lab.processes import stopped
 from tests.support import postgres
 from tests.support.blackbox import Blackbox, blackbox, verify
 from tests.support.postgres import Databases
@@ -237,6 +239,38 @@ async def test_restarts_and_cut_connections_lose_and_double_nothing(
     assert set(receiver_ids(receiver)) == set(sent)
     assert {answer for each in producers for answer in each.answers} <= {202, 503}
     assert sum(each.unwaited for each in producers) == 0
+
+
+@pytest.mark.timeout(180)
+async def test_while_the_server_is_paused_producers_are_told_to_wait_and_nothing_doubles(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    with postgres.server({"fsync": "on"}) as database:
+        settings = {**SHARED, "RINGBACK_DATABASE_URL": database.url()}
+        await asyncio.to_thread(ringback, tmp_path, "migrate", settings=settings)
+        async with processes(tmp_path, settings, 1) as ((_, api),):
+            subscription = await api.subscribe(receiver.url("/"))
+            await api.event("op", "note", id="before")
+            bodies = [{"id": f"e{n}", "operationId": "op", "type": "note"} for n in range(4)]
+            with stopped(database.pid):
+                told = await asyncio.gather(*(patient(api, body) for body in bodies))
+                ready = await api.http.get("/readyz", timeout=60.0)
+            assert {answer.status_code for answer in (*told, ready)} == {503}
+            assert all(int(answer.headers["retry-after"]) > 0 for answer in (*told, ready))
+
+            async with asyncio.timeout(60):
+                for body in bodies:
+                    while (await patient(api, body)).status_code != 202:  # noqa: ASYNC110  a client can only ask
+                        await asyncio.sleep(0.1)
+            await api.deliveries(subscription, 5, "delivered", timeout=60)
+            log = await api.get("/v1/operations/op/events")
+            assert [each["sequence"] for each in log["data"]] == [1, 2, 3, 4, 5]
+    assert Counter(receiver_ids(receiver)) == Counter(["before", "e0", "e1", "e2", "e3"])
+
+
+async def patient(api: Blackbox, body: dict[str, str]) -> httpx.Response:
+    """What is answered in the end."""
+    return await api.http.post("/v1/events", json=body, timeout=60.0)
 
 
 CUT = (
