@@ -223,7 +223,8 @@ def doctor(
 
     For each fault the remedy is told; nothing is changed. Exit code 1: there are faults.
     """
-    from service.runtime.doctor import Level, examine
+    from service.runtime.doctor import examine
+    from service.runtime.findings import Level
 
     findings = examine(os.environ)
     Out(form).records(findings)

@@ -28,8 +28,10 @@ class Storage(NamedTuple):
 
 
 @asynccontextmanager
-async def open_storage(settings: Settings, clock: Clock) -> AsyncIterator[Storage]:
-    """Open the database; a file is brought up to date first, a server's has to be.
+async def open_storage(
+    settings: Settings, clock: Clock, roles: frozenset[str]
+) -> AsyncIterator[Storage]:
+    """Open the database for these roles; a file is brought up to date first, a server's has to be.
 
     Raises:
         StoreUnavailableError: it cannot be opened as it is.
@@ -54,7 +56,7 @@ async def open_storage(settings: Settings, clock: Clock) -> AsyncIterator[Storag
 
         await migrating.check(settings.database_url)
         await _check_safety(settings)
-        database = PostgresDatabase(settings.database_url, clock)
+        database = PostgresDatabase(settings.database_url, clock, roles=roles)
     await database.open()
     try:
         yield Storage(database, vault, admin, is_new)

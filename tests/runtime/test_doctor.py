@@ -8,7 +8,8 @@ import pytest
 
 from service.broker import checkup
 from service.broker.checkup import Health
-from service.runtime.doctor import Level, examine
+from service.runtime.doctor import examine
+from service.runtime.findings import Level
 
 WELL = Health("Redis 7.2.4", (7, 2, 4), 0.001, 0.002, "noeviction", 0, 0.0)
 Usage = namedtuple("Usage", "total used free")  # noqa: PYI024  as the standard library's, whose types nobody asks

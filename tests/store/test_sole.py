@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
+import asyncpg
 import pytest
 
 from service.ports import StoreUnavailableError
@@ -44,15 +45,15 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 @asynccontextmanager
 async def worked_with(url: str) -> AsyncIterator[None]:
     """By a process that has a Redis."""
-    database = PostgresDatabase(url, FakeClock(), fixed=True)
+    database = PostgresDatabase(url, FakeClock(), roles=("api", "worker"), fixed=True)
     await database.open()
     yield
     await database.close()
 
 
-async def until_held(url: str, wanted: int) -> None:
+async def until(url: str, count: str, wanted: int) -> None:
     async with asyncio.timeout(20):
-        while (await postgres.run(url, HELD))[0][0] != wanted:  # noqa: ASYNC110  a client can only ask
+        while (await postgres.run(url, count))[0][0] != wanted:  # noqa: ASYNC110  a client can only ask
             await asyncio.sleep(0.02)
 
 
@@ -84,22 +85,24 @@ async def test_its_place_is_taken_again_when_the_connection_was_lost(
     url: str, spelled: Spelled
 ) -> None:
     async with sole.alone(spelled(url)):
-        await until_held(url, 1)
+        await until(url, HELD, 1)
         await postgres.run(url, CUT)
-        await until_held(url, 0)
-        await until_held(url, 1)
+        await until(url, HELD, 0)
+        await until(url, HELD, 1)
         with pytest.raises(StoreUnavailableError):
             await sole.meet(spelled(url))
 
 
-async def test_that_another_was_faster_is_said(
-    url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_that_another_was_faster_is_said(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    rival = await asyncpg.connect(url)
     async with sole.alone(url):
-        monkeypatch.setattr(sole, "_LOOK", 0.0)
-        blocker = "SELECT pg_advisory_lock(hashtextextended('ringback/sole', 0)), pg_sleep(1)"
-        blocking = asyncio.create_task(postgres.run(url, blocker))
-        await asyncio.sleep(0.05)
+        lock = "SELECT pg_advisory_lock(hashtextextended('ringback/sole', 0))"
+        waiting = asyncio.create_task(rival.execute(lock))
+        await until(url, HELD.replace("granted", "NOT granted"), 1)
         await postgres.run(url, f"{CUT} AND application_name = 'ringback'")
-        await blocking
-    assert "the same redis:// URL" in caplog.text
+        await waiting
+        async with asyncio.timeout(20):
+            while not caplog.messages:  # noqa: ASYNC110  it is said by a task of its own
+                await asyncio.sleep(0.02)
+    await rival.close()
+    assert "Another process works with" in caplog.messages[0]

@@ -6,7 +6,7 @@ with each transaction instead, and no statement is kept prepared.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -20,6 +20,9 @@ from service.store.database import Use
 from service.store.postgres import faults
 
 _FLAG: Final = "pgbouncer"
+#: How a pooler refuses limits that are given when connecting.
+_POOLER: Final = "unsupported startup parameter"
+APPLICATION: Final = "ringback"
 #: What no statement, no wait for a lock and no idle transaction may take longer than, in ms. What
 #: they are for is short: this is when something is wrong. Compiling plans never pays here.
 LIMITS: Final = {
@@ -59,9 +62,11 @@ class Address:
 
     dsn: str
     is_pooled: bool
+    #: What the server calls our sessions: ``ringback``, and the roles of a process that serves.
+    application: str = APPLICATION
 
     @classmethod
-    def of(cls, url: str) -> "Address":
+    def of(cls, url: str, roles: Iterable[str] = ()) -> "Address":
         """Of a ``postgresql://`` URL, whose flag is ``true`` or ``false`` where it is there."""
         parts = urlsplit(url)
         given = parse_qsl(parts.query, keep_blank_values=True)
@@ -69,7 +74,8 @@ class Address:
         if not flags <= {"true", "false"}:
             raise ValueError(f"{_FLAG} is neither true nor false")
         query = urlencode([(name, value) for name, value in given if name != _FLAG], safe="/")
-        return cls(urlunsplit(parts._replace(query=query)), "true" in flags)
+        application = f"{APPLICATION} {','.join(sorted(roles))}".strip()
+        return cls(urlunsplit(parts._replace(query=query)), "true" in flags, application)
 
     @property
     def name(self) -> str:
@@ -87,7 +93,7 @@ class Address:
             StoreUnavailableError: there is none to be had.
         """
         own = LIMITS if limits is None else limits
-        settings = {} if self.is_pooled else {**_ALIVE, **own, "application_name": "ringback"}
+        settings = {} if self.is_pooled else {**_ALIVE, **own, "application_name": self.application}
         try:
             made = await asyncpg.connect(
                 self.dsn,
@@ -101,6 +107,8 @@ class Address:
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:
             said = str(error) or type(error).__name__
             text = f"The database {self.name} cannot be reached: {said}"
+            if _POOLER in said:
+                text += f". A pooler stands before it: add {_FLAG}=true to RINGBACK_DATABASE_URL."
             raise StoreUnavailableError(text) from error
 
     async def _made_sure(self, connection: Connection) -> Connection:

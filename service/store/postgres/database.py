@@ -7,12 +7,13 @@ nothing was committed; where that is not known, the proof of the job decides.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+import logging
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, TypeVar
 
 from asyncpg import Connection
-from asyncpg.exceptions import InvalidParameterValueError
+from asyncpg.exceptions import InsufficientPrivilegeError, InvalidParameterValueError
 
 from service.ports import Clock, StoreUnavailableError
 from service.store.database import Job, Proof, Use
@@ -26,8 +27,10 @@ from service.store.statements import Row, Statement
 
 T = TypeVar("T")
 
+_logger = logging.getLogger(__name__)
+
 #: Connections for each use, at most.
-_SIZES: Final = {Use.ACCEPT: 1, Use.CLAIM: 1, Use.SETTLE: 1, Use.READ: 4, Use.REST: 2}
+SIZES: Final = {Use.ACCEPT: 1, Use.CLAIM: 1, Use.SETTLE: 1, Use.READ: 4, Use.REST: 2}
 #: How often a job is run that others are in the way of.
 _TRIES: Final = 5
 #: Seconds between two looks at what became of a commit; after so many nobody looks any more.
@@ -53,20 +56,25 @@ class _AgainError(Exception):
 class PostgresDatabase:
     """See :class:`service.store.database.Database`.
 
-    Transactions have the server's time, unless it is ``fixed``: then that of ``clock``.
+    The server is told the ``roles`` of this process. Transactions have the server's time, unless it
+    is ``fixed``: then that of ``clock``.
     """
 
     #: Other processes work with it too.
     is_shared: Final = True
 
-    def __init__(self, url: str, clock: Clock, *, fixed: bool = False) -> None:
-        self._address = Address.of(url)
+    def __init__(
+        self, url: str, clock: Clock, *, roles: Iterable[str] = (), fixed: bool = False
+    ) -> None:
+        self._address = Address.of(url, roles)
         self._clock = clock
         self._time: Clock | ServerTime = clock if fixed else ServerTime(clock)
-        self._pool = Pool(self._address, _SIZES)
+        self._pool = Pool(self._address, SIZES)
         self._jobs: set[asyncio.Task[Any]] = set()
         self._tending: asyncio.Task[None] | None = None
         self._is_open = False
+        #: That it may not make parts, which is as true a minute later.
+        self._is_told = False
         self.node = 0
 
     async def open(self) -> None:
@@ -126,7 +134,13 @@ class PostgresDatabase:
 
     async def renew_parts(self, retention: int) -> int:
         """Make parts of tables for the time to come, or drop one older than ``retention`` ms."""
-        return await parting.renew(self, retention)
+        try:
+            return await parting.renew(self, retention)
+        except InsufficientPrivilegeError as error:
+            if not self._is_told:
+                self._is_told = True
+                _logger.warning(parting.NOT_ALLOWED, error)
+            return 0
 
     def _check_open(self) -> None:
         if not self._is_open:

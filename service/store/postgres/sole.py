@@ -38,7 +38,7 @@ _ENDLESS: Final = "BEGIN; SELECT set_config('idle_in_transaction_session_timeout
 _AFRESH: Final = "SELECT pg_stat_clear_snapshot()"
 _OTHERS: Final = (
     "SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
-    "AND datname = current_database() AND application_name = 'ringback'"
+    "AND datname = current_database() AND application_name LIKE 'ringback %'"
 )
 _LOST: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, StoreUnavailableError, OSError)
 
