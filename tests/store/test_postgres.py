@@ -21,6 +21,7 @@ from service.store.migrations import upgrading
 from service.store.postgres import PostgresDatabase, connections, migrating
 from service.store.postgres import database as postgres_database
 from service.store.postgres.connections import Address
+from service.store.reading import ReadStore
 from service.store.schema import metadata, tenants
 from service.store.statements import Statement
 from tests.support import postgres
@@ -369,6 +370,34 @@ async def test_a_lock_is_not_waited_for_for_long(
         await database.write(wait, Use.ACCEPT)
     done.set()
     await holding
+    await database.close()
+
+
+async def test_after_a_change_was_not_taken_it_is_tried_whether_others_are(
+    url: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "LIMITS", {**connections.LIMITS, "lock_timeout": "50"})
+    database = PostgresDatabase(url, clock, fixed=True)
+    await database.open()
+    read = ReadStore(database)
+
+    async def fill(_: Tx) -> None:
+        raise asyncpg.DiskFullError("No space left on device")
+
+    other = await asyncpg.connect(url)
+    async with other.transaction():
+        await other.execute("LOCK TABLE nodes")
+        await read.check()  # nothing says that it should be tried
+        with pytest.raises(StoreUnavailableError, match="No space left"):
+            await database.write(fill)
+        for _ in range(2):
+            with pytest.raises(StoreUnavailableError, match="lock timeout"):
+                await read.check()
+    await read.check()
+    async with other.transaction():
+        await other.execute("LOCK TABLE nodes")
+        await read.check()  # once is enough
+    await other.close()
     await database.close()
 
 

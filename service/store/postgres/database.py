@@ -73,6 +73,8 @@ class PostgresDatabase:
         self._jobs: set[asyncio.Task[Any]] = set()
         self._tending: asyncio.Task[None] | None = None
         self._is_open = False
+        #: Whether a change was not taken, and none was tried since just to see.
+        self._is_doubted = False
         #: That it may not make parts, which is as true a minute later.
         self._is_told = False
         self.node = 0
@@ -98,7 +100,11 @@ class PostgresDatabase:
         """Run ``job`` inside a write transaction; its result once that is durably committed."""
         self._check_open()
         # what a caller no longer waits for is finished all the same
-        return await asyncio.shield(self._background(self._run(job, use, proof)))
+        try:
+            return await asyncio.shield(self._background(self._run(job, use, proof)))
+        except StoreUnavailableError:
+            self._is_doubted = True
+            raise
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[PostgresTx]:
@@ -131,6 +137,12 @@ class PostgresDatabase:
     async def glance(self, statement: Statement, **given: Any) -> list[Row]:
         """Run one reading statement that finds a few rows by an index."""
         return await self.look(statement, **given)
+
+    async def recheck(self) -> None:
+        """If a change was not taken, make sure that others are."""
+        if self._is_doubted:
+            await self.write(lambda tx: renew_node(tx, self.node))
+            self._is_doubted = False
 
     async def renew_parts(self, retention: int) -> int:
         """Make parts of tables for the time to come, or drop one older than ``retention`` ms."""
