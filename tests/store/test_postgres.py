@@ -21,7 +21,6 @@ from service.store.migrations import upgrading
 from service.store.postgres import PostgresDatabase, connections, migrating
 from service.store.postgres import database as postgres_database
 from service.store.postgres.connections import Address
-from service.store.reading import ReadStore
 from service.store.schema import metadata, tenants
 from service.store.statements import Statement
 from tests.support import postgres
@@ -329,23 +328,6 @@ async def test_every_transaction_has_its_limits(
     await database.close()
 
 
-@pytest.mark.parametrize("spelled", [as_it_is, with_flag])
-@pytest.mark.parametrize(("theirs", "ours"), [("off", "on"), ("remote_apply", "remote_apply")])
-async def test_no_commit_is_answered_before_it_is_safe(
-    url: str, clock: FakeClock, spelled: Callable[[str], str], theirs: str, ours: str
-) -> None:
-    ((name,),) = await postgres.run(url, "SELECT current_database()")
-    await postgres.run(url, f'ALTER DATABASE "{name}" SET synchronous_commit TO {theirs}')
-    database = PostgresDatabase(spelled(url), clock, fixed=True)
-    await database.open()
-
-    async def told(tx: Tx) -> str:
-        return str((await tx.sql("SHOW synchronous_commit"))[0][0])
-
-    assert await database.write(told) == ours
-    await database.close()
-
-
 async def test_a_lock_is_not_waited_for_for_long(
     url: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -370,34 +352,6 @@ async def test_a_lock_is_not_waited_for_for_long(
         await database.write(wait, Use.ACCEPT)
     done.set()
     await holding
-    await database.close()
-
-
-async def test_after_a_change_was_not_taken_it_is_tried_whether_others_are(
-    url: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connections, "LIMITS", {**connections.LIMITS, "lock_timeout": "50"})
-    database = PostgresDatabase(url, clock, fixed=True)
-    await database.open()
-    read = ReadStore(database)
-
-    async def fill(_: Tx) -> None:
-        raise asyncpg.DiskFullError("No space left on device")
-
-    other = await asyncpg.connect(url)
-    async with other.transaction():
-        await other.execute("LOCK TABLE nodes")
-        await read.check()  # nothing says that it should be tried
-        with pytest.raises(StoreUnavailableError, match="No space left"):
-            await database.write(fill)
-        for _ in range(2):
-            with pytest.raises(StoreUnavailableError, match="lock timeout"):
-                await read.check()
-    await read.check()
-    async with other.transaction():
-        await other.execute("LOCK TABLE nodes")
-        await read.check()  # once is enough
-    await other.close()
     await database.close()
 
 

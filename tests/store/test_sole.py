@@ -1,7 +1,7 @@
 """One process without Redis on a database, or many with it: who may start, and when again."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import asyncpg
@@ -11,6 +11,7 @@ from service.ports import StoreUnavailableError
 from service.store.postgres import PostgresDatabase, sole
 from tests.support import postgres
 from tests.support.clock import FakeClock
+from tests.support.pooling import SPELLED, Spelled
 
 pytestmark = pytest.mark.anyio
 
@@ -22,18 +23,6 @@ HELD = (
     "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted "
     "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 )
-Spelled = Callable[[str], str]
-
-
-def as_it_is(url: str) -> str:
-    return url
-
-
-def with_flag(url: str) -> str:
-    return f"{url}{'&' if '?' in url else '?'}pgbouncer=true"
-
-
-SPELLED = pytest.mark.parametrize("spelled", [as_it_is, with_flag])
 
 
 @pytest.fixture(autouse=True)

@@ -5,9 +5,11 @@ It lends nobody's connection to anybody, but tells of no process of the server's
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
+
+import pytest
 
 from tests.support.streams import Converse, StreamServer
 
@@ -15,6 +17,22 @@ from tests.support.streams import Converse, StreamServer
 _KEY: Final = b"K\x00\x00\x00\x0c"
 _REFUSAL: Final = b"SFATAL\0VFATAL\0C08P01\0Munsupported startup parameter: jit\0\0"
 _CHUNK: Final = 65_536
+
+#: Makes of a URL one that says whether there is a pooler.
+Spelled = Callable[[str], str]
+
+
+def as_it_is(url: str) -> str:
+    """Without one."""
+    return url
+
+
+def with_flag(url: str) -> str:
+    """With one."""
+    return f"{url}{'&' if '?' in url else '?'}pgbouncer=true"
+
+
+SPELLED: Final = pytest.mark.parametrize("spelled", [as_it_is, with_flag])
 
 
 @asynccontextmanager

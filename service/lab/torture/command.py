@@ -4,7 +4,7 @@ import asyncio
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -61,7 +61,7 @@ def run(plan: Plan, *, as_json: bool, keep: Path | None) -> int:
     return _finished(work, keep)
 
 
-def run_failpoints(modes: Iterable[str], *, as_json: bool, keep: Path | None) -> int:
+def run_failpoints(modes: tuple[str, ...], *, as_json: bool, keep: Path | None) -> int:
     """Come by every failpoint with every action, and print what came of it on each database."""
 
     async def work(folder: Path) -> bool:

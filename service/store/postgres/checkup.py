@@ -9,7 +9,7 @@ from service.store import keeping
 from service.store.checkup import Server, State
 from service.store.postgres import migrating
 from service.store.postgres.connections import Address
-from service.store.postgres.database import SIZES
+from service.store.postgres.database import PostgresDatabase
 from service.store.postgres.nodes import LIVING
 from service.store.postgres.tx import PostgresTx
 from service.store.revisions import head
@@ -92,7 +92,7 @@ async def _server(connection: Connection, *, is_pooled: bool) -> Server:
         size=size,
         used=used,
         most=most,
-        each=sum(SIZES.values()),
+        each=PostgresDatabase.connections,
         processes=processes,
         roles=None if is_pooled else frozenset(row[0] for row in roles),
         # who lends connections tells of none of the server's processes but of itself

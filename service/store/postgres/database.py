@@ -30,7 +30,7 @@ T = TypeVar("T")
 _logger = logging.getLogger(__name__)
 
 #: Connections for each use, at most.
-SIZES: Final = {Use.ACCEPT: 1, Use.CLAIM: 1, Use.SETTLE: 1, Use.READ: 4, Use.REST: 2}
+_SIZES: Final = {Use.ACCEPT: 1, Use.CLAIM: 1, Use.SETTLE: 1, Use.READ: 4, Use.REST: 2}
 #: How often a job is run that others are in the way of.
 _TRIES: Final = 5
 #: Seconds between two looks at what became of a commit; after so many nobody looks any more.
@@ -62,6 +62,8 @@ class PostgresDatabase:
 
     #: Other processes work with it too.
     is_shared: Final = True
+    #: Connections that a process opens, at most.
+    connections: Final = sum(_SIZES.values())
 
     def __init__(
         self, url: str, clock: Clock, *, roles: Iterable[str] = (), fixed: bool = False
@@ -69,7 +71,7 @@ class PostgresDatabase:
         self._address = Address.of(url, roles)
         self._clock = clock
         self._time: Clock | ServerTime = clock if fixed else ServerTime(clock)
-        self._pool = Pool(self._address, SIZES)
+        self._pool = Pool(self._address, _SIZES)
         self._jobs: set[asyncio.Task[Any]] = set()
         self._tending: asyncio.Task[None] | None = None
         self._is_open = False
