@@ -123,8 +123,12 @@ class Mode(StrEnum):
 def torture(  # noqa: PLR0913  an argument is an option of the command line here
     *,
     mode: Annotated[
-        Mode, typer.Option(help="One process on SQLite, or many on PostgreSQL and Redis.")
-    ] = Mode.EMBEDDED,
+        Mode | None,
+        typer.Option(
+            help="One process on SQLite, the usual, or many on PostgreSQL and Redis. Failpoints "
+            "take both unless one is named."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed makes the same plan.")] = 7,
     events: Annotated[
         int | None, typer.Option(min=20, help="Events to post; 50,000 if not given.")
@@ -140,7 +144,8 @@ def torture(  # noqa: PLR0913  an argument is an option of the command line here
         float | None, typer.Option(help="Seconds after which no fault begins and nobody posts.")
     ] = None,
     failpoints: Annotated[
-        bool, typer.Option("--failpoints", help="Fail at each step of the journey instead.")
+        bool,
+        typer.Option("--failpoints", help="Fail at each step of the journey: a table."),
     ] = False,
     quick: Annotated[
         bool, typer.Option("--quick", help="1,000 events, 6 kills, short faults.")
@@ -155,12 +160,15 @@ def torture(  # noqa: PLR0913  an argument is an option of the command line here
     from service.lab.torture import command
 
     try:
-        plan = command.plan(mode, seed, (events, kills), without, quick=quick, duration=duration)
+        plan = command.plan(
+            mode or Mode.EMBEDDED, seed, (events, kills), without, quick=quick, duration=duration
+        )
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--without") from None
     as_json = output is Output.JSON
     if failpoints:
-        raise typer.Exit(command.run_failpoints(mode, as_json=as_json, keep=keep))
+        modes = tuple(Mode) if mode is None else (mode,)
+        raise typer.Exit(command.run_failpoints(modes, as_json=as_json, keep=keep))
     raise typer.Exit(command.run(plan, as_json=as_json, keep=keep))
 
 
@@ -208,6 +216,9 @@ def config(
     Secrets are masked. Piped, the lines are tab-separated.
     """
     settings = _load_settings()
+    from service.runtime import keys as own_keys
+
+    own_keys.present_key_ring(settings, database_existed=False)  # as the start reads it
     Out(form).records(settings.describe())
 
 
@@ -219,7 +230,8 @@ def doctor(
 
     For each fault the remedy is told; nothing is changed. Exit code 1: there are faults.
     """
-    from service.runtime.doctor import Level, examine
+    from service.runtime.doctor import examine
+    from service.runtime.findings import Level
 
     findings = examine(os.environ)
     Out(form).records(findings)

@@ -120,7 +120,9 @@ def _fault(error: Exception, request: Request) -> Refusal | Page:
         _logger.warning("The store is not available: %s", error)
         said = "The store cannot be read or written just now. Nothing was changed: try again."
         if isinstance(error, UnknownCommitError):
-            said = "The store went away amid this. It may have been done: look before you try again."
+            said = (
+                "The store went away amid this. It may have been done: look before you try again."
+            )
         return Refusal(RefusalKind.UNAVAILABLE, said, retry_after=1)
     if isinstance(error, SealError):
         _logger.error("A stored secret does not open: %s", error)

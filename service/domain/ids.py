@@ -62,6 +62,11 @@ def key_time(key: int) -> int:
     return (key >> _LOW_BITS) + _EPOCH
 
 
+def key_node(key: int) -> int:
+    """The node that made a key."""
+    return key >> _COUNTER_BITS & (1 << _NODE_BITS) - 1
+
+
 class DeliveryRef(NamedTuple):
     """Names one delivery: the pair (event, subscription)."""
 

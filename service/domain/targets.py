@@ -220,7 +220,7 @@ def _ascii_host(host: str, to_ascii: Callable[[str], str | None]) -> str:
         plain = unicodedata.normalize("NFC", host)
         stable = unicodedata.normalize("NFKC", host) == plain
         host = (to_ascii(plain) or "") if stable and not _has_double(host) else ""
-        if _is_numeric(host.removesuffix(".")):
+        if is_numeric(host.removesuffix(".")):
             return ""
     return host.lower().removesuffix(".")
 
@@ -240,12 +240,12 @@ def _host_fault(host: str) -> str | None:
         return "The host is missing or not valid; write a host name of at most 253 characters."
     if not all(_LABEL.fullmatch(label) for label in host.split(".")):
         return "The host name is not valid; use letters, digits, hyphens and single dots."
-    if _is_numeric(host) and plain_ip(host) is None:
+    if is_numeric(host) and plain_ip(host) is None:
         return "The address is not valid; write IPv4 as four decimal numbers such as 192.0.2.10."
     return None
 
 
-def _is_numeric(host: str) -> bool:
+def is_numeric(host: str) -> bool:
     """Whether C libraries may take it for an IPv4 address; no top-level domain is a number."""
     return _NUMBER.fullmatch(host.rpartition(".")[2]) is not None
 

@@ -6,8 +6,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -33,6 +33,35 @@ def free_port() -> int:
         with socket.socket() as probe, suppress(OSError):
             probe.bind((HOST, port))
             return port
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process of ours started and that are there now; for Linux."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it is gone
+            # after the name, which may hold anything: its state and its parent
+            parent = stat.read_text().rpartition(")")[2].split()[1]
+            if int(parent) == pid:
+                found.append(int(stat.parent.name))
+    return found
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """A process of ours and those that it started, stopped by SIGSTOP."""
+    halted = [pid]
+    os.kill(pid, signal.SIGSTOP)  # first, since it is the one that makes others
+    try:
+        for child in children(pid):
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGSTOP)
+                halted.append(child)
+        yield
+    finally:
+        for each in reversed(halted):
+            with suppress(ProcessLookupError):
+                os.kill(each, signal.SIGCONT)
 
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:

@@ -11,14 +11,14 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from service.lab.processes import HOST, LabError, Program, free_port
+from service.lab.processes import HOST, LabError, Program, free_port, stopped
 
 _READY: Final = 30.0
 _POLL: Final = 0.02
@@ -133,6 +133,12 @@ class Postgres:
     def crash(self) -> None:
         """End it at once (its ``immediate`` mode): nothing is written that is not yet."""
         self.program.stop(_READY, signal.SIGQUIT)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Stopped by SIGSTOP, every process of it: it takes connections, and answers nothing."""
+        with stopped(self.program.pid):
+            yield
 
     def create(self, database: str, template: str = "template1") -> None:
         """Make a database, as empty as the one it is a copy of."""

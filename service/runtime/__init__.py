@@ -26,7 +26,7 @@ def serve(
     Raises:
         SettingsError: the settings and the roles do not go together.
         OSError: the address cannot be listened on.
-        StoreUnavailableError: the database cannot be opened.
+        StoreUnavailableError: the database cannot be opened, or is another process's alone.
     """
     check_roles(settings, roles)
     configure_logging()
@@ -35,7 +35,10 @@ def serve(
 
 
 async def _serve(settings: Settings, part: Part, outside: Outside) -> None:
-    async with open_service(settings, part.roles, outside) as opened:
+    async with (
+        storage.placed(settings),
+        open_service(settings, part.roles, outside) as opened,
+    ):
         await host(opened, part)
 
 

@@ -21,8 +21,13 @@ def of_settings(settings: Settings) -> Iterator[Advice]:
     yield from _addresses(settings)
     if not settings.is_embedded and not settings.redis_url:
         yield (
-            "RINGBACK_REDIS_URL is empty: one process can do everything, several cannot share",
+            "RINGBACK_REDIS_URL is empty: one process does everything, a second would not start",
             "Leave it so for one process; give all processes the same redis:// URL otherwise.",
+        )
+    if settings.is_embedded and settings.redis_url:
+        yield (
+            "RINGBACK_REDIS_URL is set, and one SQLite file serves one process, which needs none",
+            "Unset it: wakes take a longer way. Several processes need a postgresql:// URL too.",
         )
 
 

@@ -5,9 +5,8 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
-from enum import StrEnum
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from service.broker import checkup as redis_checkup
 from service.ports import StoreUnavailableError
@@ -15,6 +14,8 @@ from service.runtime import keys as own_keys
 from service.runtime import storage
 from service.runtime.clock import SystemClock
 from service.runtime.counsel import of_settings
+from service.runtime.findings import Finding, Level
+from service.runtime.server_doctor import of_server
 from service.settings import Settings, SettingsError, load
 from service.store.checkup import State
 
@@ -29,23 +30,6 @@ _TOO_SLOW: Final = 0.25
 #: Bytes of free disk: little, and too little.
 _LITTLE: Final = 2**30
 _TOO_LITTLE: Final = 2**27
-
-
-class Level(StrEnum):
-    """How bad it is."""
-
-    OK = "ok"
-    WARNING = "warning"
-    FAULT = "fault"
-
-
-class Finding(NamedTuple):
-    """What one look found; ``remedy`` is empty where there is none to be had or needed."""
-
-    check: str
-    level: Level
-    found: str
-    remedy: str = ""
 
 
 def examine(environ: Mapping[str, str]) -> list[Finding]:
@@ -84,10 +68,16 @@ def _database(settings: Settings) -> Iterator[Finding]:
         yield _skew("the database", state.ahead)
     if state.careless:
         found = f"{state.name} has {' and '.join(state.careless)} off"
-        remedy = "Turn it on: a crash of the server takes events along that were answered 202."
-        yield Finding("database", Level.FAULT, found, remedy)
+        remedy = (
+            "Turn it on: a crash of its machine takes events along that were answered 202. Where "
+            "commits are kept safe by other means, set RINGBACK_TRUST_DATABASE=true."
+        )
+        level = Level.WARNING if settings.trust_database else Level.FAULT
+        yield Finding("database", level, found, remedy)
     if settings.is_embedded:
         yield from _folder(settings.data_folder)
+    if state.server is not None:
+        yield from of_server(state.server, state.name)
 
 
 def _revision(state: State, *, migrates_itself: bool) -> Finding:
@@ -197,7 +187,7 @@ def _skew(of: str, ahead: float) -> Finding:
 
 def _disk(settings: Settings) -> Iterator[Finding]:
     if not settings.is_embedded:
-        return  # the server's is not to be seen from here
+        return  # see what is said of the server's
     folder = _existing(settings.data_folder)
     free = shutil.disk_usage(folder).free
     found = f"{free / 2**30:.1f} GiB free for {folder}"

@@ -28,8 +28,10 @@ class Storage(NamedTuple):
 
 
 @asynccontextmanager
-async def open_storage(settings: Settings, clock: Clock) -> AsyncIterator[Storage]:
-    """Open the database; a file is brought up to date first, a server's has to be.
+async def open_storage(
+    settings: Settings, clock: Clock, roles: frozenset[str]
+) -> AsyncIterator[Storage]:
+    """Open the database for these roles; a file is brought up to date first, a server's has to be.
 
     Raises:
         StoreUnavailableError: it cannot be opened as it is.
@@ -53,12 +55,46 @@ async def open_storage(settings: Settings, clock: Clock) -> AsyncIterator[Storag
         from service.store.postgres import PostgresDatabase, migrating  # noqa: PLC0415  its driver is heavy, and a file needs none
 
         await migrating.check(settings.database_url)
-        database = PostgresDatabase(settings.database_url, clock)
+        await _check_safety(settings)
+        database = PostgresDatabase(settings.database_url, clock, roles=roles)
     await database.open()
     try:
         yield Storage(database, vault, admin, is_new)
     finally:
         await database.close()
+
+
+async def _check_safety(settings: Settings) -> None:
+    """Make sure that the server keeps what it calls committed: a 202 promises no less."""
+    from service.store.postgres import checkup, migrating  # noqa: PLC0415  as above
+
+    careless = await checkup.careless(settings.database_url)
+    if careless and not settings.trust_database:
+        raise StoreUnavailableError(
+            f"{migrating.name_of(settings.database_url)} has {' and '.join(careless)} off: a crash "
+            "of its machine takes events along that were answered 202. Turn it on; where commits "
+            "are kept safe by other means, set RINGBACK_TRUST_DATABASE=true."
+        )
+
+
+@asynccontextmanager
+async def placed(settings: Settings) -> AsyncIterator[None]:
+    """Have a place among the processes that work with the database: one without Redis is alone.
+
+    Raises:
+        StoreUnavailableError: there is none, or the database cannot be reached.
+    """
+    if settings.is_embedded:
+        yield  # the file's own lock sees to that
+        return
+    from service.store.postgres import sole  # noqa: PLC0415  as above
+
+    if settings.redis_url:
+        await sole.meet(settings.database_url)
+        yield
+        return
+    async with sole.alone(settings.database_url):
+        yield
 
 
 async def state(settings: Settings, clock: Clock) -> State:

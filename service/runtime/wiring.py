@@ -216,7 +216,7 @@ async def open_service(
     """
     clock, dice = outside.clock(), SystemDice()
     async with (
-        open_storage(settings, clock) as storage,
+        open_storage(settings, clock, roles) as storage,
         open_messaging(settings.redis_url, dice) as messaging,
     ):
         database, vault = storage.database, storage.vault

@@ -63,6 +63,11 @@ class Settings(BaseSettings):
         "`postgresql://user:password@host/database`, with `?pgbouncer=true` behind a pooler that "
         "lends connections for one transaction",
     )
+    trust_database: _Switch = Field(
+        default=False,
+        description="start although the PostgreSQL server has `fsync` or `full_page_writes` off: "
+        "for providers that keep commits safe by other means, and for tests",
+    )
     redis_url: Annotated[
         str,
         AfterValidator(values.redis_url),

@@ -10,6 +10,10 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import SecretStr
 
+from service.domain.addresses import plain_ip
+from service.domain.targets import is_numeric
+from service.settings.server_url import POSTGRES, POSTGRES_FORM, server_url
+
 MAX_DELAY = 31 * 86_400
 MAX_ATTEMPTS = 50
 MAX_PORT = 65_535
@@ -22,8 +26,6 @@ REDIS_SCHEMES = frozenset({"redis", "rediss"})
 REDIS_FORMS = "redis://HOST:PORT/0, rediss://HOST:PORT/0 (TLS) or unix:///PATH"
 REDIS_DATABASE = re.compile(r"/?|/[0-9]{1,5}")
 USER_INFO = re.compile(r"(://).*@")
-POSTGRES = "postgresql://"
-POSTGRES_FORM = "postgresql://user:password@host:5432/database"
 MASK = "********"
 #: Requests per second of a key: one in about a quarter of an hour, or more than there could be.
 SLOWEST = 0.001
@@ -76,7 +78,7 @@ def each(text: str, parse: Callable[[str], T]) -> tuple[T, ...]:
 def database_url(url: str) -> str:
     """Where the database is; never repeats a refused URL, which may hold a password."""
     if url.startswith(POSTGRES):
-        return _server_url(url)
+        return server_url(url)
     if url.startswith("postgres"):
         raise ValueError(f"is not the URL of a PostgreSQL database; use {POSTGRES_FORM}")
     path = url.removeprefix(SQLITE)
@@ -86,18 +88,6 @@ def database_url(url: str) -> str:
             f"is not the URL of an SQLite file or a PostgreSQL database; use {SQLITE_FORMS}, or "
             f"{POSTGRES_FORM}"
         )
-    return url
-
-
-def _server_url(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        port_fits = parts.port != 0
-    except ValueError:  # of the port
-        raise ValueError(f"is not the URL of a PostgreSQL database; use {POSTGRES_FORM}") from None
-    # the host may be left to the query: a folder of sockets
-    if not port_fits or len(parts.path) <= 1 or not (parts.hostname or "host=" in parts.query):
-        raise ValueError(f"is not the URL of a PostgreSQL database; use {POSTGRES_FORM}")
     return url
 
 
@@ -214,11 +204,20 @@ def _host_and_port(pair: re.Match[str]) -> tuple[str, int]:
     if not 1 <= port <= MAX_PORT:
         raise ValueError(f"{pair[0]!r} has no port from 1 to {MAX_PORT}")
     if pair["ipv6"] is None:
-        return pair["host"].lower().rstrip("."), port
+        return _host(pair["host"].lower().rstrip(".")), port
     try:
         return str(IPv6Address(pair["ipv6"])), port
     except ValueError:
         raise ValueError(f"{pair[0]!r} has no IPv6 address in its brackets") from None
+
+
+def _host(host: str) -> str:
+    """A name, or an IPv4 address in full: no callback URL may have it in another form."""
+    if is_numeric(host) and plain_ip(host) is None:
+        raise ValueError(
+            f"{host!r} is not an IPv4 address in full; write four decimal numbers such as 10.0.0.1"
+        )
+    return host
 
 
 def schedule(text: str) -> tuple[float, ...]:

@@ -2,7 +2,30 @@
 
 from dataclasses import dataclass
 
-__all__ = ["State"]
+__all__ = ["Server", "State"]
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What a server tells of itself and of who works with the database."""
+
+    #: As the server numbers it: 160004.
+    version: int
+    #: Bytes of the database.
+    size: int
+    #: Connections that are in use, and that may be: of its own, this user's or this database's.
+    used: int
+    most: int
+    #: Connections that a process opens, and how many processes there were half a minute ago.
+    each: int
+    processes: int
+    #: What the processes do that have a connection now; ``None``: a pooler tells of none.
+    roles: frozenset[str] | None
+    #: Whether a pooler stands before it that nobody told us of.
+    is_pooled: bool
+    #: The user, and whether it may make and drop the parts of tables; ``None``: there are none yet.
+    user: str
+    may_part: bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,3 +42,5 @@ class State:
     ahead: float | None = None
     #: Its settings that let it answer a commit before that is safe.
     careless: tuple[str, ...] = ()
+    #: Where there is one.
+    server: Server | None = None

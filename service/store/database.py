@@ -130,6 +130,13 @@ class Database(Reads, Protocol):
     def read(self) -> AbstractAsyncContextManager[Tx]:
         """A read transaction: one snapshot for all its statements. Keep it short."""
 
+    async def recheck(self) -> None:
+        """If a change was not taken, make sure that others are, by one that nobody asked for.
+
+        Raises:
+            StoreUnavailableError: they are not.
+        """
+
     async def renew_parts(self, retention: int) -> int:
         """Make parts of tables for the time to come, or drop one older than ``retention`` ms."""
 

@@ -106,12 +106,13 @@ class StatsReads:
         )
 
     async def check(self) -> None:
-        """Read what is next to nothing.
+        """Read what is next to nothing, and write as much if a change was not taken before.
 
         Raises:
-            StoreUnavailableError: the store cannot be read.
+            StoreUnavailableError: the store cannot be read, or takes no changes.
         """
         await self._database.look(_ANY)
+        await self._database.recheck()
 
     async def service_stats(self) -> ServiceStats:
         """How all deliveries go."""

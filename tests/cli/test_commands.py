@@ -101,6 +101,15 @@ def test_config_as_json_masks_secrets() -> None:
     assert "hunter2" not in done.stdout
 
 
+@pytest.mark.parametrize("keys", ["k1:c2hvcnQ=", "c2hvcnQ=", "k1:!"])
+def test_config_takes_no_keys_that_the_start_would_refuse(keys: str) -> None:
+    done = ringback("config", environ={"RINGBACK_ENCRYPTION_KEYS": keys})
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "RINGBACK_ENCRYPTION_KEYS: " in done.stderr
+    assert keys not in done.stderr
+
+
 def test_openapi_prints_the_document_of_the_public_url() -> None:
     done = ringback("openapi", environ={"RINGBACK_PUBLIC_URL": "https://hooks.example"})
 

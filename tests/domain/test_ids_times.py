@@ -16,6 +16,7 @@ from service.domain.ids import (
     dead_letter_id,
     delivery_id,
     key_floor,
+    key_node,
     key_time,
     keyed,
     parse_ref,
@@ -42,6 +43,12 @@ def test_more_keys_than_fit_into_a_millisecond_borrow_the_next() -> None:
     assert keys == sorted(set(keys))
     assert key_time(keys[8191]) == NOW
     assert key_time(keys[8192]) == NOW + 1
+
+
+@given(st.integers(0, 255), moments)
+def test_a_key_tells_who_made_it(node: int, now: int) -> None:
+    maker = KeyMaker(node)
+    assert {key_node(maker.next(now)) for _ in range(3)} == {node}
 
 
 @given(moments, moments, moments)

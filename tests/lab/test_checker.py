@@ -54,7 +54,7 @@ def evidence() -> Evidence:
     )
 
 
-def judged(evidence: Evidence, **known: float) -> tuple[Figures, str]:
+def judged(evidence: Evidence, **known: object) -> tuple[Figures, str]:
     figures = Figures("embedded", 1)
     for name, value in known.items():
         setattr(figures, name, value)
@@ -147,13 +147,20 @@ def test_duplicates_are_bounded_by_what_was_in_flight(evidence: Evidence) -> Non
     assert "duplicates broken: 1, at most 0 expected" in judged(evidence)[1]
     evidence.faults.clear()
 
-    figures, faults = judged(evidence, in_flight=1)
+    figures, faults = judged(evidence, in_flight={"kill": 1, "kill_api": 0})
     assert (figures.duplicated, figures.resent, faults) == (1, 0, "")
+
+
+@pytest.mark.parametrize("kind", ["kill_api", "kill_sweeper"])
+def test_nothing_is_in_flight_where_nothing_is_sent_from(evidence: Evidence, kind: str) -> None:
+    _, faults = judged(evidence, in_flight={kind: 2})
+
+    assert f"deliveries in flight where none are sent from: {kind}: 2" in faults
 
 
 def test_an_attempt_comes_twice_only_where_a_connection_was_cut(evidence: Evidence) -> None:
     evidence.received.append(received("b", 2, 204, 2))
-    assert "attempts sent twice broken" in judged(evidence, in_flight=5)[1]
+    assert "attempts sent twice broken" in judged(evidence, in_flight={"kill": 5})[1]
     evidence.faults.clear()
 
     figures, faults = judged(evidence, cut_off=1)
@@ -180,12 +187,15 @@ def test_it_finds_late_recovery_and_wrong_answers(evidence: Evidence) -> None:
 
 def test_the_report_says_all(evidence: Evidence) -> None:
     evidence.received.pop()
-    figures, _ = judged(evidence, kills=2)
+    figures, _ = judged(evidence, kills=2, in_flight={"kill": 3, "pause": 1}, cut_off=2)
     result = Result(figures, evidence.faults)
 
     told = json.loads(as_json(result))
     assert (told["seed"], told["kills"], told["lost"]) == (1, 2, 1)
     assert told["violations"] == evidence.faults
+    assert (told["in_flight"], told["most_duplicates"]) == ({"kill": 3, "pause": 1}, 6)
     table = as_table(result)
+    assert "duplicated             0, at most 6\n" in table
+    assert "may come twice: 3 at kill, 1 at pause" in table
     assert "3 = 2 + 0 + 1 + 0" in table
     assert "VIOLATION: 1 neither delivered nor dead nor waiting" in table

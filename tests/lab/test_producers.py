@@ -115,6 +115,26 @@ async def test_without_an_answer_most_requests_are_sent_again(
     assert ledger.wrong == []
 
 
+async def test_what_was_not_accepted_is_made_up_for(receiver: Receiver, tmp_path: Path) -> None:
+    receiver.script = Service(*[Reply(500)] * 20).answer
+
+    ledger = await produce(receiver, tmp_path / "log")
+
+    assert ledger.taken == len(ledger.accepted) >= EVENTS
+    assert len(ledger.posted) >= EVENTS + 20
+
+
+async def test_a_service_that_accepts_nothing_is_left_alone_in_the_end(
+    receiver: Receiver, tmp_path: Path
+) -> None:
+    receiver.script = lambda _: Reply(500)
+
+    ledger = await produce(receiver, tmp_path / "log")
+
+    assert ledger.accepted == []
+    assert 2 * EVENTS <= len(ledger.posted) < 4 * EVENTS
+
+
 async def test_no_more_is_posted_than_is_allowed(receiver: Receiver, tmp_path: Path) -> None:
     allowance = Allowance(most=10)
     assert free_port() != receiver.port

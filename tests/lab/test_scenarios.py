@@ -40,11 +40,13 @@ async def test_what_comes_of_every_failpoint(action: Action, data: Ground, tmp_p
 
 def test_the_table_says_what_was_to_be_otherwise() -> None:
     found = {**EXPECTED, (Spot.CLAIM_AFTER, Action.EXIT): Came(0, 2)}
+    tables = {"SQLite": EXPECTED, "PostgreSQL": found}
 
-    lines = steps_as_table(found).splitlines()
-    assert len(lines) == 13
-    assert [line for line in lines if "NOT" in line] == [
-        next(line for line in lines if line.startswith("after the claim  "))
-    ]
-    assert "0, 2 NOT 0, 0" in steps_as_table(found)
-    assert len(json.loads(steps_as_json(found))) == 36
+    lines = steps_as_table(tables).splitlines()
+    assert len(lines) == 14 + 1 + 14
+    assert len({len(line) for line in lines[:14]}) == 1
+    (wrong,) = [line for line in lines if "WRONG" in line]
+    assert wrong.startswith("| after the claim ")
+    assert wrong in lines[15:]
+    assert "| 0, 2 (0, 0) WRONG |" in wrong
+    assert len(json.loads(steps_as_json(tables))) == 72

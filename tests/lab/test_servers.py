@@ -1,12 +1,14 @@
 """The lab's own servers and clock: real, on free ports, ended by their handles."""
 
 import signal
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from service.lab.processes import LabError, Program
+from service.lab.processes import LabError, Program, children
 from service.lab.servers import Postgres, Valkey, package
 from service.lab.torture.clock import JumpingClock, set_offset
 from service.runtime.clock import SystemClock
@@ -52,6 +54,26 @@ def test_postgres_keeps_what_it_committed_over_a_crash(postgres: Postgres) -> No
     assert postgres.sql("SELECT n FROM t", "kept") == "42"
     postgres.terminate()
     assert postgres.sql("SELECT count(*) FROM t", "kept") == "1"
+
+
+def test_a_paused_postgres_takes_connections_and_answers_nothing(postgres: Postgres) -> None:
+    before = [postgres.program.pid, *children(postgres.program.pid)]
+    assert len(before) > 3
+    asking = ThreadPoolExecutor(1)
+    with postgres.paused():
+        end = time.monotonic() + 10
+        while {state(pid) for pid in before} != {"T"}:
+            assert time.monotonic() < end
+        answer = asking.submit(postgres.sql, "SELECT 42")
+        with pytest.raises(TimeoutError):
+            answer.result(1.0)
+    assert answer.result(30.0) == "42"
+    assert "T" not in {state(pid) for pid in before}
+    asking.shutdown()
+
+
+def state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def test_a_program_is_ended_by_its_handle(sleeper: Program) -> None:

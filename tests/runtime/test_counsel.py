@@ -18,6 +18,7 @@ def test_the_defaults_need_no_advice() -> None:
     ("variables", "found"),
     [
         ({"ALLOW_HTTP": "true"}, "RINGBACK_ALLOW_HTTP"),
+        ({"REDIS_URL": "redis://cache/0"}, "one SQLite file serves one process, which needs none"),
         ({"ALLOW_TARGETS": "10.0.0.0/8"}, "10.0.0.0/8"),
         ({"RETENTION": "90000"}, "the last try may come after 326526 s"),
         ({"RETENTION": "3600", "RETRY_SCHEDULE": "0,60"}, "operations are readable for longer"),

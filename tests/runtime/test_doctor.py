@@ -8,7 +8,8 @@ import pytest
 
 from service.broker import checkup
 from service.broker.checkup import Health
-from service.runtime.doctor import Level, examine
+from service.runtime.doctor import examine
+from service.runtime.findings import Level
 
 WELL = Health("Redis 7.2.4", (7, 2, 4), 0.001, 0.002, "noeviction", 0, 0.0)
 Usage = namedtuple("Usage", "total used free")  # noqa: PYI024  as the standard library's, whose types nobody asks
@@ -55,6 +56,7 @@ def test_how_bad_it_is(
     health = Health(**{**_members(WELL), **changed})  # type: ignore[arg-type]  # members of many types
     found = levels(monkeypatch, tmp_path, health)
 
+    assert found.pop("settings") == {Level.WARNING}  # a file needs no Redis
     assert found.pop(check) - {Level.OK} == {level} - {Level.OK}
     assert set().union(*found.values()) == {Level.OK}
 

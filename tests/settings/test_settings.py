@@ -13,6 +13,7 @@ DEFAULTS = {
     "RINGBACK_HOST": "127.0.0.1",
     "RINGBACK_PORT": "8080",
     "RINGBACK_DATABASE_URL": "sqlite:///./data/ringback.db",
+    "RINGBACK_TRUST_DATABASE": "false",
     "RINGBACK_REDIS_URL": "",
     "RINGBACK_ADMIN_KEY": "",
     "RINGBACK_ENCRYPTION_KEYS": "",
@@ -150,12 +151,17 @@ def test_allowed_targets_are_cidrs_and_host_port_pairs(text: str, targets: Allow
         ("http://localhost:80", "localhost:9000"),
         ("10.0.0.0/33", "neither a CIDR nor host:port"),
         ("", "neither a CIDR nor host:port"),
+        ("10.1", "neither a CIDR nor host:port"),
+        ("10.1:80", "not an IPv4 address in full; write four decimal numbers"),
+        ("2130706433:80", "write four decimal numbers"),
+        ("0x7f000001:80", "write four decimal numbers"),
+        ("127.0.0.01:80", "write four decimal numbers"),
     ],
 )
 def test_a_bad_target_is_named(entry: str, advice: str) -> None:
     (fault,) = faults(ALLOW_TARGETS=f"127.0.0.0/8,{entry}")
 
-    assert repr(entry) in fault
+    assert repr(entry) in fault or repr(entry.partition(":")[0]) in fault
     assert advice in fault
 
 
@@ -305,6 +311,43 @@ def test_a_servers_password_is_not_shown(url: str, shown: str) -> None:
     assert settings.data_folder == Path("data")
     (row,) = (row for row in settings.describe() if row.name == "RINGBACK_DATABASE_URL")
     assert row.value == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "flag"),
+    [(word, "true") for word in ("true", "True", "1", "yes", "on", "T")]
+    + [(word, "false") for word in ("false", "0", "No", "off")],
+)
+def test_a_pooler_is_said_to_be_there_in_the_usual_words(text: str, flag: str) -> None:
+    url = "postgresql://u:p%40s@db/x?sslmode=require&pgbouncer="
+
+    settings = load({"RINGBACK_DATABASE_URL": url + text, "RINGBACK_ENCRYPTION_KEYS": "k:x"})
+
+    assert settings.database_url == url + flag
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("pgbouncer=enabled", "neither true nor false; write pgbouncer=true"),
+        ("pgbouncer", "neither true nor false; write pgbouncer=true"),
+        ("pgbouncer=1&pgbouncer=0", "gives pgbouncer 2 times"),
+        ("PgBouncer=true", "'PgBouncer' that would not be heeded; did you mean pgbouncer?"),
+        ("pg_bouncer=true", "did you mean pgbouncer?"),
+        ("statement_timeout=60000", "'statement_timeout' that would not be heeded; known are "),
+        ("application_name=us", "'application_name' that would not be heeded"),
+        ("sslmode=", "gives no value for sslmode"),
+        ("#sslmode=require", "not the URL of a PostgreSQL database"),
+    ],
+)
+def test_nothing_of_a_servers_url_is_dropped_silently(query: str, said: str) -> None:
+    url = f"postgresql://u:hunter2@db/x?{query}"
+    with pytest.raises(SettingsError) as refused:
+        load({"RINGBACK_DATABASE_URL": url, "RINGBACK_ENCRYPTION_KEYS": "k:x"})
+
+    (fault,) = refused.value.faults
+    assert said in fault
+    assert "hunter2" not in fault
 
 
 @pytest.mark.parametrize(

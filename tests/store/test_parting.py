@@ -331,7 +331,9 @@ async def test_parts_are_made_beside_somebody_who_writes_results(world: World) -
         assert await world.sweep.renew_parts(10 * DAY) == 1
 
 
-async def test_who_may_not_make_tables_deletes_row_by_row(world: World, clock: FakeClock) -> None:
+async def test_who_may_not_make_tables_deletes_row_by_row_and_says_so_once(
+    world: World, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
     role = f"plain_{world.place}".rpartition("/")[2].partition("?")[0]
     await world.sql(f"CREATE ROLE {role}")
     for kind in ("TABLES", "SEQUENCES"):
@@ -340,6 +342,9 @@ async def test_who_may_not_make_tables_deletes_row_by_row(world: World, clock: F
         mark = "&" if "?" in str(world.place) else "?"
         async with opened_world(f"{world.place}{mark}role={role}", clock) as plain:
             assert await plain.sweep.renew_parts(DAY) == 0
+            assert await plain.sweep.renew_parts(DAY) == 0
+            (said,) = caplog.messages
+            assert "Let the sweeper's database user own the tables" in said
             await old(plain)
             assert await where(plain) == {}
     finally:

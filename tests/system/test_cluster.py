@@ -51,6 +51,7 @@ def cluster(tmp_path: Path, databases: Databases, valkey: Valkey) -> Iterator[Cl
         settings = {
             **LOCAL,
             "RINGBACK_DATABASE_URL": url,
+            "RINGBACK_TRUST_DATABASE": "true",
             "RINGBACK_REDIS_URL": valkey.url,
             "RINGBACK_ADMIN_KEY": ADMIN,
             "RINGBACK_ENCRYPTION_KEYS": "k1:" + base64.b64encode(b"1" * 32).decode(),

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from service.lab.processes import stopped
 from tests.support import postgres
 from tests.support.blackbox import Blackbox, blackbox, verify
 from tests.support.postgres import Databases
@@ -23,6 +25,7 @@ SHARED = {
     **LOCAL,
     "RINGBACK_ADMIN_KEY": "rb_test_admin_of_all_processes",
     "RINGBACK_ENCRYPTION_KEYS": f"k1:{base64.b64encode(bytes(range(32))).decode()}",
+    "RINGBACK_TRUST_DATABASE": "true",  # the server of the tests is fast, not safe
 }
 
 
@@ -60,26 +63,62 @@ def test_the_schema_is_made_by_its_own_command(tmp_path: Path, databases: Databa
             assert server.stop() == 0
 
 
-@pytest.mark.parametrize("is_on", [True, False])
-async def test_the_doctor_sees_whether_commits_are_safe(
-    tmp_path: Path, settings: dict[str, str], *, is_on: bool
+@pytest.mark.parametrize("name", ["fsync", "full_page_writes"])
+async def test_a_server_that_may_lose_commits_is_refused(tmp_path: Path, name: str) -> None:
+    with postgres.server({name: "off"}) as server:
+        trusting = {**SHARED, "RINGBACK_DATABASE_URL": server.url()}
+        settings = {**trusting, "RINGBACK_TRUST_DATABASE": "false"}
+        await asyncio.to_thread(ringback, tmp_path, "migrate", settings=settings)
+
+        refused = await asyncio.to_thread(ringback, tmp_path, "serve", settings=settings)
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert f" has {name} off" in refused.stderr
+        assert "set RINGBACK_TRUST_DATABASE=true" in refused.stderr
+        for wanted, level in ((settings, "fault"), (trusting, "warning")):
+            (found,) = await asyncio.to_thread(_careless, tmp_path, wanted)
+            assert found["level"] == level
+            assert f" has {name} off" in found["found"]
+
+        def start_and_stop() -> int:
+            with Server(tmp_path, trusting) as trusted:
+                return trusted.stop()
+
+        assert await asyncio.to_thread(start_and_stop) == 0
+
+
+def _careless(folder: Path, settings: Mapping[str, str]) -> list[dict[str, str]]:
+    done = ringback(folder, "doctor", "-o", "json", settings=settings)
+    found = json.loads(done.stdout)
+    return [each for each in found if "RINGBACK_TRUST_DATABASE" in each["remedy"]]
+
+
+async def test_the_doctor_does_not_mind_what_our_own_sessions_make_up_for(
+    tmp_path: Path, settings: dict[str, str]
 ) -> None:
     url = settings["RINGBACK_DATABASE_URL"]
     ((name,),) = await postgres.run(url, "SELECT current_database()")
-    told = "on" if is_on else "off"
-    await postgres.run(url, f'ALTER DATABASE "{name}" SET synchronous_commit TO {told}')
-    risky = ("fsync", "full_page_writes", "synchronous_commit")
-    # the server of the tests has the other two off, unless it is somebody's own
-    off = [each for each in risky if await postgres.run(url, f"SHOW {each}") == [("off",)]]
-    assert ("synchronous_commit" in off) is not is_on
+    await postgres.run(url, f'ALTER DATABASE "{name}" SET synchronous_commit TO off')
 
-    done = await asyncio.to_thread(ringback, tmp_path, "doctor", "-o", "json", settings=settings)
+    done = await asyncio.to_thread(ringback, tmp_path, "doctor", settings=settings)
 
-    found = [each for each in json.loads(done.stdout) if each["check"] == "database"]
-    faults = [each["found"] for each in found if each["level"] == "fault"]
-    assert [said.partition(" has ")[2] for said in faults] == (
-        [f"{' and '.join(off)} off"] if off else []
-    )
+    assert "synchronous_commit" not in done.stdout
+
+
+def test_one_process_without_redis_is_alone_and_starts_again_at_once(
+    tmp_path: Path, settings: dict[str, str], redis_url: str
+) -> None:
+    with Server(tmp_path / "first", settings) as first:
+        second = ringback(tmp_path, "serve", settings={**settings, "RINGBACK_PORT": "1"})
+        assert (second.returncode, second.stdout) == (1, "")
+        assert "RINGBACK_REDIS_URL is not set" in second.stderr
+        with_redis = {**settings, "RINGBACK_REDIS_URL": redis_url}
+        second = ringback(tmp_path, "serve", settings=with_redis)
+        assert second.returncode == 1
+        assert "A process without RINGBACK_REDIS_URL works with" in second.stderr
+
+        for _ in range(3):
+            first.restart()
+        assert max(first.start_seconds[1:]) < first.start_seconds[0] + 4.0  # it waits 5 for others
 
 
 def test_a_server_that_is_not_there_is_told_without_its_password(tmp_path: Path) -> None:
@@ -119,8 +158,9 @@ async def test_events_in_deliveries_out_crash_restart_replay(
 
 
 async def test_what_is_done_through_one_process_holds_in_the_others(
-    tmp_path: Path, settings: dict[str, str], receiver: Receiver
+    tmp_path: Path, settings: dict[str, str], receiver: Receiver, redis_url: str
 ) -> None:
+    settings["RINGBACK_REDIS_URL"] = redis_url
     async with processes(tmp_path, settings, 2) as ((_, first), (_, second)):
         subscription = await first.subscribe(receiver.url("/"))
         await asyncio.gather(*(api.event("op", "note") for api in (first, second) * 20))
@@ -168,11 +208,11 @@ class Producer:
 
 @pytest.mark.timeout(180)
 async def test_restarts_and_cut_connections_lose_and_double_nothing(
-    tmp_path: Path, receiver: Receiver
+    tmp_path: Path, receiver: Receiver, redis_url: str
 ) -> None:
     with postgres.server({"fsync": "on"}) as server:
         url = server.url()
-        settings = {**SHARED, "RINGBACK_DATABASE_URL": url}
+        settings = {**SHARED, "RINGBACK_DATABASE_URL": url, "RINGBACK_REDIS_URL": redis_url}
         done = await asyncio.to_thread(ringback, tmp_path, "migrate", settings=settings)
         assert done.returncode == 0, done
         async with processes(tmp_path, settings, 2) as running:
@@ -199,6 +239,38 @@ async def test_restarts_and_cut_connections_lose_and_double_nothing(
     assert set(receiver_ids(receiver)) == set(sent)
     assert {answer for each in producers for answer in each.answers} <= {202, 503}
     assert sum(each.unwaited for each in producers) == 0
+
+
+@pytest.mark.timeout(180)
+async def test_while_the_server_is_paused_producers_are_told_to_wait_and_nothing_doubles(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    with postgres.server({"fsync": "on"}) as database:
+        settings = {**SHARED, "RINGBACK_DATABASE_URL": database.url()}
+        await asyncio.to_thread(ringback, tmp_path, "migrate", settings=settings)
+        async with processes(tmp_path, settings, 1) as ((_, api),):
+            subscription = await api.subscribe(receiver.url("/"))
+            await api.event("op", "note", id="before")
+            bodies = [{"id": f"e{n}", "operationId": "op", "type": "note"} for n in range(4)]
+            with stopped(database.pid):
+                told = await asyncio.gather(*(patient(api, body) for body in bodies))
+                ready = await api.http.get("/readyz", timeout=60.0)
+            assert {answer.status_code for answer in (*told, ready)} == {503}
+            assert all(int(answer.headers["retry-after"]) > 0 for answer in (*told, ready))
+
+            async with asyncio.timeout(60):
+                for body in bodies:
+                    while (await patient(api, body)).status_code != 202:  # noqa: ASYNC110  a client can only ask
+                        await asyncio.sleep(0.1)
+            await api.deliveries(subscription, 5, "delivered", timeout=60)
+            log = await api.get("/v1/operations/op/events")
+            assert [each["sequence"] for each in log["data"]] == [1, 2, 3, 4, 5]
+    assert Counter(receiver_ids(receiver)) == Counter(["before", "e0", "e1", "e2", "e3"])
+
+
+async def patient(api: Blackbox, body: dict[str, str]) -> httpx.Response:
+    """What is answered in the end."""
+    return await api.http.post("/v1/events", json=body, timeout=60.0)
 
 
 CUT = (

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from service.lab.torture.evidence import OPEN, Evidence, Pair, Received
+from service.lab.torture.plan import Kind
 from service.lab.torture.producers import DATA
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Seconds within which everything of ours is to have recovered from the last fault.
 RECOVERY: Final = 65.0
+#: Faults of processes that send nothing: whatever becomes of them, nothing comes twice for it.
+_IDLE: Final = (Kind.KILL_API.value, Kind.KILL_SWEEPER.value)
 
 
 @dataclass(slots=True)
@@ -32,10 +35,11 @@ class Figures:
     #: Pairs of an event and a subscription, and what became of them.
     pairs: int = 0
     delivered: int = 0
-    #: Takings of a delivery beyond its first, and what bounds them: deliveries in flight in
-    #: processes that were killed or paused, requests cut off on their way to receivers.
+    #: Takings of a delivery beyond its first, and what bounds them: deliveries in flight in the
+    #: very processes that were killed or paused, by kind; requests cut off on their way to
+    #: receivers.
     duplicated: int = 0
-    in_flight: int = 0
+    in_flight: dict[str, int] = field(default_factory=dict)
     cut_off: int = 0
     #: Attempts that came twice: the sender tries once more when a kept connection is lost.
     resent: int = 0
@@ -48,6 +52,11 @@ class Figures:
     slowest_start_seconds: float = 0.0
     seconds: float = 0.0
     faults: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def most_duplicates(self) -> int:
+        """The bound on duplicates."""
+        return sum(self.in_flight.values()) + self.cut_off
 
     @property
     def is_balanced(self) -> bool:
@@ -179,11 +188,13 @@ def check_requests(evidence: Evidence, logged: dict[str, dict[str, Any]]) -> Non
 def check_bounds(evidence: Evidence, figures: Figures) -> None:
     """No more duplicates than there was in flight, and back at work in time."""
     for what, count, bound in (
-        ("duplicates", figures.duplicated, figures.in_flight + figures.cut_off),
+        ("duplicates", figures.duplicated, figures.most_duplicates),
         ("attempts sent twice", figures.resent, figures.cut_off),
     ):
         if count > bound:
             evidence.fault(f"bound on {what} broken", [f"{count}, at most {bound} expected"])
+    taken = [f"{kind}: {figures.in_flight[kind]}" for kind in _IDLE if figures.in_flight.get(kind)]
+    evidence.fault("deliveries in flight where none are sent from", taken)
     if figures.recovery_seconds > RECOVERY:
         evidence.fault("late recovery", [f"{figures.recovery_seconds} s after the last fault"])
 

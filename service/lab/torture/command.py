@@ -14,6 +14,7 @@ from service.lab.torture.plan import Kind, Mode, Plan
 
 _EVENTS: Final = 50_000
 _KILLS: Final = {Mode.EMBEDDED: 200, Mode.DISTRIBUTED: 100}
+_DATABASES: Final = {Mode.EMBEDDED: "SQLite", Mode.DISTRIBUTED: "PostgreSQL"}
 #: Events and kills of a quick run.
 _QUICK: Final = (1_000, 6)
 
@@ -59,16 +60,23 @@ def run(plan: Plan, *, as_json: bool, keep: Path | None) -> int:
     return _finished(work, keep)
 
 
-def run_failpoints(mode: str, *, as_json: bool, keep: Path | None) -> int:
-    """Come by every failpoint with every action, and print what came of it."""
+def run_failpoints(modes: tuple[str, ...], *, as_json: bool, keep: Path | None) -> int:
+    """Come by every failpoint with every action, and print what came of it on each database."""
 
     async def work(folder: Path) -> bool:
-        with scenarios.ground(Mode(mode), folder) as ground:
-            came = await scenarios.run(scenarios.EXPECTED, ground, folder)
-        sys.stdout.write((report.steps_as_json if as_json else report.steps_as_table)(came) + "\n")
-        return came == scenarios.EXPECTED
+        tables = {_DATABASES[Mode(mode)]: await _failpoints(Mode(mode), folder) for mode in modes}
+        form = report.steps_as_json if as_json else report.steps_as_table
+        sys.stdout.write(form(tables) + "\n")
+        return all(came == scenarios.EXPECTED for came in tables.values())
 
     return _finished(work, keep)
+
+
+async def _failpoints(mode: Mode, folder: Path) -> report.Steps:
+    own = folder / mode.value
+    own.mkdir()
+    with scenarios.ground(mode, own) as ground:
+        return await scenarios.run(scenarios.EXPECTED, ground, own)
 
 
 def _finished(work: Callable[[Path], Coroutine[Any, Any, bool]], keep: Path | None) -> int:

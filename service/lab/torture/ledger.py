@@ -26,6 +26,8 @@ class Ledger:
     wrong: list[str] = field(default_factory=list)
     #: Answers by what they meant: ``accepted``, ``refused`` (503), ``indeterminate``.
     answers: dict[str, int] = field(default_factory=dict)
+    #: How many events got a 2xx.
+    taken: int = 0
     _log: TextIO | None = None
     _requests: int = 0
 
@@ -65,6 +67,7 @@ class Ledger:
             elif known.sequence not in (None, sequence):
                 self.wrong.append(f"{name} was {known.sequence}, is {sequence}")
             else:
+                self.taken += known.sequence is None
                 known.sequence = sequence
 
     def _write(self, line: dict[str, Any]) -> None:

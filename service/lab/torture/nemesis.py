@@ -47,8 +47,8 @@ class Deeds:
     """What was done."""
 
     counts: Counter[str] = field(default_factory=Counter)
-    #: Deliveries that were in flight in a process when it was killed, paused or lost its time.
-    in_flight: int = 0
+    #: Deliveries in flight in the very process that was killed, paused or lost its time, by kind.
+    in_flight: Counter[str] = field(default_factory=Counter)
     #: Requests to receivers whose connection was cut before it was answered.
     cut_off: int = 0
     #: When the last fault was over, on the monotonic clock.
@@ -79,6 +79,7 @@ class Nemesis:
             Kind.REDIS_PAUSE: self._redis_pause,
             Kind.POSTGRES_RESTART: self._postgres_restart,
             Kind.POSTGRES_TERMINATE: self._postgres_terminate,
+            Kind.POSTGRES_PAUSE: self._postgres_pause,
         }
 
     async def run(self, until: float | None) -> None:
@@ -129,17 +130,18 @@ class Nemesis:
         able = [m for m in self._site.members if role in m.role and not m.is_paused]
         return able[int(pick * len(able))]
 
-    async def _count_in_flight(self) -> None:
-        """Add what is leased; a server that is just being ended or started is asked again."""
+    async def _count_in_flight(self, kind: Kind, victim: Member) -> None:
+        """Add what the victim has leased; a server that is just being ended is asked again."""
         end = time.monotonic() + _ANSWERS
         while True:
             try:
-                self.deeds.in_flight += await asyncio.to_thread(self._site.leased)
+                leased = await asyncio.to_thread(self._site.leased, victim)
             except subprocess.CalledProcessError:
                 if time.monotonic() > end:
                     raise
                 await asyncio.sleep(_POLL)
             else:
+                self.deeds.in_flight[kind.value] += leased
                 return
 
     # --- processes
@@ -148,19 +150,19 @@ class Nemesis:
         role = {Kind.KILL_API: "api", Kind.KILL_SWEEPER: "sweeper"}.get(fault.kind, "worker")
         victim = self._victim(role, fault.pick)
         victim.kill()
-        await self._count_in_flight()
+        await self._count_in_flight(fault.kind, victim)
         if fault.pick < _STILLBORN:
-            victim.program.spawn()
+            victim.spawn()
             await asyncio.sleep(fault.seconds)
             victim.kill()
             self.deeds.counts["kills on the way up"] += 1
-            await self._count_in_flight()
+            await self._count_in_flight(fault.kind, victim)
         await victim.start()
 
     async def _pause(self, fault: Fault) -> None:
         victim = self._victim("worker", fault.pick)
         with victim.paused():
-            await self._count_in_flight()
+            await self._count_in_flight(fault.kind, victim)
             await asyncio.sleep(fault.seconds)
 
     async def _disk_full(self, fault: Fault) -> None:
@@ -171,7 +173,7 @@ class Nemesis:
     async def _clock(self, fault: Fault) -> None:
         for offset in (round((fault.pick * 2 - 1) * _JUMP), 0):
             if self._site.plan.mode is Mode.EMBEDDED:  # elsewhere leases are in the server's time
-                await self._count_in_flight()
+                await self._count_in_flight(fault.kind, self._site.api)
             set_offset(self._site.clock, offset)
             await asyncio.sleep(fault.seconds)
 
@@ -217,6 +219,11 @@ class Nemesis:
     async def _postgres_terminate(self, _fault: Fault) -> None:
         if self._site.postgres is not None:
             await asyncio.to_thread(self._site.postgres.terminate)
+
+    async def _postgres_pause(self, fault: Fault) -> None:
+        if self._site.postgres is not None:
+            with self._site.postgres.paused():
+                await asyncio.sleep(fault.seconds)
 
 
 async def _harm(proxy: FaultProxy, what: str, fault: Fault) -> None:

@@ -39,6 +39,7 @@ class Kind(StrEnum):
     REDIS_ABSENCE = "redis_absence"
     POSTGRES_RESTART = "postgres_restart"
     POSTGRES_TERMINATE = "postgres_terminate"
+    POSTGRES_PAUSE = "postgres_pause"
 
 
 class Span(NamedTuple):
@@ -61,6 +62,8 @@ _AT_ONCE: Final = Span(0.0, 0.0)
 _DOWN: Final = Span(0.0, 0.8)
 _BREATH: Final = Span(0.5, 2.0)
 _BLINK: Final = Span(0.2, 0.6)
+#: Up to longer than the service waits for an answer of its database, which is 12 s.
+_SILENCE: Final = Span(4.0, 16.0)
 #: Longer than a lease, which is 40 s.
 _LEASE: Final = Span(42.0, 50.0)
 
@@ -88,6 +91,7 @@ HABITS: Final[dict[Mode, dict[Kind, Habit]]] = {
         Kind.REDIS_PAUSE: Habit(3, Span(2.0, 5.0), _BLINK),
         Kind.POSTGRES_RESTART: Habit(20, _AT_ONCE, _AT_ONCE),
         Kind.POSTGRES_TERMINATE: Habit(10, _AT_ONCE, _AT_ONCE),
+        Kind.POSTGRES_PAUSE: Habit(5, _SILENCE, _BREATH),
         Kind.CLOCK: Habit(2, _BREATH, _BLINK),
         Kind.CUT_API: Habit(5, _BREATH, _BLINK),
         Kind.CUT_RECEIVERS: Habit(3, _BREATH, _BLINK),

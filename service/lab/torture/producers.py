@@ -30,6 +30,8 @@ _AGAIN: Final = 0.05
 #: Seconds that a producer waits at most when it is asked to.
 _OBEDIENCE: Final = 2.0
 _TAKEN: Final = (HTTPStatus.ACCEPTED, HTTPStatus.MULTI_STATUS)
+#: Nobody posts more than so many times what is to be accepted: a service may be that bad.
+_TRIES: Final = 2
 
 
 @dataclass(slots=True)
@@ -76,8 +78,9 @@ class Producer:
         self._events = 0
 
     async def run(self, events: int) -> None:
-        """Post until there are ``events`` in the ledger."""
-        while len(self._ledger.posted) < events and not self._allowance.is_over:
+        """Post until so many ``events`` are accepted, or far more were posted in vain."""
+        ledger, most = self._ledger, events * _TRIES
+        while ledger.taken < events and len(ledger.posted) < most and not self._allowance.is_over:
             for content, kind in self._requests():
                 await self._post(content, kind)
                 await asyncio.sleep(self._dice.uniform(0, _PAUSE))

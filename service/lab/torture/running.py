@@ -61,7 +61,7 @@ async def run(plan: Plan, folder: Path) -> Result:
         if figures.faults:
             figures.recovery_seconds = round(time.monotonic() - nemesis.deeds.over_at, 1)
         figures.kills = sum(count for kind, count in figures.faults.items() if "kill" in kind)
-        figures.in_flight = nemesis.deeds.in_flight
+        figures.in_flight = dict(nemesis.deeds.in_flight)
         figures.cut_off = nemesis.deeds.cut_off
         async with _asking(site) as api:
             evidence = await collect(api, ledger, subscribed, site.received)

@@ -9,13 +9,21 @@ import signal
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing, contextmanager
+from contextlib import (
+    AsyncExitStack,
+    ExitStack,
+    asynccontextmanager,
+    closing,
+    contextmanager,
+    suppress,
+)
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
 from service.domain.api_keys import KEY_BYTES, new_key
+from service.domain.ids import key_node
 from service.lab.processes import HOST, LabError, Program, environment, free_port, module
 from service.lab.servers import Postgres, Valkey
 from service.lab.torture.clock import set_offset
@@ -41,7 +49,7 @@ _SETTINGS: Final = {
 }
 #: Bytes of a page of the database.
 _PAGE: Final = 4096
-_LEASED: Final = "SELECT count(*) FROM delivery_queue WHERE token IS NOT NULL"
+_LEASED: Final = "SELECT token FROM delivery_queue WHERE token IS NOT NULL"
 
 
 @dataclass(slots=True)
@@ -49,6 +57,7 @@ class Member:
     """One process of the service.
 
     Attributes:
+        node_file: where it leaves the number that its leases have in them.
         port: where its API listens, if it has one.
         start_seconds: how long each start took until it was ready.
         ends: what it said last whenever it ended without being told to.
@@ -56,6 +65,7 @@ class Member:
 
     role: str
     program: Program
+    node_file: Path
     port: int | None = None
     start_seconds: list[float] = field(default_factory=list)
     ends: list[str] = field(default_factory=list)
@@ -66,7 +76,7 @@ class Member:
         begun = time.monotonic()
         while True:
             said = len(self.program.said)
-            self.program.spawn()
+            self.spawn()
             while self.program.is_running:
                 if await self._is_ready(said):
                     self.start_seconds.append(time.monotonic() - begun)
@@ -77,6 +87,18 @@ class Member:
                 await asyncio.sleep(_POLL)
             if time.monotonic() - begun > _READY:
                 raise LabError(f"{self.role} does not start:\n{self.program.said[said:]}")
+
+    def spawn(self) -> None:
+        """Start it, and wait for nothing."""
+        self.node_file.unlink(missing_ok=True)
+        self.program.spawn()
+
+    @property
+    def node(self) -> int | None:
+        """The number that its leases have in them; ``None``: it got not so far as to take any."""
+        with suppress(OSError):
+            return int(self.node_file.read_text() or -1)
+        return None
 
     def kill(self) -> None:
         """SIGKILL."""
@@ -148,12 +170,16 @@ class Site:
         """The SQLite file."""
         return self.folder / "ringback.db"
 
-    def leased(self) -> int:
-        """How many deliveries are leased now: claimed, and not settled."""
+    def leased(self, member: Member) -> int:
+        """How many deliveries a process has leased now: claimed, and not settled."""
+        node = member.node
+        return sum(key_node(token) == node for token in self._tokens())
+
+    def _tokens(self) -> list[int]:
         if self.postgres is not None:
-            return int(self.postgres.sql(_LEASED, _DATABASE))
+            return [int(each) for each in self.postgres.sql(_LEASED, _DATABASE).split()]
         with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as file:
-            return int(file.execute(_LEASED).fetchone()[0])
+            return [int(row[0]) for row in file.execute(_LEASED)]
 
     def damage(self) -> list[str]:
         """What SQLite finds wrong with its file."""
@@ -279,7 +305,9 @@ def _distributed(postgres: Postgres, proxies: Mapping[str, FaultProxy]) -> dict[
 def _member(folder: Path, number: int, role: str, settings: Mapping[str, str]) -> Member:
     port = free_port() if "api" in role else None
     own = {**settings, "RINGBACK_PORT": str(port)} if port else dict(settings)
-    words = ["--clock", str(folder / "clock"), "--roles", role]
-    log = folder / f"{role.partition(',')[0]}-{number}.log"
-    program = Program(module("service.lab.torture.served", *words), folder, log, environment(own))
-    return Member(role, program, port)
+    name = f"{role.partition(',')[0]}-{number}"
+    node = folder / f"{name}.node"
+    words = ["--clock", str(folder / "clock"), "--node", str(node), "--roles", role]
+    command = module("service.lab.torture.served", *words)
+    program = Program(command, folder, folder / f"{name}.log", environment(own))
+    return Member(role, program, node, port)

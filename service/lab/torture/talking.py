@@ -10,8 +10,8 @@ from urllib.parse import urlencode
 
 from service.lab.processes import HOST, LabError
 
-#: Seconds for an answer.
-PATIENCE: Final = 20.0
+#: Seconds for an answer: longer than the service waits for its database before it says 503.
+PATIENCE: Final = 30.0
 _MAX_HEAD: Final = 64 * 1024
 _PAGE: Final = 200
 

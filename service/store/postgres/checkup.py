@@ -6,18 +6,47 @@ from asyncpg import Connection
 
 from service.ports import Clock
 from service.store import keeping
-from service.store.checkup import State
+from service.store.checkup import Server, State
 from service.store.postgres import migrating
 from service.store.postgres.connections import Address
+from service.store.postgres.database import PostgresDatabase
+from service.store.postgres.nodes import LIVING
 from service.store.postgres.tx import PostgresTx
 from service.store.revisions import head
 from service.store.statements import Row, Statement
 
 _TIME = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::float8"
+#: ``synchronous_commit`` is not among them: our own sessions say what it is.
 _CARELESS = (
     "SELECT name FROM pg_settings WHERE setting = 'off' "
-    "AND name IN ('fsync', 'full_page_writes', 'synchronous_commit') ORDER BY name"
+    "AND name IN ('fsync', 'full_page_writes') ORDER BY name"
 )
+
+_FACTS = (
+    "SELECT current_setting('server_version_num')::int, pg_database_size(current_database()), "
+    "pg_backend_pid(), current_user::text"
+)
+#: By the limits of the server, of the database and of the user: what is in use, what may be.
+_CONNECTIONS = (
+    "WITH busy AS (SELECT datid, usesysid FROM pg_stat_activity WHERE datid IS NOT NULL) "
+    "SELECT (SELECT count(*) FROM busy), current_setting('max_connections')::int "
+    "- current_setting('superuser_reserved_connections')::int "
+    "- coalesce(current_setting('reserved_connections', true), '0')::int "
+    "UNION ALL SELECT (SELECT count(*) FROM busy WHERE datid = d.oid), datconnlimit "
+    "FROM pg_database AS d WHERE datname = current_database() AND datconnlimit >= 0 "
+    "UNION ALL SELECT (SELECT count(*) FROM busy WHERE usesysid = r.oid), rolconnlimit "
+    "FROM pg_roles AS r WHERE rolname = current_user AND rolconnlimit >= 0"
+)
+_ROLES = (
+    "SELECT DISTINCT unnest(string_to_array(substr(application_name, 10), ',')) "
+    "FROM pg_stat_activity WHERE datname = current_database() "
+    "AND application_name LIKE 'ringback %'"
+)
+_MAY_PART = (
+    "SELECT pg_has_role(relowner, 'USAGE') AND has_schema_privilege(relnamespace, 'CREATE') "
+    "FROM pg_class WHERE oid = to_regclass('attempts')"
+)
+_HAS_NODES = "SELECT to_regclass('nodes') IS NOT NULL"
 
 
 class _Looking:
@@ -44,9 +73,46 @@ async def look(url: str, clock: Clock) -> State:
         there = await connection.fetchval(_TIME)
         ahead = there - (before + clock.now()) / 2
         careless = tuple(row[0] for row in await connection.fetch(_CARELESS))
+        server = await _server(connection, is_pooled=address.is_pooled)
     finally:
         await connection.close()
-    return State(address.name, revision, head(), ahead, careless)
+    return State(address.name, revision, head(), ahead, careless, server)
+
+
+async def _server(connection: Connection, *, is_pooled: bool) -> Server:
+    version, size, pid, user = await connection.fetchrow(_FACTS)
+    limits = await connection.fetch(_CONNECTIONS)
+    used, most = min(limits, key=lambda row: row[1] - row[0])
+    processes = 0
+    if await connection.fetchval(_HAS_NODES):
+        processes = await connection.fetchval(LIVING)
+    roles = await connection.fetch(_ROLES)
+    return Server(
+        version=version,
+        size=size,
+        used=used,
+        most=most,
+        each=PostgresDatabase.connections,
+        processes=processes,
+        roles=None if is_pooled else frozenset(row[0] for row in roles),
+        # who lends connections tells of none of the server's processes but of itself
+        is_pooled=not is_pooled and pid != connection.get_server_pid(),
+        user=user,
+        may_part=await connection.fetchval(_MAY_PART),
+    )
+
+
+async def careless(url: str) -> tuple[str, ...]:
+    """The server's settings that let it lose what it called committed.
+
+    Raises:
+        StoreUnavailableError: it cannot be reached.
+    """
+    connection = await Address.of(url).connect()
+    try:
+        return tuple(row[0] for row in await connection.fetch(_CARELESS))
+    finally:
+        await connection.close()
 
 
 async def sealed_samples(url: str, clock: Clock) -> list[tuple[bytes, str]]:

@@ -6,7 +6,7 @@ with each transaction instead, and no statement is kept prepared.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -20,6 +20,9 @@ from service.store.database import Use
 from service.store.postgres import faults
 
 _FLAG: Final = "pgbouncer"
+#: How a pooler refuses limits that are given when connecting.
+_POOLER: Final = "unsupported startup parameter"
+APPLICATION: Final = "ringback"
 #: What no statement, no wait for a lock and no idle transaction may take longer than, in ms. What
 #: they are for is short: this is when something is wrong. Compiling plans never pays here.
 LIMITS: Final = {
@@ -28,6 +31,21 @@ LIMITS: Final = {
     "idle_in_transaction_session_timeout": "10000",
     "jit": "off",
 }
+#: Seconds, and how often, that the server asks after a client whose whole machine may be gone: else
+#: what it held stays locked for hours.
+_ALIVE: Final = {
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+}
+#: A commit that is answered is safe: only ``off`` would let it be answered before. Said by the
+#: session, since what the server's own configuration says may change at any time.
+_SURE: Final = (
+    "set_config('synchronous_commit', "
+    "coalesce(nullif(current_setting('synchronous_commit'), 'off'), 'on'), {})"
+)
+SURE_OF_SESSION: Final = f"SELECT {_SURE.format('false')}"
+SURE_OF_TRANSACTION: Final = _SURE.format("true")
 #: Seconds after which a server that does not answer is given up.
 _CONNECT: Final = 5.0
 _ANSWER: Final = 12.0
@@ -44,15 +62,20 @@ class Address:
 
     dsn: str
     is_pooled: bool
+    #: What the server calls our sessions: ``ringback``, and the roles of a process that serves.
+    application: str = APPLICATION
 
     @classmethod
-    def of(cls, url: str) -> "Address":
-        """Of a ``postgresql://`` URL."""
+    def of(cls, url: str, roles: Iterable[str] = ()) -> "Address":
+        """Of a ``postgresql://`` URL, whose flag is ``true`` or ``false`` where it is there."""
         parts = urlsplit(url)
         given = parse_qsl(parts.query, keep_blank_values=True)
-        is_pooled = any(name == _FLAG and value == "true" for name, value in given)
+        flags = {value for name, value in given if name == _FLAG}
+        if not flags <= {"true", "false"}:
+            raise ValueError(f"{_FLAG} is neither true nor false")
         query = urlencode([(name, value) for name, value in given if name != _FLAG], safe="/")
-        return cls(urlunsplit(parts._replace(query=query)), is_pooled)
+        application = f"{APPLICATION} {','.join(sorted(roles))}".strip()
+        return cls(urlunsplit(parts._replace(query=query)), "true" in flags, application)
 
     @property
     def name(self) -> str:
@@ -70,9 +93,9 @@ class Address:
             StoreUnavailableError: there is none to be had.
         """
         own = LIMITS if limits is None else limits
-        settings = {} if self.is_pooled else {**own, "application_name": "ringback"}
+        settings = {} if self.is_pooled else {**_ALIVE, **own, "application_name": self.application}
         try:
-            return await asyncpg.connect(
+            made = await asyncpg.connect(
                 self.dsn,
                 timeout=_CONNECT,
                 command_timeout=_ANSWER if limits is None else None,
@@ -80,10 +103,26 @@ class Address:
                 max_cached_statement_lifetime=0,
                 server_settings=settings,
             )
+            return await self._made_sure(made)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:
             said = str(error) or type(error).__name__
             text = f"The database {self.name} cannot be reached: {said}"
+            if _POOLER in said:
+                text += f". A pooler stands before it: add {_FLAG}=true to RINGBACK_DATABASE_URL."
             raise StoreUnavailableError(text) from error
+
+    async def _made_sure(self, connection: Connection) -> Connection:
+        """The connection, whose commits are safe when they are answered.
+
+        A pooler's says so in each transaction: the next may be on another one of the server's.
+        """
+        try:
+            if not self.is_pooled:
+                await connection.execute(SURE_OF_SESSION, timeout=_CONNECT)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
 
 
 class Pool:

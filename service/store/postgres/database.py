@@ -8,18 +8,19 @@ the audit log.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+import logging
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, TypeVar
 
 from asyncpg import Connection
-from asyncpg.exceptions import InvalidParameterValueError
+from asyncpg.exceptions import InsufficientPrivilegeError, InvalidParameterValueError
 
 from service.ports import Clock, StoreUnavailableError
 from service.store import auditing
 from service.store.database import Job, Proof, Use
 from service.store.postgres import faults, parting
-from service.store.postgres.connections import LIMITS, Address, Pool
+from service.store.postgres.connections import LIMITS, SURE_OF_TRANSACTION, Address, Pool
 from service.store.postgres.faults import Fault
 from service.store.postgres.nodes import free_node, renew_node, take_node
 from service.store.postgres.server_time import ServerTime
@@ -27,6 +28,8 @@ from service.store.postgres.tx import PostgresTx
 from service.store.statements import Row, Statement
 
 T = TypeVar("T")
+
+_logger = logging.getLogger(__name__)
 
 #: Connections for each use, at most.
 _SIZES: Final = {Use.ACCEPT: 1, Use.CLAIM: 1, Use.SETTLE: 1, Use.READ: 4, Use.REST: 2}
@@ -47,7 +50,7 @@ _SNAPSHOT: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _TIME: Final = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 #: Goes in the same message as the BEGIN before it: it costs no way to the server and back.
 _LIMITED: Final = "; SELECT " + ", ".join(
-    f"set_config('{name}', '{value}', true)" for name, value in LIMITS.items()
+    (*(f"set_config('{k}', '{v}', true)" for k, v in LIMITS.items()), SURE_OF_TRANSACTION)
 )
 _BEGUN: Final = f"SELECT {_TIME}, pg_current_xact_id()::text"
 _FATE: Final = "SELECT pg_xact_status(?::text::xid8)"
@@ -60,20 +63,29 @@ class _AgainError(Exception):
 class PostgresDatabase:
     """See :class:`service.store.database.Database`.
 
-    Transactions have the server's time, unless it is ``fixed``: then that of ``clock``.
+    The server is told the ``roles`` of this process. Transactions have the server's time, unless it
+    is ``fixed``: then that of ``clock``.
     """
 
     #: Other processes work with it too.
     is_shared: Final = True
+    #: Connections that a process opens, at most.
+    connections: Final = sum(_SIZES.values())
 
-    def __init__(self, url: str, clock: Clock, *, fixed: bool = False) -> None:
-        self._address = Address.of(url)
+    def __init__(
+        self, url: str, clock: Clock, *, roles: Iterable[str] = (), fixed: bool = False
+    ) -> None:
+        self._address = Address.of(url, roles)
         self._clock = clock
         self._time: Clock | ServerTime = clock if fixed else ServerTime(clock)
         self._pool = Pool(self._address, _SIZES)
         self._jobs: set[asyncio.Task[Any]] = set()
         self._tending: asyncio.Task[None] | None = None
         self._is_open = False
+        #: Whether a change was not taken, and none was tried since just to see.
+        self._is_doubted = False
+        #: That it may not make parts, which is as true a minute later.
+        self._is_told = False
         self.node = 0
 
     async def open(self) -> None:
@@ -100,7 +112,11 @@ class PostgresDatabase:
         """Run ``job`` inside a write transaction; its result once that is durably committed."""
         self._check_open()
         # what a caller no longer waits for is finished all the same
-        return await asyncio.shield(self._background(self._run(job, use, proof)))
+        try:
+            return await asyncio.shield(self._background(self._run(job, use, proof)))
+        except StoreUnavailableError:
+            self._is_doubted = True
+            raise
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[PostgresTx]:
@@ -134,9 +150,21 @@ class PostgresDatabase:
         """Run one reading statement that finds a few rows by an index."""
         return await self.look(statement, **given)
 
+    async def recheck(self) -> None:
+        """If a change was not taken, make sure that others are."""
+        if self._is_doubted:
+            await self.write(lambda tx: renew_node(tx, self.node))
+            self._is_doubted = False
+
     async def renew_parts(self, retention: int) -> int:
         """Make parts of tables for the time to come, or drop one older than ``retention`` ms."""
-        return await parting.renew(self, retention)
+        try:
+            return await parting.renew(self, retention)
+        except InsufficientPrivilegeError as error:
+            if not self._is_told:
+                self._is_told = True
+                _logger.warning(parting.NOT_ALLOWED, error)
+            return 0
 
     async def _finish(self) -> None:
         if self._tending is not None:

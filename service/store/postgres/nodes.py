@@ -27,6 +27,12 @@ _TAKE: Final = Statement(
     update(nodes).where(nodes.c.no == bindparam("number")).values(taken_until=bindparam("until"))
 )
 
+#: How many processes said within half a minute that they have their number.
+LIVING: Final = (
+    "SELECT count(*) FROM nodes WHERE taken_until > "
+    f"(extract(epoch FROM clock_timestamp()) * 1000)::bigint + {_LEASE - 30_000}"
+)
+
 
 async def take_node(tx: Tx) -> int:
     """Take a number."""

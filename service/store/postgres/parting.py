@@ -34,6 +34,10 @@ _PATIENCE: Final = "100"
 #: What is done in a later round: somebody had the lock, or it took too long.
 _PUT_OFF: Final = (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError)
 _KEPT: Final = "_kept"
+NOT_ALLOWED: Final = (
+    "Attempts get no parts by the day, and are deleted one by one when they are old: %s. Let the "
+    "sweeper's database user own the tables and create some in their schema."
+)
 
 #: A day of event keys.
 _KEYS: Final = ids.key_floor(ids.key_time(0) + DAY)
@@ -84,7 +88,8 @@ class Part(NamedTuple):
 async def renew(database: Database, retention: int) -> int:
     """Make the next part for the days to come, or drop the oldest that nobody needs; how many.
 
-    Where the database's user may not do that, rows are deleted one by one.
+    Raises:
+        InsufficientPrivilegeError: the database's user may not do that; rows go one by one.
     """
 
     async def job(tx: Tx) -> int:
@@ -95,8 +100,6 @@ async def renew(database: Database, retention: int) -> int:
 
     try:
         return await database.write(alone(job, 0, "parts"))
-    except asyncpg.InsufficientPrivilegeError:
-        return 0
     except StoreUnavailableError as error:
         if isinstance(error.__cause__, _PUT_OFF):
             return 0

@@ -1,0 +1,164 @@
+"""Who may work with a database without Redis: one process, and no other beside it.
+
+A process that has none wakes nobody but itself, and hears of nothing that others do: so it is
+alone, or does not start. While it lives it has an advisory lock, on a connection of its own. The
+server takes both back in the moment in which the process dies, however it dies: nothing is in the
+way of its next start. Of a whole machine that went, the server knows within half a minute.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+import asyncpg
+from asyncpg import Connection
+
+from service.ports import StoreUnavailableError
+from service.store.postgres import faults
+from service.store.postgres.connections import Address
+
+#: Seconds for which a start waits for others to be gone: the server may just be finding out.
+PATIENCE: Final = 5.0
+_POLL: Final = 0.1
+#: Seconds between two looks whether the lock is still there, and for each answer.
+_LOOK: Final = 10.0
+_ANSWER: Final = 5.0
+
+_KEY: Final = "hashtextextended('ringback/sole', 0)"
+#: Held as long as the connection; behind a pooler, as long as the transaction.
+_HOLD: Final = f"SELECT pg_try_advisory_lock({_KEY})"
+_HOLD_POOLED: Final = f"SELECT pg_try_advisory_xact_lock({_KEY})"
+#: Had for no longer than the statement takes.
+_SHARE: Final = f"SELECT pg_try_advisory_xact_lock_shared({_KEY})"
+#: A transaction that may be idle for as long as the process lives.
+_ENDLESS: Final = "BEGIN; SELECT set_config('idle_in_transaction_session_timeout', '0', true)"
+#: What was seen once in a transaction is what is seen again, but for this.
+_AFRESH: Final = "SELECT pg_stat_clear_snapshot()"
+_OTHERS: Final = (
+    "SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
+    "AND datname = current_database() AND application_name LIKE 'ringback %'"
+)
+_LOST: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, StoreUnavailableError, OSError)
+
+_logger = logging.getLogger(__name__)
+
+
+async def meet(url: str) -> None:
+    """Make sure that no process without Redis works with the database.
+
+    Raises:
+        StoreUnavailableError: one does.
+    """
+    address = Address.of(url)
+    connection = await address.connect()
+
+    async def is_let_in() -> bool:
+        return bool(await connection.fetchval(_SHARE, timeout=_ANSWER))
+
+    try:
+        await _patiently(
+            is_let_in,
+            f"A process without RINGBACK_REDIS_URL works with {address.name}, and would hear of "
+            "nothing that this one does. Give all processes the same redis:// URL, that one first.",
+        )
+    finally:
+        await _hung_up(connection)
+
+
+@asynccontextmanager
+async def alone(url: str) -> AsyncIterator[None]:
+    """Be the only process that works with the database.
+
+    Raises:
+        StoreUnavailableError: another one does.
+    """
+    place = _Place(Address.of(url))
+    try:
+        await place.take()
+        keeping = asyncio.create_task(place.keep(), name="store-alone")
+        try:
+            yield
+        finally:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
+    finally:
+        await place.leave()
+
+
+class _Place:
+    """The one place that there is."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._connection: Connection | None = None
+        self._taken = (
+            f"Another process works with {address.name}, and RINGBACK_REDIS_URL is not set: each "
+            "would hear of nothing that the other does. Stop the other one, or give all processes "
+            "the same redis:// URL."
+        )
+
+    async def take(self) -> None:
+        """Take it; others have a moment to be gone."""
+
+        async def is_alone() -> bool:
+            return await self._is_held() and await self._others() == 0
+
+        await _patiently(is_alone, self._taken)
+
+    async def keep(self) -> None:
+        """Take it again whenever the connection was lost; say so when another was faster."""
+        while True:
+            await asyncio.sleep(_LOOK)
+            try:
+                if self._connection is not None:
+                    await self._connection.execute("SELECT 1", timeout=_ANSWER)
+                elif not await self._is_held():
+                    _logger.error(self._taken)
+                    await self.leave()
+            except _LOST:
+                await self.leave()
+
+    async def leave(self) -> None:
+        """Give it back."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await _hung_up(connection)
+
+    async def _is_held(self) -> bool:
+        if self._connection is None:
+            self._connection = await self._address.connect()
+            if self._address.is_pooled:
+                await self._connection.execute(_ENDLESS, timeout=_ANSWER)
+        hold = _HOLD_POOLED if self._address.is_pooled else _HOLD
+        return bool(await self._connection.fetchval(hold, timeout=_ANSWER))
+
+    async def _others(self) -> int:
+        """Connections of processes that may have a Redis."""
+        if self._connection is None:
+            return 0
+        await self._connection.execute(_AFRESH, timeout=_ANSWER)
+        return int(await self._connection.fetchval(_OTHERS, timeout=_ANSWER))
+
+
+async def _patiently(is_so: Callable[[], Awaitable[bool]], otherwise: str) -> None:
+    """Wait until something is so.
+
+    Raises:
+        StoreUnavailableError: it is not, or nobody knows.
+    """
+    loop = asyncio.get_running_loop()
+    end = loop.time() + PATIENCE
+    try:
+        while not await is_so():
+            if loop.time() > end:
+                raise StoreUnavailableError(otherwise)
+            await asyncio.sleep(_POLL)
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        raise faults.unavailable(error) from error
+
+
+async def _hung_up(connection: Connection) -> None:
+    with suppress(*_LOST):
+        await connection.close(timeout=_ANSWER)

@@ -1,0 +1,59 @@
+"""What a PostgreSQL server lets us promise: commits that are safe, changes that are taken."""
+
+import asyncpg
+import pytest
+
+from service.ports import StoreUnavailableError
+from service.store.database import Tx
+from service.store.postgres import PostgresDatabase, connections
+from service.store.reading import ReadStore
+from tests.support import postgres
+from tests.support.clock import FakeClock
+from tests.support.pooling import SPELLED, Spelled
+
+pytestmark = pytest.mark.anyio
+
+
+@SPELLED
+@pytest.mark.parametrize(("theirs", "ours"), [("off", "on"), ("remote_apply", "remote_apply")])
+async def test_no_commit_is_answered_before_it_is_safe(
+    url: str, clock: FakeClock, spelled: Spelled, theirs: str, ours: str
+) -> None:
+    ((name,),) = await postgres.run(url, "SELECT current_database()")
+    await postgres.run(url, f'ALTER DATABASE "{name}" SET synchronous_commit TO {theirs}')
+    database = PostgresDatabase(spelled(url), clock, fixed=True)
+    await database.open()
+
+    async def told(tx: Tx) -> str:
+        return str((await tx.sql("SHOW synchronous_commit"))[0][0])
+
+    assert await database.write(told) == ours
+    await database.close()
+
+
+async def test_after_a_change_was_not_taken_it_is_tried_whether_others_are(
+    url: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "LIMITS", {**connections.LIMITS, "lock_timeout": "50"})
+    database = PostgresDatabase(url, clock, fixed=True)
+    await database.open()
+    read = ReadStore(database)
+
+    async def fill(_: Tx) -> None:
+        raise asyncpg.DiskFullError("No space left on device")
+
+    other = await asyncpg.connect(url)
+    async with other.transaction():
+        await other.execute("LOCK TABLE nodes")
+        await read.check()  # nothing says that it should be tried
+        with pytest.raises(StoreUnavailableError, match="No space left"):
+            await database.write(fill)
+        for _ in range(2):
+            with pytest.raises(StoreUnavailableError, match="lock timeout"):
+                await read.check()
+    await read.check()
+    async with other.transaction():
+        await other.execute("LOCK TABLE nodes")
+        await read.check()  # once is enough
+    await other.close()
+    await database.close()

@@ -1,0 +1,97 @@
+"""One process without Redis on a database, or many with it: who may start, and when again."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import asyncpg
+import pytest
+
+from service.ports import StoreUnavailableError
+from service.store.postgres import PostgresDatabase, sole
+from tests.support import postgres
+from tests.support.clock import FakeClock
+from tests.support.pooling import SPELLED, Spelled
+
+pytestmark = pytest.mark.anyio
+
+CUT = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+    "WHERE pid <> pg_backend_pid() AND datname = current_database()"
+)
+HELD = (
+    "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted "
+    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sole, "PATIENCE", 0.3)
+    monkeypatch.setattr(sole, "_LOOK", 0.05)
+
+
+@asynccontextmanager
+async def worked_with(url: str) -> AsyncIterator[None]:
+    """By a process that has a Redis."""
+    database = PostgresDatabase(url, FakeClock(), roles=("api", "worker"), fixed=True)
+    await database.open()
+    yield
+    await database.close()
+
+
+async def until(url: str, count: str, wanted: int) -> None:
+    async with asyncio.timeout(20):
+        while (await postgres.run(url, count))[0][0] != wanted:  # noqa: ASYNC110  a client can only ask
+            await asyncio.sleep(0.02)
+
+
+@SPELLED
+async def test_a_process_without_redis_is_alone(url: str, spelled: Spelled) -> None:
+    async with sole.alone(spelled(url)):
+        with pytest.raises(StoreUnavailableError, match=r"Another process works with postgresql:"):
+            async with sole.alone(spelled(url)):
+                pass
+        with pytest.raises(StoreUnavailableError, match="Give all processes the same redis:// URL"):
+            await sole.meet(spelled(url))
+    await sole.meet(spelled(url))
+    async with sole.alone(spelled(url)):
+        pass
+
+
+async def test_it_does_not_join_those_that_have_one(url: str) -> None:
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(worked_with(url))
+        await sole.meet(url)
+        with pytest.raises(StoreUnavailableError, match="RINGBACK_REDIS_URL is not set"):
+            await stack.enter_async_context(sole.alone(url))
+    async with sole.alone(url):
+        pass
+
+
+@SPELLED
+async def test_its_place_is_taken_again_when_the_connection_was_lost(
+    url: str, spelled: Spelled
+) -> None:
+    async with sole.alone(spelled(url)):
+        await until(url, HELD, 1)
+        await postgres.run(url, CUT)
+        await until(url, HELD, 0)
+        await until(url, HELD, 1)
+        with pytest.raises(StoreUnavailableError):
+            await sole.meet(spelled(url))
+
+
+async def test_that_another_was_faster_is_said(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    rival = await asyncpg.connect(url)
+    async with sole.alone(url):
+        lock = "SELECT pg_advisory_lock(hashtextextended('ringback/sole', 0))"
+        waiting = asyncio.create_task(rival.execute(lock))
+        await until(url, HELD.replace("granted", "NOT granted"), 1)
+        await postgres.run(url, f"{CUT} AND application_name = 'ringback'")
+        await waiting
+        async with asyncio.timeout(20):
+            while not caplog.messages:  # noqa: ASYNC110  it is said by a task of its own
+                await asyncio.sleep(0.02)
+    await rival.close()
+    assert "Another process works with" in caplog.messages[0]
