@@ -179,7 +179,7 @@ async def test_lanes_that_hang_every_other_time_do_not_delay_one_that_answers(
     await worker.store.wait_for(settled + 40)
 
     assert len(worker.sent_to("healthy")) == 41
-    assert worker.deliver.in_flight == SLOTS * 3 // 4
+    assert SLOTS // 2 < worker.deliver.in_flight <= SLOTS * 3 // 4
 
 
 async def test_lanes_that_did_well_and_then_hang_leave_room_as_well(worker: Worker) -> None:
