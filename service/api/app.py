@@ -193,7 +193,7 @@ def actions_of(services: Services, told: Problems) -> list[Action]:
         *Statistics(services).actions(),
         *KeySets(services).actions(),
         *Public(services, told).actions(),
-        *Guide().actions(),
+        *Guide(services.settings.public_url).actions(),
     ]
 
 

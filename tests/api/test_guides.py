@@ -3,13 +3,14 @@
 import re
 from collections import Counter
 from itertools import pairwise
+from pathlib import Path
 from urllib.parse import urldefrag, urljoin
 
 import pytest
 
 from service.api.guide import markdown
 from service.api.guide.serving import address
-from tests.support.api import Api
+from tests.support.api import Api, opened_api
 from tests.support.guides import FOLDER, PAGES
 from tests.support.html import Page
 
@@ -114,6 +115,15 @@ async def test_it_is_asked_for_again_without_a_body(api: Api) -> None:
         tag = (await api.client.get(f"/docs/{name}")).headers["etag"]
         again = await api.client.get(f"/docs/{name}", headers={"if-none-match": tag})
         assert (again.status_code, again.content) == (304, b"")
+
+
+async def test_addresses_in_it_are_under_the_public_url(database_path: Path) -> None:
+    async with opened_api(database_path, RINGBACK_PUBLIC_URL="https://other.test/hooks") as api:
+        text = (await api.client.get("/docs/quickstart")).text
+
+    assert "https://other.test/hooks/v1/events" in text
+    assert "127.0.0.1:8080" not in text
+    assert 'href="../docs#createApiKey"' in text
 
 
 async def test_the_reference_leads_to_the_guides(api: Api) -> None:

@@ -5,6 +5,8 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from typing import Final, NamedTuple
 
+from markupsafe import escape
+
 from service.api import publishing
 from service.api.guide import markdown
 from service.api.routing import Action
@@ -16,7 +18,7 @@ from service.web.calls import Call
 INDEX: Final = "index"
 _MARKDOWN: Final = ".md"
 #: Where a running service is, in the words of the guides; served, it is the one that serves them.
-_HERE: Final = "http://127.0.0.1:8080/"
+_HERE: Final = "http://127.0.0.1:8080"
 _CSS: Final = "text/css; charset=utf-8"
 #: Examples are shown as they are: no browser runs one because of its address.
 _TEXT: Final = "text/plain; charset=utf-8"
@@ -42,7 +44,8 @@ class Group(NamedTuple):
 class Guide:
     """Handlers of the guides; each page is made when it is first asked for, and then kept."""
 
-    def __init__(self) -> None:
+    def __init__(self, public_url: str) -> None:
+        self._public_url = public_url
         self._made: dict[str, bytes] = {}
 
     def actions(self) -> list[Action]:
@@ -104,7 +107,7 @@ class Guide:
             groups=self._groups,
             following=dict(zip(names, entries, strict=False)).get(name),
         )
-        return shown.encode()
+        return shown.replace(_HERE, escape(self._public_url)).encode()
 
 
 def _folder() -> Traversable:
@@ -114,7 +117,7 @@ def _folder() -> Traversable:
 def address(target: str) -> str:
     """Where a link of the Markdown leads, seen from a page that is served."""
     if target.startswith(_HERE):
-        return f"../{target.removeprefix(_HERE)}"
+        return f"..{target.removeprefix(_HERE)}"
     if "://" in target or target.startswith("#"):
         return target
     file, mark, anchor = target.rpartition("/")[2].partition("#")
