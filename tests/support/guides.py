@@ -11,6 +11,8 @@ FOLDER: Final = Path(__file__).parents[2] / "service" / "docs" / "pages"
 PAGES: Final = {file.stem: Prose.read(file) for file in sorted(FOLDER.glob("*.md"))}
 SIGNATURES: Final = PAGES["signatures"]
 _JUDGES: Final = Path(__file__).parent / "languages"
+#: The crates of the Rust program, pinned.
+CRATES: Final = Path(__file__).parents[2] / "deploy" / "lock" / "rust"
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class Language:
             file.write_text(SIGNATURES.block(name), "utf-8")
         for name in self.ours:
             shutil.copy(_JUDGES / name, folder / ("src" if name.endswith(".rs") else "."))
+        if "Cargo.toml" in self.blocks:
+            shutil.copy(CRATES / "Cargo.lock", folder)
 
 
 LANGUAGES: Final = (
@@ -121,7 +125,7 @@ LANGUAGES: Final = (
         ("main.rs",),
         ("cargo", "rustc"),
         ("target/debug/webhook",),
-        build=("cargo", "build", "--quiet"),
+        build=("cargo", "build", "--quiet", "--locked", "--offline"),
     ),
 )
 
