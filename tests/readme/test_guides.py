@@ -17,7 +17,7 @@ import typer
 from service.cli.app import app
 from service.cli.demo_receiver import Receiver
 from service.settings import load
-from tests.readme.conftest import Running, in_background, surroundings
+from tests.readme.conftest import Running, in_background, started, surroundings
 from tests.support import prose, telling
 from tests.support.deployment import DEPLOY, document
 from tests.support.guides import FOLDER, LANGUAGES, PAGES, SIGNATURES, Language
@@ -178,6 +178,13 @@ def do(running: Running, script: str, ports: dict[str, int] | None = None) -> st
     url = f"http://127.0.0.1:{running.port}"
     with ringback(running.folder):
         return running.sh(f"PATH=$PWD:$PATH\n{text}", RINGBACK_URL=url, NO_COLOR="1")
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """Not that of the README, whose operations have the same names."""
+    with started(tmp_path_factory.mktemp("guides")) as running:
+        yield running
 
 
 @pytest.fixture
