@@ -47,7 +47,7 @@ mypy: $(VENV)/dev.stamp
 imports: $(VENV)/dev.stamp
 	$(BIN)/lint-imports
 
-pytest: $(VENV)/dev.stamp $(VENV)/node.stamp
+pytest: $(VENV)/dev.stamp $(VENV)/node.stamp $(VENV)/rust.stamp
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 # Does the service harm under load, then counts what is lost: 50,000 events and 200 kill -9, or as TORTURE_ARGS says
@@ -135,6 +135,17 @@ $(VENV)/node.stamp: $(VENV)/created.stamp $(LOCKS)/node/package.json $(LOCKS)/no
 		touch ../node.stamp; \
 	else \
 		rm -rf node_modules; echo "NOTE: npm could not install $(LOCKS)/node; the checks under Node will be skipped"; \
+	fi
+
+# Crates for the Rust program of the guides, into cargo's own cache, where cargo is there; its test needs them offline.
+$(VENV)/rust.stamp: $(VENV)/created.stamp $(LOCKS)/rust/Cargo.toml $(LOCKS)/rust/Cargo.lock
+	@rm -rf $(VENV)/rust; mkdir -p $(VENV)/rust/src; cp $(LOCKS)/rust/Cargo.* $(VENV)/rust; : > $(VENV)/rust/src/main.rs; \
+	if ! command -v cargo >/dev/null 2>&1; then \
+		echo "NOTE: cargo is not there; the Rust program of the guides will not be run"; \
+	elif echo "Fetching $(LOCKS)/rust" && cd $(VENV)/rust && CARGO_NET_RETRY=1 CARGO_HTTP_TIMEOUT=20 cargo fetch --quiet --locked; then \
+		touch ../rust.stamp; \
+	else \
+		echo "NOTE: cargo could not fetch $(LOCKS)/rust; the Rust program of the guides will not be run"; \
 	fi
 
 # The development lock contains the runtime lock.

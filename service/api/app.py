@@ -19,6 +19,7 @@ from service.api.deliveries import Deliveries
 from service.api.events import Events
 from service.api.feed import Feed
 from service.api.following import Following
+from service.api.guide import Guide
 from service.api.key_sets import KeySets
 from service.api.links import Links
 from service.api.openapi import Reference
@@ -194,6 +195,7 @@ def actions_of(services: Services, told: Problems) -> list[Action]:
         *Statistics(services).actions(),
         *KeySets(services).actions(),
         *Public(services, told).actions(),
+        *Guide(services.settings.public_url).actions(),
     ]
 
 

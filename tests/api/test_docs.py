@@ -3,7 +3,6 @@
 import json
 import re
 from collections import Counter
-from html.parser import HTMLParser
 from itertools import pairwise
 from typing import Any, Final
 
@@ -11,39 +10,11 @@ import pytest
 
 from service.api import description
 from tests.support.api import BASE, Api
+from tests.support.html import Page
 
 pytestmark = pytest.mark.anyio
 
 DOCUMENT: Final[dict[str, Any]] = json.loads(description(BASE))
-VOID: Final = {"link", "meta"}
-
-
-class Page(HTMLParser):
-    """What a page is made of; fails where tags do not close what is open."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self._open: list[str] = []
-        self.feed(text)
-        self.close()
-        assert self._open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self._open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag, self.getpos()
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-    def all(self, attribute: str) -> list[str]:
-        """Every value of an attribute."""
-        return [found for _, attrs in self.elements if (found := attrs.get(attribute)) is not None]
 
 
 @pytest.fixture

@@ -142,6 +142,7 @@ def known(server: Server, key: dict[str, str]) -> dict[str, str]:
         "api-keys": made["id"],
         "tenants": "known",
         "problems": "conflict",
+        "docs": "index",
     }
 
 

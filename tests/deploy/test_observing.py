@@ -4,14 +4,13 @@ import asyncio
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support.api import opened_api
+from tests.support import telling
 from tests.support.deployment import DEPLOY, KUBERNETES, document
+from tests.support.telling import Told
 
 RULES = document(DEPLOY / "prometheus" / "rules.yml")
 TESTS = document(DEPLOY / "prometheus" / "rules_test.yml")
@@ -21,30 +20,11 @@ SCALED = document(KUBERNETES / "components" / "keda" / "scaledobject.yaml")
 ADDED = {"job", "instance"}
 OF_PROMETHEUS = {"up": {"job", "instance"}, "ALERTS": {"alertname", "alertstate"}}
 
-Told = dict[str, set[str]]
-
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
     """The labels of each series of a process that does everything, by its name."""
-    return asyncio.run(_told(tmp_path_factory.mktemp("told") / "ringback.db"))
-
-
-async def _told(path: Path) -> Told:
-    async with opened_api(path) as api:
-        rounds = [
-            asyncio.create_task(each.run()) for each in (api.opened.sweep, api.opened.feeding)
-        ]
-        await api.post("/v1/events", {"operationId": "op", "type": "note"})
-        text = (await api.client.get("/metrics")).text
-        for each in rounds:
-            each.cancel()
-        await asyncio.gather(*rounds, return_exceptions=True)
-    found: Told = {}
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            found.setdefault(sample.name, set()).update(sample.labels)
-    return found
+    return asyncio.run(telling.told(tmp_path_factory.mktemp("told") / "ringback.db"))
 
 
 def alerts() -> list[dict[str, Any]]:

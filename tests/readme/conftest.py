@@ -67,9 +67,9 @@ def surroundings() -> dict[str, str]:
     return {**kept, "PATH": os.pathsep.join((here, kept["PATH"])), "NO_PROXY": "127.0.0.1"}
 
 
-@pytest.fixture(scope="session")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    folder = tmp_path_factory.mktemp("readme")
+@contextmanager
+def started(folder: Path) -> Iterator[Running]:
+    """A service of its own in that folder."""
     port = readme.free_port()
     own = {"PYTHONPATH": str(readme.ROOT), "RINGBACK_PORT": str(port), **DEVELOPMENT}
     process = subprocess.Popen(
@@ -84,6 +84,12 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     finally:
         process.terminate()
         process.wait()
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with started(tmp_path_factory.mktemp("readme")) as running:
+        yield running
 
 
 def until_ready(process: subprocess.Popen[bytes], client: httpx.Client) -> None:

@@ -312,6 +312,7 @@ PARAMETER_WORDS: Final[dict[str, str]] = {
     "action": "Only this action.",
     "target": "Only what was done to this: its id.",
     "problems": "The last part of a problem's `type`.",
+    "docs": "The name of a page, or of a file that one links to.",
     "limit": "How many items a page may have.",
     "cursor": "The `nextCursor` of the page before.",
     "after": "What comes after this sequence.",

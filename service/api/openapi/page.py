@@ -63,14 +63,15 @@ class Group(NamedTuple):
 def page(text: bytes) -> bytes:
     """The page for a document."""
     document = json.loads(text)
-    environment = templates.environment("service.api.openapi")
+    environment = templates.environment("service.api")
     environment.filters |= {
         "anchor": rendering.anchor,
         "kind": rendering.kind,
         "prose": rendering.prose,
         "words": rendering.words,
     }
-    shown = environment.get_template("docs.html").render(
+    shown = environment.get_template("reference.html").render(
+        root="",
         info=document["info"],
         server=document["servers"][0]["url"],
         groups=list(_groups(document)),

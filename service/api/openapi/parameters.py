@@ -32,6 +32,9 @@ _READERS: Final[Mapping[Reader, SchemaDict]] = {
 }
 CURSOR: Final[SchemaDict] = {"type": "string", "pattern": "^[A-Za-z0-9_-]+={0,2}$"}
 
+#: What stands for the placeholder where it is no id, by what stands before it.
+_PATH_PATTERNS: Final[Mapping[str, str]] = {"docs": r"^[a-z.-]{1,64}$"}
+
 #: Request headers that mean something here.
 _HEADERS: Final[Mapping[str, SchemaDict]] = {
     "Idempotency-Key": {
@@ -80,7 +83,7 @@ def _path_parameter(path: str) -> SchemaDict:
         "in": "path",
         "required": True,
         "description": PARAMETER_WORDS[kind],
-        "schema": {"type": "string", "pattern": ID_PATTERN},
+        "schema": {"type": "string", "pattern": _PATH_PATTERNS.get(kind, ID_PATTERN)},
     }
 
 

@@ -140,4 +140,24 @@ TABLE: Final[Table] = {
             304: _UNCHANGED,
         },
     ),
+    ("GET", "/docs/{id}"): Described(
+        id="readGuide",
+        tag=Tag.SERVICE,
+        summary="Read a guide, for people",
+        text="`index` lists them. The examples and test vectors that they link to are beside them.",
+        headers=("If-None-Match",),
+        answers={
+            200: Answered(
+                "A page that needs no other site, or the file.",
+                (
+                    Content(_TEXT, None, "text/html"),
+                    Content(_TEXT, None, "text/plain"),
+                    Content({"type": "object"}, {"tolerance": 300, "vectors": []}),
+                ),
+                {"ETag": True},
+            ),
+            304: _UNCHANGED,
+        },
+        problems={RefusalKind.NOT_FOUND: "There is no such page."},
+    ),
 }
