@@ -1,9 +1,11 @@
 """The composition root: what the command line starts. Only this room sees every other one."""
 
 import sys
+from collections.abc import Callable
 from typing import Final
 
-from service.runtime import keys, storage
+from service.ports.pruning import Past
+from service.runtime import keys, pruning, storage
 from service.runtime.hosting import Part, host, run
 from service.runtime.wiring import OUTSIDE, Outside, open_service
 from service.settings import Settings, check_roles
@@ -52,3 +54,13 @@ def rekey(settings: Settings) -> int:
 async def _rekey(settings: Settings) -> int:
     async with open_service(settings) as opened:
         return await opened.stores.manage.reseal(keys.resealer(opened.base.vault))
+
+
+def prune(
+    settings: Settings,
+    retention: int | None,
+    agreed: pruning.Agreed,
+    told: Callable[[int], None],
+) -> tuple[Past, Past]:
+    """Delete what is past its time. See :func:`service.runtime.pruning.prune`."""
+    return run(pruning.prune(settings, retention, agreed, told))
