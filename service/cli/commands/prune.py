@@ -44,8 +44,9 @@ def prune(
 ) -> None:
     """Delete what is past its time, now.
 
-    That is what is past RINGBACK_RETENTION, or older than is said with --older-than. The sweeper does the same little by little. It works on the database itself, whose settings it
-    takes: a service with a SQLite file has to be stopped first, one with PostgreSQL need not.
+    That is what is past RINGBACK_RETENTION, or older than is said with --older-than. The sweeper
+    does the same little by little. It works on the database itself, whose settings it takes: a
+    service with a SQLite file has to be stopped first, one with PostgreSQL need not.
     """
     from service import runtime, settings
 
