@@ -18,7 +18,7 @@ BACKLOG ?= 20000
 BREAKER ?= off
 BENCH ?=
 
-.PHONY: run test torture watch-test hostile-test backlog-test bench lint ruff mypy imports pytest format lock clean
+.PHONY: run test torture stranger watch-test hostile-test backlog-test bench lint ruff mypy imports pytest format lock clean
 
 # The shell becomes the service (exec), so SIGTERM and Ctrl-C reach it and nothing else.
 run: $(VENV)/runtime.stamp
@@ -54,6 +54,10 @@ pytest: $(VENV)/dev.stamp $(VENV)/node.stamp
 # (`ringback torture --help`); `make test` does so for a minute.
 torture: $(VENV)/dev.stamp
 	$(BIN)/ringback torture $(TORTURE_ARGS)
+
+# Goes a stranger's way, from a clone to their first webhook, and says how long it took: it needs a registry.
+stranger: $(VENV)/created.stamp
+	$(BIN)/python -m tests.system.stranger
 
 # Lets many clients follow one operation by Server-Sent Events, and measures what that takes.
 watch-test: $(VENV)/dev.stamp
