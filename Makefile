@@ -86,7 +86,8 @@ lock: $(VENV)/created.stamp
 	$(BIN)/python -m pip install --quiet --require-hashes -r $(LOCKS)/uv.txt
 	$(COMPILE) --group installer -o $(LOCKS)/uv.txt
 	$(COMPILE) --group build -o $(LOCKS)/runtime.txt pyproject.toml
-	$(COMPILE) --group dev -c $(LOCKS)/runtime.txt -o $(LOCKS)/dev.txt pyproject.toml
+	$(COMPILE) --group build --extra otel -c $(LOCKS)/runtime.txt -o $(LOCKS)/otel.txt pyproject.toml
+	$(COMPILE) --group dev --extra otel -c $(LOCKS)/otel.txt -o $(LOCKS)/dev.txt pyproject.toml
 
 clean:
 	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -1,13 +1,14 @@
 """The composition root: what the command line starts. Only this room sees every other one."""
 
+import os
 import sys
 from collections.abc import Callable
 from typing import Final
 
 from service.ports.pruning import Past
-from service.runtime import keys, pruning, storage
+from service.runtime import keys, pruning, storage, tracing
 from service.runtime.hosting import Part, host, run
-from service.runtime.wiring import OUTSIDE, Outside, open_service
+from service.runtime.wiring import Outside, open_service
 from service.settings import Settings, check_roles
 from service.telemetry import configure_logging
 
@@ -21,9 +22,12 @@ def serve(
     roles: frozenset[str],
     status_port: int | None = None,
     *,
-    outside: Outside = OUTSIDE,
+    outside: Outside | None = None,
 ) -> None:
     """Serve until SIGTERM or Ctrl-C; ``status_port`` is as in :class:`Part`.
+
+    Without an ``outside`` that is given the world is as it is, with spans where the environment
+    asks for them.
 
     Raises:
         SettingsError: the settings and the roles do not go together.
@@ -36,8 +40,11 @@ def serve(
     run(_serve(settings, Part(roles, status_port), outside))
 
 
-async def _serve(settings: Settings, part: Part, outside: Outside) -> None:
-    async with open_service(settings, part.roles, outside) as opened:
+async def _serve(settings: Settings, part: Part, given: Outside | None) -> None:
+    async with (
+        tracing.traced({} if given else os.environ) as world,
+        open_service(settings, part.roles, given or world) as opened,
+    ):
         await host(opened, part)
 
 

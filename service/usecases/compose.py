@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from service.domain import request as requests
-from service.domain import verification
+from service.domain import trace, verification
 from service.domain.certificates import unpacked
 from service.domain.ids import delivery_id
 from service.domain.request import Envelope, OutboundRequest, SigningKeys, Target
@@ -77,6 +77,7 @@ class Composer:
     ) -> OutboundRequest:
         keys, target = opened
         random = self._dice.bytes(24)
+        halves = random[:16], random[16:]
         return requests.build(
             Envelope(
                 event_id=claimed.event_id,
@@ -91,7 +92,7 @@ class Composer:
             self._identified(target, lane.subscription),
             timestamp=self._clock.now() // 1000,
             user_agent=self._wire.user_agent,
-            traceparent=requests.new_traceparent(random[:16], random[16:]),
+            traceparent=str(trace.next_place(trace.of_body(claimed.body), *halves)),
         )
 
     def _body(self, lane: Lane, claimed: Claimed) -> bytes:
