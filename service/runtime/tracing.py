@@ -63,7 +63,7 @@ def exporter(environ: Mapping[str, str]) -> str | None:
     named = environ.get(_EXPORTER, "").strip()
     if not named and any(environ.get(name, "").strip() for name in _ENDPOINTS):
         return "otlp"
-    return named if named != "none" else None
+    return None if named in ("", "none") else named
 
 
 def fault(environ: Mapping[str, str], wanted: str) -> str | None:
@@ -79,7 +79,7 @@ def fault(environ: Mapping[str, str], wanted: str) -> str | None:
 def _opened(environ: Mapping[str, str]) -> "Tracing | None":
     """What makes spans. That there are none keeps nobody from being served."""
     wanted = exporter(environ)
-    if not wanted:
+    if wanted is None:
         return None
     why = fault(environ, wanted)
     if why is None:

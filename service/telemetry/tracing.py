@@ -7,6 +7,7 @@ process an attempt is made. An attempt's span has the id that its receiver was t
 
 import os
 from collections.abc import Mapping
+from threading import Thread
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from service.domain.trace import Place
 
 _NAME: Final = "ringback"
+#: Seconds for the last spans to be exported.
+_PATIENCE: Final = 3.0
 _EXPORTERS: Final[Mapping[str, type[SpanExporter]]] = {
     "otlp": OTLPSpanExporter,
     "console": ConsoleSpanExporter,
@@ -50,14 +53,22 @@ class Ids(RandomIdGenerator):
 class Tracing:
     """What makes spans in a process, and exports them in a thread of its own."""
 
-    def __init__(self, provider: TracerProvider, ids: Ids, version: str) -> None:
+    def __init__(
+        self, provider: TracerProvider, exporter: SpanExporter, ids: Ids, version: str
+    ) -> None:
         self._provider = provider
+        self._exporter = exporter
         self.ids = ids
         self.tracer: Tracer = provider.get_tracer(_NAME, version)
 
     def close(self) -> None:
-        """Export what is left; waits for that, so call it in a thread."""
-        self._provider.shutdown()
+        """Export what is left, without waiting long for that; to be called in a thread."""
+        exporting = Thread(target=self._provider.shutdown, name="last spans", daemon=True)
+        exporting.start()
+        exporting.join(_PATIENCE)
+        if exporting.is_alive():
+            self._exporter.shutdown()  # which ends its waiting to try again
+            exporting.join(_PATIENCE)
 
 
 def open_tracing(exporter: str, version: str) -> Tracing:
@@ -68,8 +79,9 @@ def open_tracing(exporter: str, version: str) -> Tracing:
     """
     ids = Ids()
     provider = TracerProvider(resource=_resource(version), id_generator=ids, shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(_EXPORTERS[exporter]()))
-    return Tracing(provider, ids, version)
+    opened = _EXPORTERS[exporter]()
+    provider.add_span_processor(BatchSpanProcessor(opened))
+    return Tracing(provider, opened, ids, version)
 
 
 def _resource(version: str) -> Resource:
