@@ -232,7 +232,7 @@ async def open_service(
             manage = opened.stores.manage
             own_keys.check(vault, await manage.sealed_samples())
             made = await ensure_admin_key(storage, settings, manage) if "api" in roles else None
-            yield replace(opened, roles=roles, new_admin_key=made)
+            yield replace(opened, roles=roles, new_admin_key=made, outside=outside)
         finally:
             await sender.close()
 
@@ -278,7 +278,6 @@ def _build(base: Base, outside: Outside) -> Opened:
         times=RouteTimes(),
         worker=WorkerHost(messaging.broker),
         longest=longest,
-        outside=outside,
     )
 
 
