@@ -68,10 +68,14 @@ def of_body(body: bytes) -> str | None:
         return None
 
 
-def next_place(before: str | None, random16: bytes, random8: bytes) -> Place:
+def next_traceparent(before: str | None, random16: bytes, random8: bytes) -> str:
     """A new span: in the trace of the one ``before``, or in a new one, which is sampled."""
-    # The all-zero ids are forbidden (Trace Context 1, 3.2.2).
-    span = int.from_bytes(random8) or 1
+    span = _hex(random8)
     if before is None:
-        return Place(int.from_bytes(random16) or 1, span, is_sampled=True)
-    return place_of(before)._replace(span=span)
+        return f"{_VERSION}-{_hex(random16)}-{span}-01"
+    return str(place_of(before)._replace(span=int(span, 16)))
+
+
+def _hex(random: bytes) -> str:
+    """An id of random bytes; not that of zeros, which is forbidden (Trace Context 1, 3.2.2)."""
+    return random.hex() if any(random) else f"{1:0{2 * len(random)}x}"

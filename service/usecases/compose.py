@@ -77,7 +77,6 @@ class Composer:
     ) -> OutboundRequest:
         keys, target = opened
         random = self._dice.bytes(24)
-        halves = random[:16], random[16:]
         return requests.build(
             Envelope(
                 event_id=claimed.event_id,
@@ -92,7 +91,9 @@ class Composer:
             self._identified(target, lane.subscription),
             timestamp=self._clock.now() // 1000,
             user_agent=self._wire.user_agent,
-            traceparent=str(trace.next_place(trace.of_body(claimed.body), *halves)),
+            traceparent=trace.next_traceparent(
+                trace.of_body(claimed.body), random[:16], random[16:]
+            ),
         )
 
     def _body(self, lane: Lane, claimed: Claimed) -> bytes:

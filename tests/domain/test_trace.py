@@ -44,7 +44,7 @@ def test_any_header_at_all_is_read(header: str) -> None:
 
 @given(st.binary(min_size=16, max_size=16), st.binary(min_size=8, max_size=8))
 def test_the_next_span_is_a_new_one_of_the_same_trace(random16: bytes, random8: bytes) -> None:
-    follows, begins = (str(trace.next_place(each, random16, random8)) for each in (GIVEN, None))
+    follows, begins = (trace.next_traceparent(each, random16, random8) for each in (GIVEN, None))
 
     assert trace.of_header(follows) == follows
     assert trace.of_header(begins) == begins
@@ -53,9 +53,14 @@ def test_the_next_span_is_a_new_one_of_the_same_trace(random16: bytes, random8: 
     assert {follows[-2:], begins[-2:]} == {"01"}
 
 
+def test_no_id_is_all_zeros() -> None:
+    assert trace.next_traceparent(None, bytes(16), bytes(8)) == f"00-{'0' * 31}1-{'0' * 15}1-01"
+    assert trace.next_traceparent(None, b"\1" * 16, b"\2" * 8) == f"00-{'01' * 16}-{'02' * 8}-01"
+
+
 def test_whether_it_is_sampled_goes_on_and_nothing_else() -> None:
     def flags(given: str) -> str:
-        return str(trace.next_place(f"00-{TRACE}-{SPAN}-{given}", bytes(16), bytes(8)))[-2:]
+        return trace.next_traceparent(f"00-{TRACE}-{SPAN}-{given}", bytes(16), bytes(8))[-2:]
 
     assert [flags(each) for each in ("00", "01", "02", "03")] == ["00", "01", "00", "01"]
 

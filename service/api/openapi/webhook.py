@@ -18,7 +18,7 @@ from service.domain.request import (
     thin,
 )
 from service.domain.signature import key_bytes
-from service.domain.trace import next_place
+from service.domain.trace import next_traceparent
 from service.domain.verification import origin_of
 
 _BODY: Final = msgspec.json.encode(examples.EVENT)
@@ -153,6 +153,6 @@ def _example_headers() -> tuple[tuple[str, str], ...]:
         Target(examples.NEW_SUBSCRIPTION["url"], (), timeout=20, origin=origin_of(examples.BASE)),
         timestamp=_TIMESTAMP,
         user_agent=f"Ringback/{__version__}",
-        traceparent=str(next_place(None, bytes(range(16)), bytes(range(8)))),
+        traceparent=next_traceparent(None, bytes(range(16)), bytes(range(8))),
     )
     return request.headers
