@@ -35,7 +35,9 @@ class Plan:
 
     kinds: tuple[str, ...]
     since: str | None
-    until: str
+    until: str | None
+    #: When it began: lists, whose newest come first, are as they were then.
+    begun: str
 
 
 class Source(NamedTuple):
@@ -46,7 +48,7 @@ class Source(NamedTuple):
 
     def span(self, plan: Plan) -> dict[str, object]:
         """The parameters that narrow it."""
-        return dict(zip(self.between or (), (plan.since, plan.until), strict=False))
+        return dict(zip(self.between or (), (plan.since, plan.until or plan.begun), strict=False))
 
 
 _DELIVERIES: Final = "/v1/deliveries"
@@ -140,7 +142,7 @@ def _plan(head: bytes, path: Path) -> Plan:
         said = exact.loads(head)
         kinds = tuple(said["kinds"])
         if said["export"] == _VERSION and SOURCES.keys() >= set(kinds):
-            return Plan(kinds, said["since"], said["until"])
+            return Plan(kinds, said["since"], said["until"], said["begun"])
     raise CommandError(f"{path} is no export.", "Name the file of an export.", Exit.MISUSE)
 
 
@@ -183,6 +185,6 @@ def _attempts(api: Api, delivery: str) -> Iterator[Json]:
 
 
 def _is_within(plan: Plan, moment: str) -> bool:
-    at = times.parse(moment) or 0
-    since = times.parse(plan.since) if plan.since is not None else None
-    return (since or 0) <= at
+    """Whether an event is of the span of time, by what it says itself."""
+    at, since, until = (times.parse(each or "") for each in (moment, plan.since, plan.until))
+    return at is None or (since or 0) <= at < (times.LATEST if until is None else until)

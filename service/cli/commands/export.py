@@ -48,12 +48,13 @@ def export(
 ) -> None:
     """Write what a tenant has as lines of JSON.
 
-    It asks the API alone, beside the work of a running service, and sees what the key may see. The
-    audit log needs an admin key. What comes meanwhile is left out, but for events.
+    It asks the API alone, beside the work of a running service, and sees what the key may see; the
+    audit log needs an admin key. Events are of a span of time by their own timestamps, and those
+    that come meanwhile are written too; else it is as it was when it began.
     """
     if resume and (to is None or only or since or until):
         raise typer.BadParameter("--resume goes with --to alone: the file says what is in it")
-    plan = Plan(_kinds(only), since, until or times.render(round(time.time() * 1000)))
+    plan = Plan(_kinds(only), since, until, times.render(round(time.time() * 1000)))
     written: Counter[str] = Counter()
     with ExitStack() as closing:
         closing.enter_context(interruptible())
