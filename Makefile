@@ -18,7 +18,7 @@ BACKLOG ?= 20000
 BREAKER ?= off
 BENCH ?=
 
-.PHONY: run test torture watch-test hostile-test backlog-test bench lint ruff mypy imports pytest format lock clean
+.PHONY: run test torture stranger watch-test hostile-test backlog-test bench lint ruff mypy imports pytest format lock clean
 
 # The shell becomes the service (exec), so SIGTERM and Ctrl-C reach it and nothing else.
 run: $(VENV)/runtime.stamp
@@ -55,6 +55,10 @@ pytest: $(VENV)/dev.stamp $(VENV)/node.stamp $(VENV)/rust.stamp
 torture: $(VENV)/dev.stamp
 	$(BIN)/ringback torture $(TORTURE_ARGS)
 
+# Goes a stranger's way, from a clone to their first webhook, and says how long it took: it needs a registry.
+stranger: $(VENV)/created.stamp
+	$(BIN)/python -m tests.system.stranger
+
 # Lets many clients follow one operation by Server-Sent Events, and measures what that takes.
 watch-test: $(VENV)/dev.stamp
 	$(BIN)/python -m service.lab.bench.watchers --watchers $(WATCHERS)
@@ -83,7 +87,8 @@ lock: $(VENV)/created.stamp
 	$(BIN)/python -m pip install --quiet --require-hashes -r $(LOCKS)/uv.txt
 	$(COMPILE) --group installer -o $(LOCKS)/uv.txt
 	$(COMPILE) --group build -o $(LOCKS)/runtime.txt pyproject.toml
-	$(COMPILE) --group dev -c $(LOCKS)/runtime.txt -o $(LOCKS)/dev.txt pyproject.toml
+	$(COMPILE) --group build --extra otel -c $(LOCKS)/runtime.txt -o $(LOCKS)/otel.txt pyproject.toml
+	$(COMPILE) --group dev --extra otel -c $(LOCKS)/otel.txt -o $(LOCKS)/dev.txt pyproject.toml
 
 clean:
 	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

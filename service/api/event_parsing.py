@@ -115,6 +115,7 @@ _WANTED: Final = {
     "operationType": "must be 1 to 128 letters, digits, '_', '.', ':', '/' or '-'",
     "timestamp": "must be a text: an RFC 3339 time such as 2025-01-31T12:00:00Z",
     "status": "must be PROCESSING, or left out: lifecycle types set the status by themselves",
+    "traceparent": "must be a W3C traceparent of version 00: 00-<32 hex>-<16 hex>-<2 hex>",
     "message": "must be a text of at most 8192 characters",
 }
 _KNOWN: Final = ", ".join(_FIELDS)

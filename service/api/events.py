@@ -11,6 +11,7 @@ from service.api.event_parsing import EventParser, Posted
 from service.api.finding import readable_operation, refuse_ahead
 from service.api.routing import Action
 from service.api.services import Services
+from service.domain import trace
 from service.domain.acceptance import Accepted, Verdict
 from service.domain.api_keys import Scope
 from service.domain.errors import Refusal, RefusalKind, not_found
@@ -155,6 +156,10 @@ class Events:
     def _taking(
         self, call: Call, items: list[EventIn | Refusal] | list[EventIn]
     ) -> Callable[[Once | None], Awaitable[_Taken]]:
+        traceparent = trace.of_header(call.request.headers.get("traceparent"))
+        for each in items if traceparent else ():
+            if isinstance(each, EventIn) and each.traceparent is None:
+                each.traceparent = traceparent
         return lambda once: self._services.accept.events(call.tenant, items, once)
 
     def _shown(self, call: Call, index: int, posted: Posted, verdict: Verdict) -> object:

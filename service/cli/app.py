@@ -16,10 +16,12 @@ from service.cli.commands import (
     dead_letters,
     deliveries,
     events,
+    export,
     health,
     keys,
     listen,
     operations,
+    prune,
     replays,
     signatures,
     subscriptions,
@@ -259,7 +261,7 @@ def version() -> None:
 
 for _noun in (events, operations, subscriptions, deliveries, dead_letters, keys):
     app.add_typer(_noun.app)
-for _verb in (listen, replays, signatures, health, completion):
+for _verb in (listen, replays, signatures, health, export, prune, completion):
     _verb.add_to(app)
 
 

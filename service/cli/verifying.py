@@ -5,6 +5,7 @@ from typing import Final, NamedTuple
 
 from service.domain.signature import (
     TOLERANCE,
+    IsSigned,
     SignatureFault,
     key_bytes,
     verify_body,
@@ -14,8 +15,10 @@ from service.domain.signature import (
 _STANDARD: Final = "webhook-signature"
 _BODY: Final = "x-webhook-signature"
 _NEEDED: Final = ("webhook-id", "webhook-timestamp", _STANDARD)
+_ASYMMETRIC: Final = f"{_STANDARD} v1a"
 
 Headers = Mapping[str, str]
+Checks = Sequence[IsSigned]
 
 
 class Check(NamedTuple):
@@ -27,29 +30,35 @@ class Check(NamedTuple):
 
 
 def fault_of(
-    secrets: Sequence[str], headers: Headers, body: bytes, now: int
+    secrets: Sequence[str], headers: Headers, body: bytes, now: int, by_key: Checks = ()
 ) -> SignatureFault | None:
     """Why a delivery is not genuine; ``None`` when it is. ``now`` is in unix seconds.
+
+    ``by_key`` check ``v1a`` signatures, each by a public key.
 
     Either signature is enough. The one over the body alone counts where there is no other: while
     a secret is rotated it is of the old one.
     """
     keys = [key_bytes(secret) for secret in secrets]
-    if _STANDARD in headers or _BODY not in headers:
-        return verify_standard(keys, headers, body, now)
+    if _STANDARD in headers or _BODY not in headers or not keys:
+        return verify_standard(keys, headers, body, now, by_key)
     faults = [verify_body(key, headers[_BODY], body) for key in keys]
     return None if None in faults else faults[0]
 
 
-def checks(secrets: Sequence[str], headers: Headers, body: bytes, now: int) -> list[Check]:
+def checks(
+    secrets: Sequence[str], headers: Headers, body: bytes, now: int, by_key: Checks = ()
+) -> list[Check]:
     """Every check a receiver makes, in its order."""
     keys = [key_bytes(secret) for secret in secrets]
-    return [
-        _headers(headers),
-        _time(headers, now),
-        _standard(keys, headers, body),
-        _body(keys, headers, body),
-    ]
+    found = [_headers(headers), _time(headers, now)]
+    if keys:
+        found.append(_standard(keys, headers, body))
+    if by_key:
+        found.append(_asymmetric(by_key, headers, body))
+    if keys:
+        found.append(_body(keys, headers, body))
+    return found
 
 
 def _headers(headers: Headers) -> Check:
@@ -77,21 +86,33 @@ def _time(headers: Headers, now: int) -> Check:
 
 
 def _standard(keys: Sequence[bytes], headers: Headers, body: bytes) -> Check:
+    return _signed(keys, (), headers, body)
+
+
+def _asymmetric(by_key: Checks, headers: Headers, body: bytes) -> Check:
+    return _signed((), by_key, headers, body)
+
+
+def _signed(keys: Sequence[bytes], by_key: Checks, headers: Headers, body: bytes) -> Check:
+    """The check of ``webhook-signature`` by one kind of key."""
+    name, version, secret = (
+        (_ASYMMETRIC, "v1a", "public key") if by_key else (_STANDARD, "v1", "secret")
+    )
     if _STANDARD not in headers:
-        return Check(_STANDARD, "absent", "not there")
+        return Check(name, "absent", "not there")
     text = headers.get("webhook-timestamp", "")
     if _time(headers, 0).found.startswith("it is no") or "webhook-id" not in headers or not text:
-        return Check(_STANDARD, "fault", "cannot be checked without id and timestamp")
+        return Check(name, "fault", "cannot be checked without id and timestamp")
 
     def verify(sent: bytes) -> SignatureFault | None:
-        return verify_standard(keys, headers, sent, int(text))
+        return verify_standard(keys, headers, sent, int(text), by_key)
 
     fault = verify(body)
     if fault is SignatureFault.MALFORMED_SIGNATURE:
-        return Check(_STANDARD, "fault", "holds no 'v1,<base64>'")
+        return Check(name, "fault", f"holds no '{version},<base64>'")
     if fault is None:
-        return Check(_STANDARD, "ok", "made with this secret, of this id, timestamp and body")
-    return Check(_STANDARD, "fault", _why(verify(body.rstrip(b"\r\n")) is None))
+        return Check(name, "ok", f"made with this {secret}, of this id, timestamp and body")
+    return Check(name, "fault", _why(verify(body.rstrip(b"\r\n")) is None))
 
 
 def _body(keys: Sequence[bytes], headers: Headers, body: bytes) -> Check:
@@ -110,4 +131,4 @@ def _body(keys: Sequence[bytes], headers: Headers, body: bytes) -> Check:
 def _why(without_line_end: bool) -> str:  # noqa: FBT001  what was found out
     if without_line_end:
         return "matches without the line end behind the body: whatever saved it has added one"
-    return "another secret, id or timestamp, or not the bytes that were sent (parsed, re-encoded?)"
+    return "another secret, key, id or timestamp, or not the bytes that were sent (re-encoded?)"

@@ -196,6 +196,7 @@ class Planner:
             client_job_id=operation.client_job_id,
             sequence=operation.sequence,
             status=operation.status.value,
+            traceparent=event.traceparent,
             message=event.message,
             progress=events.given(progress),
             result=events.given(event.result),

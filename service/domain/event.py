@@ -13,6 +13,7 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 from service.domain import times
 from service.domain.errors import Fault
 from service.domain.operation import Status, implied_status
+from service.domain.trace import Traceparent
 
 Id = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_-]{1,64}\Z")]
 EventType = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_.-]{1,128}\Z")]
@@ -34,6 +35,8 @@ class EventIn(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_onl
     operation_type: OperationType | None = None
     timestamp: str | None = None
     status: Status | None = None
+    #: Of the span it was made in, where that is another than the request's.
+    traceparent: Traceparent | None = None
     message: Message | None = None
     progress: Raw = Raw()
     result: Raw = Raw()
@@ -91,6 +94,7 @@ class EventOut(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True,
     client_job_id: str | None = None
     sequence: int | None = None
     status: str | None = None
+    traceparent: str | None = None
     message: str | None = None
     progress: Raw | UnsetType = UNSET
     result: Raw | UnsetType = UNSET

@@ -143,13 +143,6 @@ def own_headers(target: Target) -> Headers:
     return tuple((name.lower(), text) for name, text in target.headers if not is_reserved(name))
 
 
-def new_traceparent(random16: bytes, random8: bytes) -> str:
-    """A W3C ``traceparent`` that starts a sampled trace: 16 random bytes name it, 8 the span."""
-    # The all-zero ids are forbidden (Trace Context 1, 3.2.2).
-    trace, span = int.from_bytes(random16) or 1, int.from_bytes(random8) or 1
-    return f"00-{trace:032x}-{span:016x}-01"
-
-
 def thin(body: bytes, url: str | None) -> bytes:
     """The thin payload of an event: without what may be large or secret, with where to fetch it.
 

@@ -20,9 +20,14 @@ _PRIVATE_KEY_PREFIX = "whsk_"
 
 #: Bytes of chance that an Ed25519 key is made of.
 SEED_BYTES = 32
+#: Bytes of an Ed25519 public key.
+PUBLIC_KEY_BYTES = 32
 
 #: Signs bytes with an Ed25519 key: 64 bytes.
 Sign = Callable[[bytes], bytes]
+
+#: Whether 64 bytes are the signature of these bytes by an Ed25519 key.
+IsSigned = Callable[[bytes, bytes], bool]
 
 #: Seconds that the timestamp may be off the receiver's clock, either way (Standard Webhooks).
 TOLERANCE = 300
@@ -96,6 +101,14 @@ def public_key_text(public_key: bytes) -> str:
     return PUBLIC_KEY_PREFIX + base64.b64encode(public_key).decode()
 
 
+def public_key_bytes(text: str) -> bytes | None:
+    """The 32 bytes of a ``whpk_`` key; ``None`` when it is none."""
+    if not text.startswith(PUBLIC_KEY_PREFIX):
+        return None
+    key = _decoded(text.removeprefix(PUBLIC_KEY_PREFIX))
+    return key if key is not None and len(key) == PUBLIC_KEY_BYTES else None
+
+
 def sign_standard(
     keys: Sequence[bytes],
     message_id: str,
@@ -116,11 +129,16 @@ def sign_body(key: bytes, body: bytes) -> str:
 
 
 def verify_standard(
-    keys: Sequence[bytes], headers: Mapping[str, str], body: bytes, now: int
+    keys: Sequence[bytes],
+    headers: Mapping[str, str],
+    body: bytes,
+    now: int,
+    checks: Sequence[IsSigned] = (),
 ) -> SignatureFault | None:
     """Check a received delivery against the receiver's keys; ``None`` when one of them signed it.
 
-    ``headers`` has lower-case names (or is a case-insensitive mapping), ``now`` is in unix seconds.
+    ``headers`` has lower-case names (or is a case-insensitive mapping), ``now`` is in unix seconds,
+    ``checks`` are of public keys.
     """
     message_id = headers.get("webhook-id")
     timestamp = headers.get("webhook-timestamp")
@@ -130,12 +148,14 @@ def verify_standard(
     late = _time_fault(timestamp, now)
     if late is not None:
         return late
-    given = _standard_entries(signature)
-    if not given:
+    given = _entries(signature, _STANDARD_VERSION)
+    signed = _entries(signature, _ASYMMETRIC_VERSION) if checks else []
+    if not given and not signed:
         return SignatureFault.MALFORMED_SIGNATURE
     content = b"%b.%b.%b" % (_octets(message_id), _octets(timestamp), body)
     expected = [_standard_digest(key, content).encode() for key in keys]
     matches = [hmac.compare_digest(one, other) for one in expected for other in given]
+    matches += [is_signed(_signature(text), content) for is_signed in checks for text in signed]
     return None if any(matches) else SignatureFault.NO_MATCH
 
 
@@ -193,9 +213,17 @@ def _text(signature: bytes) -> str:
     return base64.b64encode(signature).decode()
 
 
-def _standard_entries(header: str) -> list[bytes]:
+def _entries(header: str, wanted: str) -> list[bytes]:
     entries = (entry.partition(",") for entry in header.split())
-    return [_octets(value) for version, _, value in entries if version == _STANDARD_VERSION]
+    return [_octets(value) for version, _, value in entries if version == wanted]
+
+
+def _signature(encoded: bytes) -> bytes:
+    """The bytes of a signature; nothing, where that is no base64."""
+    try:
+        return base64.b64decode(encoded, validate=True)
+    except ValueError:
+        return b""
 
 
 def _time_fault(timestamp: str, now: int) -> SignatureFault | None:

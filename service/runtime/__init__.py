@@ -1,11 +1,14 @@
 """The composition root: what the command line starts. Only this room sees every other one."""
 
+import os
 import sys
+from collections.abc import Callable
 from typing import Final
 
-from service.runtime import keys, storage
+from service.ports.pruning import Past
+from service.runtime import keys, pruning, storage, tracing
 from service.runtime.hosting import Part, host, run
-from service.runtime.wiring import OUTSIDE, Outside, open_service
+from service.runtime.wiring import Outside, open_service
 from service.settings import Settings, check_roles
 from service.telemetry import configure_logging
 
@@ -19,9 +22,12 @@ def serve(
     roles: frozenset[str],
     status_port: int | None = None,
     *,
-    outside: Outside = OUTSIDE,
+    outside: Outside | None = None,
 ) -> None:
     """Serve until SIGTERM or Ctrl-C; ``status_port`` is as in :class:`Part`.
+
+    Without an ``outside`` that is given the world is as it is, with spans where the environment
+    asks for them.
 
     Raises:
         SettingsError: the settings and the roles do not go together.
@@ -34,10 +40,11 @@ def serve(
     run(_serve(settings, Part(roles, status_port), outside))
 
 
-async def _serve(settings: Settings, part: Part, outside: Outside) -> None:
+async def _serve(settings: Settings, part: Part, given: Outside | None) -> None:
     async with (
         storage.placed(settings),
-        open_service(settings, part.roles, outside) as opened,
+        tracing.traced({} if given else os.environ) as world,
+        open_service(settings, part.roles, given or world) as opened,
     ):
         await host(opened, part)
 
@@ -55,3 +62,13 @@ def rekey(settings: Settings) -> int:
 async def _rekey(settings: Settings) -> int:
     async with open_service(settings) as opened:
         return await opened.stores.manage.reseal(keys.resealer(opened.base.vault))
+
+
+def prune(
+    settings: Settings,
+    retention: int | None,
+    agreed: pruning.Agreed,
+    told: Callable[[int], None],
+) -> tuple[Past, Past]:
+    """Delete what is past its time. See :func:`service.runtime.pruning.prune`."""
+    return run(pruning.prune(settings, retention, agreed, told))

@@ -95,7 +95,7 @@ class Host:
             mend = "RINGBACK_HOST and RINGBACK_PORT"
             listener = closing.enter_context(listening(settings.host, settings.port, mend))
             app = create_app(asked, pages(self._opened, self._ready))
-            yield Door(app, listener, settings)
+            yield Door(self._opened.outside.app(app), listener, settings)
         if part.status_port is not None:
             mend = "RINGBACK_HOST and --status-port"
             listener = closing.enter_context(listening(settings.host, part.status_port, mend))

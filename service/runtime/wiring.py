@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from service import __version__, ports
 from service.broker import ACTOR, QUEUE
@@ -91,7 +91,10 @@ class Journey(NamedTuple):
 
 
 class Outside:
-    """What the service is composed over. The lab puts in its place what does harm; no one else."""
+    """What the service is composed over.
+
+    The lab puts in its place what does harm, and tracing what looks on; no one else does.
+    """
 
     def clock(self) -> Clock:
         """The reader of time."""
@@ -104,6 +107,10 @@ class Outside:
     def journey(self, journey: Journey) -> Journey:
         """What events are to meet, given what they would meet."""
         return journey
+
+    def app(self, app: Any) -> Any:  # noqa: ANN401  what uvicorn takes
+        """What is to answer at the API's door, given what would."""
+        return app
 
 
 #: The world as it is.
@@ -197,6 +204,7 @@ class Opened:
     worker: WorkerHost
     #: Seconds that a send may take.
     longest: float
+    outside: Outside = OUTSIDE
     roles: frozenset[str] = ROLES
     #: The admin key when it was made just now, to be shown this once.
     new_admin_key: str | None = None
@@ -229,7 +237,7 @@ async def open_service(
             manage = opened.stores.manage
             own_keys.check(vault, await manage.sealed_samples())
             made = await ensure_admin_key(storage, settings, manage) if "api" in roles else None
-            yield replace(opened, roles=roles, new_admin_key=made)
+            yield replace(opened, roles=roles, new_admin_key=made, outside=outside)
         finally:
             await sender.close()
 

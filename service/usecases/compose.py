@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from service.domain import request as requests
-from service.domain import verification
+from service.domain import trace, verification
 from service.domain.certificates import unpacked
 from service.domain.ids import delivery_id
 from service.domain.request import Envelope, OutboundRequest, SigningKeys, Target
@@ -91,7 +91,9 @@ class Composer:
             self._identified(target, lane.subscription),
             timestamp=self._clock.now() // 1000,
             user_agent=self._wire.user_agent,
-            traceparent=requests.new_traceparent(random[:16], random[16:]),
+            traceparent=trace.next_traceparent(
+                trace.of_body(claimed.body), random[:16], random[16:]
+            ),
         )
 
     def _body(self, lane: Lane, claimed: Claimed) -> bytes:

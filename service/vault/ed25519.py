@@ -1,8 +1,12 @@
 """Ed25519 keys. Private ones are their 32-byte seeds."""
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+    Ed25519PrivateKey,
+    Ed25519PublicKey,
+)
 
-from service.domain.signature import Sign
+from service.domain.signature import IsSigned, Sign
 
 
 def public_key(seed: bytes) -> bytes:
@@ -13,3 +17,17 @@ def public_key(seed: bytes) -> bytes:
 def signer(seed: bytes) -> Sign:
     """What signs with the private key."""
     return Ed25519PrivateKey.from_private_bytes(seed).sign
+
+
+def checker(public_key: bytes) -> IsSigned:
+    """What checks signatures against a public key of 32 bytes."""
+    key = Ed25519PublicKey.from_public_bytes(public_key)
+
+    def is_signed(signature: bytes, content: bytes) -> bool:
+        try:
+            key.verify(signature, content)
+        except InvalidSignature:
+            return False
+        return True
+
+    return is_signed

@@ -26,11 +26,12 @@ def pins(lock: str) -> dict[str, Version]:
 
 
 def declared(*groups: str) -> list[Requirement]:
-    """The project's own dependencies and those of some of its groups."""
+    """The project's own dependencies and those of some of its groups and extras."""
     document = project()
     lines = list(document["project"]["dependencies"])
+    more = {**document["dependency-groups"], **document["project"]["optional-dependencies"]}
     for group in groups:
-        lines += [line for line in document["dependency-groups"][group] if isinstance(line, str)]
+        lines += [line for line in more[group] if isinstance(line, str)]
     return [Requirement(line) for line in lines]
 
 
@@ -45,7 +46,12 @@ def misfits(requirements: list[Requirement], locked: dict[str, Version]) -> list
 
 
 @pytest.mark.parametrize(
-    ("lock", "groups"), [("runtime.txt", ["build"]), ("dev.txt", ["build", "dev"])]
+    ("lock", "groups"),
+    [
+        ("runtime.txt", ["build"]),
+        ("otel.txt", ["build", "otel"]),
+        ("dev.txt", ["build", "dev", "otel"]),
+    ],
 )
 def test_a_lock_fits_the_project(lock: str, groups: list[str]) -> None:
     assert misfits(declared(*groups), pins(lock)) == []
@@ -57,8 +63,9 @@ def test_the_installer_lock_fits_the_project() -> None:
     assert misfits(wanted, pins("uv.txt")) == []
 
 
-def test_tests_run_on_the_versions_that_are_shipped() -> None:
-    shipped = pins("runtime.txt")
+@pytest.mark.parametrize("lock", ["runtime.txt", "otel.txt"])
+def test_tests_run_on_the_versions_that_are_shipped(lock: str) -> None:
+    shipped = pins(lock)
 
     assert {name: pins("dev.txt").get(name) for name in shipped} == shipped
 

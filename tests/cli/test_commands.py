@@ -45,7 +45,7 @@ def test_help_names_every_command() -> None:
 
     assert done.returncode == 0
     commands = "serve migrate rekey demo bench torture config doctor openapi version"
-    commands += " listen replay sign verify health completion"
+    commands += " listen replay sign verify health export prune completion"
     commands += " event operation subscription delivery dead-letter key"
     for command in commands.split():
         assert f"\n  {command} " in done.stdout

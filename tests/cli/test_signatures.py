@@ -1,10 +1,18 @@
 """`ringback sign` and `ringback verify`: without a service, and which check failed."""
 
+import json
 import time
+from collections.abc import Iterator
+from functools import partial
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
+from service.domain.key_set import jwk_of
+from service.domain.signature import public_key_text, sign_standard
+from service.vault import ed25519
 from tests.support.terminal import Ended, Terminal
 
 SECRET = "whsec_bm1BXcxvWdMCXy4rPRgpg1MEOVvHU/2UKdZQ6ZDCd+I="  # noqa: S105  the README shows it
@@ -115,3 +123,103 @@ def test_wrong_usage_never_repeats_a_secret(typed: tuple[str, ...]) -> None:
     assert (done.code, done.out) == (2, "")
     assert SECRET not in done.err
     assert "whsec_!" not in done.err
+
+
+# --- public keys
+
+SEED, OTHER_SEED = b"s" * 32, b"o" * 32
+PUBLIC_KEY, OTHER_KEY = (public_key_text(ed25519.public_key(seed)) for seed in (SEED, OTHER_SEED))
+KEY_SET = json.dumps(
+    {
+        "keys": [
+            {"kty": "EC", "crv": "P-256", "x": "another kind"},
+            *({"kty": "OKP", "crv": "Ed25519", "x": jwk_of(k).x} for k in (OTHER_KEY, PUBLIC_KEY)),
+        ]
+    }
+)
+
+
+def signed_by_key(body: bytes = BODY) -> list[str]:
+    value = sign_standard([], "evt_1", AT, body, [ed25519.signer(SEED)])
+    headers = {"webhook-id": "evt_1", "webhook-timestamp": AT, "webhook-signature": value}
+    return [part for name, each in headers.items() for part in ("-H", f"{name}: {each}")]
+
+
+def by_key(*keys: str, body: bytes = BODY) -> tuple[Ended, dict[str, str]]:
+    given = [part for key in keys for part in ("--public-key", key)]
+    typed = ("verify", *given, "--now", str(AT), "-o", "jsonl", *signed_by_key())
+    done = Terminal()(*typed, stdin=body)
+    return done, {line["check"]: line["verdict"] for line in done.lines}
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    """Where the key set is."""
+
+    class Served(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/jwks.json" else 404)
+            self.end_headers()
+            self.wfile.write(KEY_SET.encode())
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  as it is named there
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Served) as server:
+        thread = Thread(target=partial(server.serve_forever, 0.02))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_public_key_verifies_what_the_private_one_signed() -> None:
+    done, verdicts = by_key(PUBLIC_KEY)
+
+    assert done.code == 0
+    assert verdicts == {"headers": "ok", "timestamp": "ok", "webhook-signature v1a": "ok"}
+    assert by_key(OTHER_KEY, PUBLIC_KEY)[0].code == 0
+
+
+def test_another_key_or_body_does_not() -> None:
+    other, verdicts = by_key(OTHER_KEY)
+    assert (other.code, verdicts["webhook-signature v1a"]) == (1, "fault")
+    assert by_key(PUBLIC_KEY, body=b"{}")[0].code == 1
+
+
+def test_key_sets(tmp_path: Path, address: str) -> None:
+    (tmp_path / "set").write_text(KEY_SET)
+    (tmp_path / "key").write_text(f"{PUBLIC_KEY}\n")
+
+    assert by_key(f"@{tmp_path / 'set'}")[0].code == 0
+    assert by_key(f"@{tmp_path / 'key'}")[0].code == 0
+    assert by_key(f"{address}/jwks.json")[0].code == 0
+    gone, _ = by_key(f"{address}/nothing")
+    assert (gone.code, gone.out) == (6, "")
+    assert by_key(f"{address}/jwks.json", body=b"{}")[0].code == 1
+
+
+def test_a_secret_and_a_key_together() -> None:
+    typed = ("verify", "--secret", SECRET, "--public-key", PUBLIC_KEY, "--now", str(AT))
+    done = Terminal()(*typed, "-o", "jsonl", *signed_by_key(), stdin=BODY)
+
+    assert done.code == 0
+    assert [(line["check"], line["verdict"]) for line in done.lines][2:] == [
+        ("webhook-signature", "fault"),
+        ("webhook-signature v1a", "ok"),
+        ("x-webhook-signature", "absent"),
+    ]
+
+
+@pytest.mark.parametrize("key", ["whpk_!", "whpk_AAAA", SECRET, "@/nowhere/to/be/found"])
+def test_what_is_no_public_key_is_refused(key: str) -> None:
+    done = Terminal()("verify", "--public-key", key)
+
+    assert (done.code, done.out) == (2, "")
+
+
+@pytest.mark.parametrize("text", ["[]", '{"keys": 1}', '{"keys": []}', "nothing"])
+def test_what_is_no_key_set_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "set").write_text(text)
+
+    assert Terminal()("verify", "--public-key", f"@{tmp_path / 'set'}").code == 2

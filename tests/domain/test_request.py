@@ -16,7 +16,6 @@ from service.domain.request import (
     build,
     header_faults,
     is_reserved,
-    new_traceparent,
     thin,
 )
 from service.domain.signature import verify_body, verify_standard
@@ -124,11 +123,6 @@ def test_thin_is_json_and_keeps_every_other_member(event: dict[str, object]) -> 
     left = json.loads(thin(json.dumps(event).encode(), None))
     dropped = ("data", "result", "error", "message")
     assert left == {name: value for name, value in event.items() if name not in dropped}
-
-
-def test_a_traceparent_starts_a_sampled_trace() -> None:
-    assert new_traceparent(b"\x01" * 16, b"\x02" * 8) == f"00-{'01' * 16}-{'02' * 8}-01"
-    assert new_traceparent(bytes(16), bytes(8)) == f"00-{'0' * 31}1-{'0' * 15}1-01"
 
 
 def test_sound_headers_have_no_faults() -> None:

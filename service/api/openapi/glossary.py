@@ -35,6 +35,8 @@ WORDS: Final[dict[str, str]] = {
     "recommended": "Seconds between two polls, as we ask for them.",
     "minimum": "Seconds; asking more often shows nothing new.",
     # time
+    "traceparent": "W3C Trace Context: the span it was made in. The header `traceparent` of the "
+    "request stands for it where it is left out; each attempt continues its trace.",
     "timestamp": "When it happened; the time of acceptance where the producer does not say.",
     "createdAt": "When it was made.",
     "startedAt": "When it began.",

@@ -15,10 +15,10 @@ from service.domain.request import (
     SigningKeys,
     Target,
     build,
-    new_traceparent,
     thin,
 )
 from service.domain.signature import key_bytes
+from service.domain.trace import next_traceparent
 from service.domain.verification import origin_of
 
 _BODY: Final = msgspec.json.encode(examples.EVENT)
@@ -52,7 +52,7 @@ _HEADER_WORDS: Final = {
     "x-webhook-attempt": "Counted from 1 over the delivery's whole life, replays included.",
     "webhook-request-origin": "The host of `RINGBACK_PUBLIC_URL`, where the receiver agreed to it: "
     "for subscriptions with the verification `cloudevents`.",
-    "traceparent": "W3C Trace Context.",
+    "traceparent": "W3C Trace Context: a span of its own in the trace of the event.",
 }
 
 _TEXT: Final = (
@@ -153,6 +153,6 @@ def _example_headers() -> tuple[tuple[str, str], ...]:
         Target(examples.NEW_SUBSCRIPTION["url"], (), timeout=20, origin=origin_of(examples.BASE)),
         timestamp=_TIMESTAMP,
         user_agent=f"Ringback/{__version__}",
-        traceparent=new_traceparent(bytes(range(16)), bytes(range(8))),
+        traceparent=next_traceparent(None, bytes(range(16)), bytes(range(8))),
     )
     return request.headers

@@ -5,7 +5,7 @@ from typing import Annotated, Final
 
 import typer
 
-from service.cli import inputs, verifying
+from service.cli import inputs, public_keys, verifying
 from service.cli.commanding import command
 from service.cli.exits import CommandError
 from service.cli.render import Column, Form, Printed, write
@@ -21,6 +21,16 @@ Secret = Annotated[
     str,
     typer.Option(envvar="WEBHOOK_SECRET", help="whsec_..., or any text; @FILE reads it."),
 ]
+AnySecret = Annotated[
+    str | None,
+    typer.Option("--secret", envvar="WEBHOOK_SECRET", help="As of `ringback sign`."),
+]
+PublicKeys = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--public-key", help="whpk_..., or a key set: @FILE or its address; may be repeated."
+    ),
+]
 Body = Annotated[str, typer.Argument(metavar="FILE", help="The body, raw; - is stdin.")]
 
 
@@ -29,7 +39,10 @@ def add_to(app: typer.Typer) -> None:
     command(app, "sign", "ringback sign body.json --secret @secret.txt --id evt_1")(sign)
     example = (
         "ringback verify body.json --secret @secret.txt --headers headers.txt\n"
-        "ringback verify --secret whsec_... -H 'x-webhook-signature: sha256=...' < body.json"
+        "ringback verify --secret whsec_... -H 'x-webhook-signature: sha256=...' < body.json\n"
+        "ringback verify body.json --public-key whpk_... --headers headers.txt\n"
+        "ringback verify body.json --headers headers.txt "
+        "--public-key 'https://hooks.example/.well-known/jwks.json?subscriptionId=sub_1'"
     )
     command(app, "verify", example)(verify)
 
@@ -58,10 +71,12 @@ def sign(
         out.document(headers)
 
 
-def verify(
+def verify(  # noqa: PLR0913  an argument is an option of the command line here
     out: Printed,
-    secret: Secret,
+    secret: AnySecret = None,
+    public_key: PublicKeys = None,
     body: Body = "-",
+    *,
     header: Annotated[
         list[str] | None, typer.Option("--header", "-H", help="'name: value'; may be repeated.")
     ] = None,
@@ -72,26 +87,29 @@ def verify(
         int | None, typer.Option("--now", min=0, help="Unix seconds to judge the age at.")
     ] = None,
 ) -> None:
-    """Check a received delivery, and say which check failed. Nothing is sent anywhere.
+    """Check a received delivery, and say which check failed.
 
-    Either signature is enough; webhook-signature counts where both are there. Exit code 1: it is
-    not genuine.
+    Either signature is enough; webhook-signature counts where both are there. Nothing is sent
+    anywhere; a key set is fetched from its address. Exit code 1: it is not genuine.
     """
-    secrets = [_read(secret)]
+    if secret is None and not public_key:
+        raise typer.BadParameter("give --secret, WEBHOOK_SECRET, or --public-key")
+    secrets = [] if secret is None else [_read(secret)]
+    by_key = public_keys.checkers(public_key or [])
     lines = [] if headers is None else _head(inputs.content(headers))
     given = inputs.pairs([*lines, *(header or [])]) or {}
     received = {name.lower(): value for name, value in given.items()}
     sent = inputs.read_bytes(body)
     now = int(time.time()) if at is None else at
-    found = verifying.checks(secrets, received, sent, now)
+    found = verifying.checks(secrets, received, sent, now, by_key)
     out.listed([each._asdict() for each in found], _COLUMNS, "")
-    fault = verifying.fault_of(secrets, received, sent, now)
+    fault = verifying.fault_of(secrets, received, sent, now, by_key)
     if fault is not None:
         failed = [each.check for each in found if each.verdict == "fault"]
         raise CommandError(
             f"It does not verify: {fault.value}. Failed: {', '.join(failed)}.",
-            "Check that it is this subscription's secret (`ringback subscription secret ID`), and "
-            "the body's raw bytes.",
+            "Check that it is this subscription's secret or public key (`ringback subscription "
+            "secret ID`), and the body's raw bytes.",
         )
 
 
