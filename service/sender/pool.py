@@ -3,11 +3,14 @@
 import asyncio
 import contextvars
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from service.sender.attempt import Attempt
 from service.sender.exchange import Exchange, Route
 
 _KEEPALIVE_SECONDS = 30.0
+#: A process that stops does not wait for what has nothing left to send.
+_CLOSE_SECONDS = 2.0
 
 Dial = Callable[[Route, Attempt, Callable[[], Exchange]], Awaitable[Exchange]]
 
@@ -73,7 +76,8 @@ class Pool:
         for exchange in self._open:
             exchange.close()
         if self._open:
-            await self._empty.wait()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._empty.wait(), _CLOSE_SECONDS)
 
     def _wake(self, route: Route) -> Exchange | None:
         idle = self._idle.get(route)
@@ -88,9 +92,20 @@ class Pool:
         return None
 
     async def _open_one(self, route: Route, attempt: Attempt) -> Exchange:
-        exchange = await self._dial(
-            route, attempt, lambda: Exchange(route, self._count, self._forget)
-        )
+        made: list[Exchange] = []
+
+        def make() -> Exchange:
+            made.append(Exchange(route, self._count, self._forget))
+            return made[-1]
+
+        try:
+            exchange = await self._dial(route, attempt, make)
+        except BaseException:
+            # interrupted in the turn in which it came about: the loop closes it and tells nobody
+            for each in made:
+                each.close()
+                self._forget(each)
+            raise
         while len(self._open) > self._most and self._since:
             self._drop(next(iter(self._since)))
         return exchange
