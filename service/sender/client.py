@@ -16,6 +16,7 @@ from service.domain.outcome import (
 from service.domain.request import OutboundRequest
 from service.domain.targets import BLOCKED, TargetPolicy, parse_target
 from service.sender.attempt import Attempt
+from service.sender.contexts import restrained
 from service.sender.errors import ConnectionLostError
 from service.sender.faults import Fault, explain
 from service.sender.head import read_head, text
@@ -101,9 +102,7 @@ class GuardedSender:
 
 
 def _tls_context() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.set_alpn_protocols(["http/1.1"])
-    return context
+    return restrained(ssl.create_default_context())
 
 
 async def _converse(

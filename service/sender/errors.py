@@ -4,6 +4,7 @@
 
     OSError
       TargetRefusedError     the policy forbids an address
+      TooMuchTlsError        more came than TLS needs; the text says what
     NotConnectedError        no connection came about; ``cause`` says why
       NotResolvedError       since the name has no address, or none that is known
     ConnectionLostError      there was one, and it ended before the answer did
@@ -14,6 +15,10 @@
 
 class TargetRefusedError(OSError):
     """The policy forbids an address."""
+
+
+class TooMuchTlsError(OSError):
+    """More came than TLS needs; the text says what."""
 
 
 class NotConnectedError(Exception):

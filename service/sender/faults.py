@@ -14,6 +14,7 @@ from service.sender.errors import (
     NotConnectedError,
     NotResolvedError,
     TargetRefusedError,
+    TooMuchTlsError,
 )
 from service.sender.identities import reason_of
 from service.sender.lookups import LookupTimeoutError
@@ -85,6 +86,8 @@ def _no_answer(error: Exception) -> Fault:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, TooMuchTlsError):
+        return str(error)
     if isinstance(error, ssl.SSLError) and error.reason:
         return reason_of(error)
     # Not the exception's own text: it names addresses, which are not the tenant's to know.

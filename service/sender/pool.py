@@ -12,14 +12,14 @@ _KEEPALIVE_SECONDS = 30.0
 #: A process that stops does not wait for what has nothing left to send.
 _CLOSE_SECONDS = 2.0
 
-Dial = Callable[[Route, Attempt, Callable[[], Exchange]], Awaitable[Exchange]]
+Dial = Callable[[Exchange, Attempt], Awaitable[None]]
 
 
 class Pool:
     """Connections by where they lead; made on the loop that uses it.
 
     Args:
-        dial: Makes a connection.
+        dial: Makes the connection of an exchange.
         most: How many may be open.
     """
 
@@ -92,19 +92,13 @@ class Pool:
         return None
 
     async def _open_one(self, route: Route, attempt: Attempt) -> Exchange:
-        made: list[Exchange] = []
-
-        def make() -> Exchange:
-            made.append(Exchange(route, self._count, self._forget))
-            return made[-1]
-
+        exchange = Exchange(route, self._count, self._forget)
         try:
-            exchange = await self._dial(route, attempt, make)
+            await self._dial(exchange, attempt)
         except BaseException:
-            # interrupted in the turn in which it came about: the loop closes it and tells nobody
-            for each in made:
-                each.close()
-                self._forget(each)
+            # interrupted in the turn in which it came about, the loop closes it and tells nobody
+            exchange.close()
+            self._forget(exchange)
             raise
         while len(self._open) > self._most and self._since:
             self._drop(next(iter(self._since)))

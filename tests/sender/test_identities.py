@@ -233,7 +233,7 @@ async def test_at_the_same_time_a_context_is_made_once(
     made: list[TlsIdentity] = []
     load = identities.load
 
-    def counted(wanted: TlsIdentity) -> identities.IdentityContext:
+    def counted(wanted: TlsIdentity) -> ssl.SSLContext:
         made.append(wanted)
         return load(wanted)
 
@@ -251,8 +251,8 @@ async def test_contexts_are_bounded_and_what_hangs_on_them_is_closed(
 ) -> None:
     monkeypatch.setattr(identities, "_MOST", {True: 2, False: 2})
     clients = [identity(ROOT.client(f"c{n}")) for n in range(4)]
-    made: list[identities.IdentityContext] = []
-    watch_contexts(monkeypatch, made)
+    made: list[identities.Credentials] = []
+    watch_credentials(monkeypatch, made)
     async with Receiver(tls=ROOT.requiring(SERVER, tmp_path)) as receiver:
         for each in clients:
             await sender.send(request(receiver.url(), each))
@@ -292,14 +292,16 @@ async def test_a_send_under_way_outlives_its_context(
     assert [each.connection for each in receiver.requests] == [1, 2, 3]
 
 
-def watch_contexts(monkeypatch: pytest.MonkeyPatch, made: list[identities.IdentityContext]) -> None:
-    load = identities.load
+def watch_credentials(monkeypatch: pytest.MonkeyPatch, made: list[identities.Credentials]) -> None:
+    keep = identities.Identities._keep  # noqa: SLF001  there is no other sign of it
 
-    def kept(wanted: TlsIdentity) -> identities.IdentityContext:
-        made.append(load(wanted))
-        return made[-1]
+    def kept(
+        self: identities.Identities, identity: TlsIdentity, credentials: identities.Credentials
+    ) -> None:
+        made.append(credentials)
+        keep(self, identity, credentials)
 
-    monkeypatch.setattr(identities, "load", kept)
+    monkeypatch.setattr(identities.Identities, "_keep", kept)
 
 
 # --- what TLS takes
