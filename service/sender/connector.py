@@ -107,7 +107,7 @@ class GuardedConnector:
             return (route.host,)
         attempt.resolving = perf_counter()
         try:
-            return await self._resolver.resolve(route.host, route.port)
+            return await self._resolver.resolve(attempt)
         except TargetRefusedError:
             raise
         except OSError as error:
