@@ -10,6 +10,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from service.domain.outcome import MAX_RESPONSE_BYTES
 from service.sender.attempt import Attempt
 from service.sender.errors import AnswerTooLongError, BadAnswerError, ConnectionLostError
+from service.sender.head import is_http
 from service.sender.identities import Credentials
 from service.sender.message import Message
 
@@ -26,6 +27,7 @@ _PORTION = 4 * 1024
 #: Bytes of a request that are written at once, and encrypted, before others get a turn.
 _PIECE = 256 * 1024
 
+_HTTP = b"HTTP/"
 _FIRST_STATUS = 100
 _FIRST_FINAL_STATUS = 200
 _SWITCHING_PROTOCOLS = 101
@@ -122,6 +124,7 @@ class Exchange(asyncio.Protocol):
         # Receivers are taken as they are where no doubt arises about what they say.
         self._parser.set_dangerous_leniencies(
             lenient_headers=True,
+            lenient_keep_alive=True,  # an interim answer may say "close", and the answer follows
             lenient_optional_cr_before_lf=True,
             lenient_spaces_after_chunk_size=True,
         )
@@ -153,6 +156,8 @@ class Exchange(asyncio.Protocol):
         for start in range(0, len(data), _PORTION):
             self._take(data[start : start + _PORTION])
             if self._attempt is None:
+                # what is left is no answer to anything
+                self._keep = self._keep and start + _PORTION >= len(data)
                 return
 
     def on_message_begin(self) -> None:
@@ -181,6 +186,10 @@ class Exchange(asyncio.Protocol):
         if status < _FIRST_FINAL_STATUS and status != _SWITCHING_PROTOCOLS:
             self._interim += 1
             return
+        if (self._interim or attempt.head[:5] != _HTTP) and not is_http(
+            attempt.head, self._interim
+        ):
+            raise BadAnswerError  # the parser takes RTSP and others as well
         attempt.status, attempt.headers = status, tuple(self._headers)
         self._keep = self._keep and parser.should_keep_alive()
         if self._bodiless or status == _SWITCHING_PROTOCOLS:
