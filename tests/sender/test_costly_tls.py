@@ -4,8 +4,10 @@ import asyncio
 import base64
 import math
 import secrets
+import shutil
 import socket
 import ssl
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +30,8 @@ GCM, CHACHA, CBC = "AES128-GCM-SHA256", "CHACHA20-POLY1305", "AES128-SHA256"
 
 
 def asking(url: str, root: Authority = ROOT, timeout: float = 5.0) -> OutboundRequest:
-    return OutboundRequest(url, (), b"{}", timeout, tls=TlsIdentity(authorities=root.pem))
+    headers = (("x-mark", "webhook-is-here"),)
+    return OutboundRequest(url, headers, b"{}", timeout, tls=TlsIdentity(authorities=root.pem))
 
 
 def failed(outcome: Outcome) -> tuple[ErrorClass, str]:
@@ -158,6 +161,34 @@ async def test_no_connection_is_negotiated_anew(
         assert isinstance(await sender.send(send(receiver.url())), Responded)
         await sender.close()
     assert [bool(each.options & ssl.OP_NO_RENEGOTIATION) for each in used] == [True]
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="Python's TLS cannot ask for it")
+async def test_a_receiver_that_wants_to_negotiate_anew_gets_nowhere(
+    tmp_path: Path, sender: GuardedSender
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    pair = ROOT.server().file(tmp_path)
+    command = ("openssl", "s_server", "-tls1_2", "-msg", "-accept", address, "-cert", str(pair))
+    server = await asyncio.create_subprocess_exec(
+        *command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    assert server.stdin is not None
+    assert server.stdout is not None
+    await server.stdout.readuntil(b"ACCEPT")
+    sending = asyncio.create_task(sender.send(asking(f"https://{address}/")))
+    said = await server.stdout.readuntil(b"webhook-is-here")
+    for _ in range(3):
+        server.stdin.write(b"r\n")
+        await server.stdin.drain()
+    await sending
+    server.stdin.close()
+    server.kill()
+    said += await server.stdout.read()
+    await server.wait()
+    assert said.count(b"HelloRequest") > 0
+    assert said.count(b"ClientHello") == 1
 
 
 # --- how much is read
