@@ -49,6 +49,7 @@ async def test_an_owner_has_one_thread_and_others_take_turns(threads: FairThread
     slow, quick = Work(begun), Work(begun)
     quick.go.set()
     first = [threads.run("slow", lambda: slow.named("slow")) for _ in range(20)]
+    await until(begun, 1)
     others = [
         threads.run(owner, lambda owner=owner: quick.named(owner))  # type: ignore[misc]  # bound now
         for owner in ("b", "b", "b", "c")
@@ -73,6 +74,7 @@ async def test_who_was_heavy_waits_for_all_others(
     begun: list[str] = []
     work = Work(begun)
     heavy = [threads.run(owner, lambda: work.named("heavy")) for owner in ("h1", "h2", "h3")]
+    await until(begun, 1)
     light = [threads.run(owner, lambda: work.named("light")) for owner in ("a", "b", "c")]
     await until(begun, 2)
     assert begun == ["heavy", "light"]  # the other heavy ones leave a thread to the rest
