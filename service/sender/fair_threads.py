@@ -16,7 +16,8 @@ from typing import Any, Final, NamedTuple, TypeVar
 _THREADS: Final = 2
 #: Seconds of processor time; an ordinary handshake takes 0.001.
 _HEAVY_SECONDS: Final = 0.1
-_REMEMBERED: Final = 1024
+_HEAVY_FOR_SECONDS: Final = 60.0
+_REMEMBERED: Final = 8192
 
 T = TypeVar("T")
 
@@ -30,7 +31,8 @@ class FairThreads:
     """Runs work for owners, in turn; made on the loop that uses it.
 
     1. An owner has at most one piece of work in the threads.
-    2. Whose last piece was heavy waits until nobody else does, and never holds but one thread.
+    2. Who is known to be quick comes first; whose work was heavy within a minute comes last.
+    3. All who are not known to be quick have one of the threads together.
     """
 
     def __init__(self) -> None:
@@ -39,8 +41,9 @@ class FairThreads:
         #: Owners in the order of their turns.
         self._waiting: dict[str, deque[_Job]] = {}
         self._running: set[str] = set()
-        #: The oldest first.
-        self._heavy: dict[str, None] = {}
+        #: Owners whose work was quick, and until when others count as heavy; the oldest first.
+        self._quick: dict[str, None] = {}
+        self._heavy: dict[str, float] = {}
 
     def run(self, owner: str, work: Callable[[], T]) -> asyncio.Future[T]:
         """What ``work`` returns or raises; if nobody waits for it any more, it is not begun."""
@@ -66,9 +69,13 @@ class FairThreads:
     def _next(self) -> str | None:
         able = [owner for owner in self._waiting if owner not in self._running]
         for owner in able:
-            if owner not in self._heavy:
+            if owner in self._quick:
                 return owner
-        return able[0] if able and self._running.isdisjoint(self._heavy) else None
+        if not self._running <= self._quick.keys():
+            return None
+        return next(
+            (owner for owner in able if owner not in self._heavy), able[0] if able else None
+        )
 
     def _work(self, owner: str, job: _Job) -> None:
         begun = thread_time()
@@ -84,12 +91,23 @@ class FairThreads:
 
     def _end(self, owner: str, took: float) -> None:
         self._running.discard(owner)
-        self._heavy.pop(owner, None)
-        if took > _HEAVY_SECONDS:
-            self._heavy[owner] = None
-        if len(self._heavy) > _REMEMBERED:
-            del self._heavy[next(iter(self._heavy))]
+        self._judge(owner, took)
         self._begin()
+
+    def _judge(self, owner: str, took: float) -> None:
+        now = self._loop.time()
+        if took > _HEAVY_SECONDS:
+            self._quick.pop(owner, None)
+            self._heavy.pop(owner, None)
+            self._heavy[owner] = now + _HEAVY_FOR_SECONDS
+        # not at once: of a costly handshake all steps but one are quick
+        elif self._heavy.get(owner, 0.0) <= now:
+            self._heavy.pop(owner, None)
+            self._quick.pop(owner, None)
+            self._quick[owner] = None
+        for known in (self._quick, self._heavy):
+            if len(known) > _REMEMBERED:
+                del known[next(iter(known))]
 
 
 def _tell(done: asyncio.Future[Any], result: object, error: Exception | None) -> None:

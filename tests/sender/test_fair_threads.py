@@ -44,10 +44,23 @@ async def test_results_and_failures_come_back(threads: FairThreads) -> None:
         await threads.run("a", lambda: 1 // 0)
 
 
+async def known(threads: FairThreads, *owners: str) -> None:
+    """Show that they are quick."""
+    for owner in owners:
+        await threads.run(owner, lambda: None)
+
+
+def burn() -> None:
+    end = time.thread_time() + 0.03
+    while time.thread_time() < end:
+        pass
+
+
 async def test_an_owner_has_one_thread_and_others_take_turns(threads: FairThreads) -> None:
     begun: list[str] = []
     slow, quick = Work(begun), Work(begun)
     quick.go.set()
+    await known(threads, "slow", "b", "c")
     first = [threads.run("slow", lambda: slow.named("slow")) for _ in range(20)]
     await until(begun, 1)
     others = [
@@ -64,24 +77,36 @@ async def test_who_was_heavy_waits_for_all_others(
     threads: FairThreads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fair_threads, "_HEAVY_SECONDS", 0.02)
-
-    def burn() -> None:
-        end = time.thread_time() + 0.03
-        while time.thread_time() < end:
-            pass
-
-    await asyncio.gather(*(threads.run(owner, burn) for owner in ("h1", "h2", "h3")))
+    heavies = ("h1", "h2", "h3")
+    await known(threads, "a", "b", "c", *heavies)
+    await asyncio.gather(*(threads.run(owner, burn) for owner in heavies))
+    await known(threads, *heavies)  # one that is quick takes nothing back
     begun: list[str] = []
     work = Work(begun)
-    heavy = [threads.run(owner, lambda: work.named("heavy")) for owner in ("h1", "h2", "h3")]
+    heavy = [threads.run(owner, lambda: work.named("heavy")) for owner in heavies]
     await until(begun, 1)
+    new = threads.run("new", lambda: work.named("new"))
     light = [threads.run(owner, lambda: work.named("light")) for owner in ("a", "b", "c")]
     await until(begun, 2)
-    assert begun == ["heavy", "light"]  # the other heavy ones leave a thread to the rest
+    assert begun == ["heavy", "light"]  # one thread is for those who are known to be quick
     work.go.set()
-    await asyncio.gather(*heavy, *light)
-    assert begun.index("heavy", 1) == 4  # behind all that was light
-    assert await threads.run("h1", lambda: 1) == 1
+    await asyncio.gather(*heavy, *light, new)
+    assert [each for each in begun if each != "light"] == ["heavy", "new", "heavy", "heavy"]
+
+
+async def test_who_was_heavy_long_ago_is_not_for_ever(
+    threads: FairThreads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fair_threads, "_HEAVY_SECONDS", 0.02)
+    monkeypatch.setattr(fair_threads, "_HEAVY_FOR_SECONDS", 0.0)
+    await threads.run("a", burn)
+    await known(threads, "a")
+    begun: list[str] = []
+    work = Work(begun)
+    running = [threads.run(owner, lambda: work.named("any")) for owner in ("new", "a")]
+    await until(begun, 2)  # neither waits for the other
+    work.go.set()
+    await asyncio.gather(*running)
 
 
 async def test_what_nobody_waits_for_is_not_begun(threads: FairThreads) -> None:
