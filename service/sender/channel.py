@@ -15,6 +15,8 @@ from service.sender.fair_threads import FairThreads
 #: Bytes until TLS is agreed on. Long chains of large certificates are of 16 KiB, and so are the
 #: names of all common authorities that a receiver may want a client's certificate to be of.
 MAX_HANDSHAKE_BYTES: Final = 64 * 1024
+#: Turns in a thread until then: an ordinary handshake takes one or two.
+_MAX_STEPS: Final = 64
 #: Bytes that carry nothing, since something was last written. 16 KiB are the largest record, of
 #: which all but the last byte may have come; 8 KiB are for session tickets, usually two of 250
 #: bytes, and of a few KiB with a client's certificate in them.
@@ -25,6 +27,10 @@ _WORTH: Final = 5
 _PORTION: Final = 4 * 1024
 #: What the largest record holds.
 _RECORD: Final = 16 * 1024
+#: A record's header (RFC 8446, 5.1): its type, the version, and the length of what follows.
+_HEADER: Final = 5
+_RECORD_TYPES: Final = range(20, 24)
+_MAJOR: Final = 3
 #: The version whose client certificates are judged after the handshake, seen from here.
 _LATE: Final = "TLSv1.3"
 
@@ -40,7 +46,7 @@ class Channel(asyncio.Transport, asyncio.Protocol):
         self._raw: asyncio.Transport | None = None
         self._agreed = False
         #: What came before TLS was agreed on, and is not looked at yet: a thread may be reading.
-        self._early: list[bytes] = []
+        self._early = bytearray()
         self._early_bytes = 0
         self._news = asyncio.Event()
         #: Why the connection ended, where it was not just closed.
@@ -58,17 +64,20 @@ class Channel(asyncio.Transport, asyncio.Protocol):
         Raises:
             OSError: it failed, mostly as ssl.SSLError.
         """
-        agreed = self._shake_hands()  # it says hello, which costs the same for all
+        self._shake_hands()  # it says hello, which costs the same for all
         self._flush()
-        while not agreed:
+        for _ in range(_MAX_STEPS):
             await self._news.wait()
             self._incoming.write(self._held())
-            agreed = await threads.run(owner, self._shake_hands)
+            self._agreed = await threads.run(owner, self._shake_hands)
             self._flush()
-        self._agreed = True
+            if self._agreed:
+                break
+        else:
+            raise TooMuchTlsError(f"it came in more than {_MAX_STEPS} pieces")
         self._exchange.connection_made(self)
         self._decrypt(b"")  # what came with the last of the handshake
-        self.data_received(b"".join(self._early))
+        self.data_received(bytes(self._early))
         if self._raw is None:
             self._exchange.connection_lost(self.error)
 
@@ -141,9 +150,10 @@ class Channel(asyncio.Transport, asyncio.Protocol):
         return True
 
     def _hold(self, data: bytes) -> None:
-        self._early.append(data)
+        self._early += data
         self._early_bytes += len(data)
-        self._news.set()
+        if _whole(self._early):
+            self._news.set()
         if self._early_bytes > MAX_HANDSHAKE_BYTES:
             self._fail(TooMuchTlsError(f"more than {MAX_HANDSHAKE_BYTES} bytes came"))
 
@@ -153,10 +163,12 @@ class Channel(asyncio.Transport, asyncio.Protocol):
             raise self.error
         if not self._early:
             raise self.error or ConnectionResetError
-        held = b"".join(self._early)
-        self._early.clear()
+        end = len(self._early)
         if self._raw is not None:
+            end = _whole(self._early)
             self._news.clear()
+        held = bytes(self._early[:end])
+        del self._early[:end]
         return held
 
     def _decrypt(self, data: bytes) -> None:
@@ -200,3 +212,19 @@ class Channel(asyncio.Transport, asyncio.Protocol):
     def _fail(self, error: Exception) -> None:
         self.error = self.error or error
         self.abort()
+
+
+def _whole(data: bytearray) -> int:
+    """Bytes of whole records at the start of ``data``, and of what is none at all.
+
+    A thread is not troubled for less: bytes that drip in singly would cost the loop a turn each.
+    """
+    end = 0
+    while len(data) >= end + _HEADER:
+        size = int.from_bytes(data[end + 3 : end + _HEADER])
+        if data[end] not in _RECORD_TYPES or data[end + 1] != _MAJOR or size > 2 * _RECORD:
+            return len(data)  # TLS says best what is wrong with it
+        if len(data) < end + _HEADER + size:
+            break
+        end += _HEADER + size
+    return end

@@ -10,7 +10,9 @@ import ssl
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -19,10 +21,12 @@ from service.domain.certificates import TlsIdentity
 from service.domain.outcome import ErrorClass, Failed, Outcome, Responded
 from service.domain.request import OutboundRequest
 from service.sender import GuardedSender
+from service.sender.fair_threads import FairThreads
 from tests.sender.conftest import LOOPBACK
 from tests.support import hostile
 from tests.support.authority import Authority, Pair, serving
 from tests.support.receiver import Receiver, Reply
+from tests.support.streams import StreamServer
 
 ROOT = Authority.make()
 RSA = rsa.generate_private_key(65537, 2048)
@@ -242,6 +246,61 @@ async def test_so_much_may_come_before_tls_is_agreed_on(
             ErrorClass.TLS,
             "TLS could not be agreed on: more than 65536 bytes came.",
         )
+
+
+async def test_bytes_that_drip_in_singly_trouble_no_thread(
+    tmp_path: Path, sender: GuardedSender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = 0
+    run = FairThreads.run
+
+    def counted(self: FairThreads, *args: Any) -> asyncio.Future[Any]:  # noqa: ANN401  passed on
+        nonlocal steps
+        steps += 1
+        return run(self, *args)
+
+    monkeypatch.setattr(FairThreads, "run", counted)
+
+    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        to_server, from_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+        server = serving(ROOT.server(), tmp_path).wrap_bio(to_server, from_server, server_side=True)
+        writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        while not to_server.write(await reader.read(65_536)) or not shaken(server):
+            for byte in from_server.read():
+                writer.write(bytes((byte,)))
+                await asyncio.sleep(0)
+        server.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        writer.write(from_server.read())
+        await reader.read(1)
+
+    server = StreamServer(converse)
+    port = await server.start()
+    outcome = await sender.send(asking(f"https://127.0.0.1:{port}/"))
+    await server.stop()
+    assert isinstance(outcome, Responded), outcome
+    assert steps < 10
+
+
+def shaken(server: ssl.SSLObject) -> bool:
+    with suppress(ssl.SSLWantReadError):
+        server.do_handshake()
+        return True
+    return False
+
+
+async def test_a_handshake_in_tiny_records_ends(sender: GuardedSender) -> None:
+    async def tiny(writer: asyncio.StreamWriter) -> None:
+        hello = b"\x02\x00\x3e\x80" + bytes(16_000)
+        for byte in hello:
+            writer.write(b"\x16\x03\x03\x00\x01" + bytes((byte,)))
+            await writer.drain()
+            await asyncio.sleep(0.001)
+
+    async with Receiver(greeting=tiny) as receiver:
+        outcome = await sender.send(asking(receiver.url().replace("http:", "https:")))
+    error, message = failed(outcome)
+    assert error is ErrorClass.TLS
+    assert message == "TLS could not be agreed on: it came in more than 64 pieces."
 
 
 @pytest.mark.parametrize("size", [0, 1, 16_384, 16_385, 1_000_000])
