@@ -27,6 +27,8 @@ class Attempt:
     #: Demand a connection that carried nothing before.
     fresh: bool = False
     refused: bool = False
+    #: It waits for room of ours to look the name up.
+    crowded_out: bool = False
     #: The answer as it came, up to the end of its header block.
     head: bytes = b""
     #: The final status, known as soon as its header block is complete, with the headers in it.
@@ -64,7 +66,7 @@ class Attempt:
         """What the attempt is doing, to end the sentence "no answer ... while"."""
         if self.ready is not None:
             return "waiting for the answer" if self.first_byte is None else "reading the answer"
-        if self.connected is not None:
+        if self.connected is not None and self.secure:
             return "agreeing on TLS"
         if self.dialled is not None:
             return "connecting"

@@ -16,6 +16,7 @@ from service.domain.outcome import (
 from service.domain.request import OutboundRequest
 from service.domain.targets import BLOCKED, TargetPolicy, parse_target
 from service.sender.attempt import Attempt
+from service.sender.contexts import restrained
 from service.sender.errors import ConnectionLostError
 from service.sender.faults import Fault, explain
 from service.sender.head import read_head, text
@@ -27,7 +28,7 @@ from service.sender.names import to_ascii
 from service.sender.resolver import system_lookup
 
 #: A keep-alive race shows within a round trip; later the receiver may well have read the request.
-_RACE_SECONDS = 1.0
+_RACE_SECONDS = 0.25
 
 _REMEMBERED_URLS = 8192
 
@@ -101,9 +102,7 @@ class GuardedSender:
 
 
 def _tls_context() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.set_alpn_protocols(["http/1.1"])
-    return context
+    return restrained(ssl.create_default_context())
 
 
 async def _converse(

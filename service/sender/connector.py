@@ -9,12 +9,13 @@ import errno
 import os
 import socket
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from time import perf_counter
 
 from service.domain.addresses import plain_ip
 from service.domain.targets import TargetPolicy, check_address
 from service.sender.attempt import Attempt
+from service.sender.channel import Channel
 from service.sender.errors import (
     ConnectionLostError,
     NotConnectedError,
@@ -22,6 +23,9 @@ from service.sender.errors import (
     TargetRefusedError,
 )
 from service.sender.exchange import Exchange, Route
+from service.sender.fair_threads import FairThreads
+from service.sender.identities import Credentials
+from service.sender.owners import owner_of
 from service.sender.resolver import GuardedResolver
 
 #: How long one address is tried before the next one is tried beside it (RFC 8305, 5).
@@ -31,45 +35,79 @@ _HEAD_START_SECONDS = 0.25
 class GuardedConnector:
     """Makes connections; made on the loop that uses it."""
 
-    def __init__(self, policy: TargetPolicy, resolver: GuardedResolver) -> None:
+    def __init__(
+        self, policy: TargetPolicy, resolver: GuardedResolver, threads: FairThreads
+    ) -> None:
         self._policy = policy
         self._resolver = resolver
+        self._threads = threads
         self._loop = asyncio.get_running_loop()
 
-    async def connect(
-        self, route: Route, attempt: Attempt, make: Callable[[], Exchange]
-    ) -> Exchange:
-        """A connection along ``route``, whose far end is allowed.
+    async def connect(self, exchange: Exchange, attempt: Attempt) -> None:
+        """Connect ``exchange`` along its route, if the far end is allowed.
 
         Raises:
+            ssl.SSLError: TLS takes no such certificate as is to be shown.
             NotConnectedError: it did not come about.
             ConnectionLostError: it did, and ended at once.
             TargetRefusedError: the policy forbids it.
         """
+        route = exchange.route
         addresses = await self._find(route, attempt)
         try:
             sock = await self._dial(addresses, attempt)
-            attempt.connected = perf_counter()
-            # TLS checks the certificate against the name; an address needs one that names it
-            name = None if route.tls is None else route.host
-            transport, exchange = await self._loop.create_connection(
-                make, sock=sock, ssl=route.tls, server_hostname=name
-            )
+        except OSError as error:
+            raise NotConnectedError(error) from error
+        attempt.connected = perf_counter()
+        if route.tls is None:
+            await self._join(sock, exchange, attempt)
+        else:
+            await self._secure(sock, exchange, route.tls, attempt)
+
+    async def _secure(
+        self, sock: socket.socket, exchange: Exchange, credentials: Credentials, attempt: Attempt
+    ) -> None:
+        host = exchange.route.host
+        try:
+            context = await credentials.context(self._threads)
+            # the certificate is checked against the name; an address needs one that names it
+            channel = Channel(exchange, context, host)
+        except BaseException:
+            sock.close()
+            raise
+        await self._join(sock, channel, attempt)
+        try:
+            await channel.agree(self._threads, owner_of(host))
+        except OSError as error:
+            channel.abort()
+            raise NotConnectedError(error) from error
+        except BaseException:
+            channel.abort()
+            raise
+        attempt.agreement = channel.late
+        if channel.error is not None:
+            raise ConnectionLostError(channel.error)
+
+    async def _join(
+        self, sock: socket.socket, protocol: Exchange | Channel, attempt: Attempt
+    ) -> None:
+        """Give the socket to the protocol, if it leads where it may."""
+        try:
+            transport, _ = await self._loop.create_connection(lambda: protocol, sock=sock)
         except OSError as error:
             raise NotConnectedError(error) from error
         try:
             self._check_peer(transport, attempt)
         except BaseException:
-            exchange.close()
+            transport.abort()
             raise
-        return exchange
 
     async def _find(self, route: Route, attempt: Attempt) -> Sequence[str]:
         if plain_ip(route.host) is not None:
             return (route.host,)
         attempt.resolving = perf_counter()
         try:
-            return await self._resolver.resolve(route.host, route.port)
+            return await self._resolver.resolve(attempt)
         except TargetRefusedError:
             raise
         except OSError as error:
@@ -123,7 +161,7 @@ class GuardedConnector:
         peer = far_end(transport)
         if peer is None:  # reset since: there is no telling whom the request would go to
             cause = ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
-            raise ConnectionLostError(cause)
+            raise NotConnectedError(cause) if attempt.secure else ConnectionLostError(cause)
         if not self._may_call(*peer, attempt):
             raise TargetRefusedError
 

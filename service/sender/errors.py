@@ -4,6 +4,8 @@
 
     OSError
       TargetRefusedError     the policy forbids an address
+      TooMuchTlsError        more came than TLS needs; the text says what
+      CrowdedOutError        there was no room here to begin with
     NotConnectedError        no connection came about; ``cause`` says why
       NotResolvedError       since the name has no address, or none that is known
     ConnectionLostError      there was one, and it ended before the answer did
@@ -14,6 +16,14 @@
 
 class TargetRefusedError(OSError):
     """The policy forbids an address."""
+
+
+class CrowdedOutError(OSError):
+    """There was no room here to begin with: it says nothing about the receiver."""
+
+
+class TooMuchTlsError(OSError):
+    """More came than TLS needs; the text says what."""
 
 
 class NotConnectedError(Exception):

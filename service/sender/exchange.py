@@ -1,7 +1,6 @@
 """One connection: a request goes out, an answer comes in, and is bounded from the start."""
 
 import asyncio
-import ssl
 from collections.abc import Callable
 from time import perf_counter
 from typing import NamedTuple, cast
@@ -11,7 +10,8 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from service.domain.outcome import MAX_RESPONSE_BYTES
 from service.sender.attempt import Attempt
 from service.sender.errors import AnswerTooLongError, BadAnswerError, ConnectionLostError
-from service.sender.identities import IdentityContext
+from service.sender.head import is_http
+from service.sender.identities import Credentials
 from service.sender.message import Message
 
 #: Status lines and headers of one answer, interim ones included.
@@ -27,8 +27,7 @@ _PORTION = 4 * 1024
 #: Bytes of a request that are written at once, and encrypted, before others get a turn.
 _PIECE = 256 * 1024
 
-#: The version whose client certificates are judged after the handshake, seen from here.
-_LATE = "TLSv1.3"
+_HTTP = b"HTTP/"
 _FIRST_STATUS = 100
 _FIRST_FINAL_STATUS = 200
 _SWITCHING_PROTOCOLS = 101
@@ -40,7 +39,7 @@ class Route(NamedTuple):
 
     host: str
     port: int
-    tls: ssl.SSLContext | None
+    tls: Credentials | None
 
 
 Notify = Callable[["Exchange"], None]
@@ -85,7 +84,7 @@ class Exchange(asyncio.Protocol):
     @property
     def retired(self) -> bool:
         """Whether it was made for an identity that is used no more."""
-        return isinstance(self.route.tls, IdentityContext) and self.route.tls.retired
+        return self.route.tls is not None and self.route.tls.retired
 
     async def ask(self, message: Message, attempt: Attempt) -> None:
         """Send a request; return when as much of the answer as is read is in ``attempt``.
@@ -98,7 +97,7 @@ class Exchange(asyncio.Protocol):
         transport = self._transport
         if transport is None or transport.is_closing():
             raise ConnectionLostError(None)
-        over = self._begin(attempt, transport)
+        over = self._begin(attempt)
         self._bodiless = message.bodiless
         try:
             if len(message.body) <= _PIECE:
@@ -125,6 +124,7 @@ class Exchange(asyncio.Protocol):
         # Receivers are taken as they are where no doubt arises about what they say.
         self._parser.set_dangerous_leniencies(
             lenient_headers=True,
+            lenient_keep_alive=True,  # an interim answer may say "close", and the answer follows
             lenient_optional_cr_before_lf=True,
             lenient_spaces_after_chunk_size=True,
         )
@@ -156,6 +156,8 @@ class Exchange(asyncio.Protocol):
         for start in range(0, len(data), _PORTION):
             self._take(data[start : start + _PORTION])
             if self._attempt is None:
+                # what is left is no answer to anything
+                self._keep = self._keep and start + _PORTION >= len(data)
                 return
 
     def on_message_begin(self) -> None:
@@ -184,6 +186,10 @@ class Exchange(asyncio.Protocol):
         if status < _FIRST_FINAL_STATUS and status != _SWITCHING_PROTOCOLS:
             self._interim += 1
             return
+        if (self._interim or attempt.head[:5] != _HTTP) and not is_http(
+            attempt.head, self._interim
+        ):
+            raise BadAnswerError  # the parser takes RTSP and others as well
         attempt.status, attempt.headers = status, tuple(self._headers)
         self._keep = self._keep and parser.should_keep_alive()
         if self._bodiless or status == _SWITCHING_PROTOCOLS:
@@ -205,11 +211,7 @@ class Exchange(asyncio.Protocol):
             attempt.body_cut = False
             self._end(None)
 
-    def _begin(
-        self, attempt: Attempt, transport: asyncio.Transport
-    ) -> asyncio.Future[Exception | None]:
-        if not self._used and attempt.secure:
-            attempt.agreement = _agreement(transport)
+    def _begin(self, attempt: Attempt) -> asyncio.Future[Exception | None]:
         attempt.reused, self._used = self._used, True
         attempt.ready = perf_counter()
         self._attempt = attempt
@@ -278,8 +280,3 @@ class Exchange(asyncio.Protocol):
         if attempt is None or over is None or over.done():
             return
         over.set_result(None if attempt.status is not None else error)
-
-
-def _agreement(transport: asyncio.Transport) -> ssl.SSLObject | None:
-    tls = transport.get_extra_info("ssl_object")
-    return tls if isinstance(tls, ssl.SSLObject) and tls.version() == _LATE else None

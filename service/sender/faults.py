@@ -1,6 +1,8 @@
 """Exceptions of the network, as an error class and a sentence a person understands."""
 
+import errno
 import os
+import socket
 import ssl
 from typing import Final
 
@@ -11,14 +13,24 @@ from service.sender.errors import (
     AnswerTooLongError,
     BadAnswerError,
     ConnectionLostError,
+    CrowdedOutError,
     NotConnectedError,
     NotResolvedError,
     TargetRefusedError,
+    TooMuchTlsError,
 )
 from service.sender.identities import reason_of
 from service.sender.lookups import LookupTimeoutError
 
 Fault = tuple[ErrorClass, str]
+
+#: What this machine is short of: descriptors, memory, or ports to call from.
+_EXHAUSTED: Final = frozenset(
+    (
+        *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL),
+        socket.EAI_MEMORY,
+    )
+)
 
 _UNCONFIRMED: Final = (
     "The connection was lost before the receiver had agreed on TLS: it may want a client "
@@ -38,6 +50,8 @@ def explain(error: Exception, attempt: Attempt, timeout: float) -> Fault:
     if attempt.refused or isinstance(error, TargetRefusedError):
         return ErrorClass.BLOCKED, BLOCKED
     if isinstance(error, TimeoutError):
+        if attempt.crowded_out:
+            return _crowded_out(attempt)
         return ErrorClass.TIMEOUT, f"No answer within {timeout:g} s: stopped while {attempt.phase}."
     return _tls_fault(error, attempt) or _no_answer(error)
 
@@ -46,6 +60,25 @@ def _not_connected(error: NotConnectedError, attempt: Attempt) -> Fault:
     cause = error.cause
     if attempt.refused or isinstance(cause, TargetRefusedError):
         return ErrorClass.BLOCKED, BLOCKED
+    return _ours(cause, attempt) or _theirs(error, attempt)
+
+
+def _ours(cause: OSError, attempt: Attempt) -> Fault | None:
+    """What the receiver has no part in, and must not suffer for."""
+    if isinstance(cause, CrowdedOutError):
+        return _crowded_out(attempt)
+    if cause.errno in _EXHAUSTED:
+        return ErrorClass.UNKNOWN, "Ringback itself had no connection to spare."
+    return None
+
+
+def _crowded_out(attempt: Attempt) -> Fault:
+    said = f"Ringback itself had no room to look {attempt.host} up: too many other names waited."
+    return ErrorClass.UNKNOWN, said
+
+
+def _theirs(error: NotConnectedError, attempt: Attempt) -> Fault:
+    cause = error.cause
     if isinstance(cause, LookupTimeoutError):
         return ErrorClass.DNS, f"The name server gave no answer about {attempt.host} in time."
     if isinstance(error, NotResolvedError):
@@ -85,6 +118,8 @@ def _no_answer(error: Exception) -> Fault:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, TooMuchTlsError):
+        return str(error)
     if isinstance(error, ssl.SSLError) and error.reason:
         return reason_of(error)
     # Not the exception's own text: it names addresses, which are not the tenant's to know.

@@ -34,6 +34,17 @@ def read_head(data: bytes) -> Head | None:
     return None
 
 
+def is_http(data: bytes, interim: int) -> bool:
+    """Whether the answer after so many interim ones begins as HTTP does."""
+    start = 0
+    for _ in range(interim):
+        blank = _BLANK_LINE.search(data, start)
+        if blank is None:
+            return False
+        start = blank.end()
+    return data[start:].lstrip(b"\r\n").startswith(b"HTTP/")
+
+
 def text(raw: bytes) -> str:
     """A header's bytes as text that every store and encoder takes."""
     return raw.decode("utf-8", "replace")

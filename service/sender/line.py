@@ -8,9 +8,11 @@ from service.sender.attempt import Attempt
 from service.sender.connector import GuardedConnector
 from service.sender.deadline import Deadlines
 from service.sender.exchange import Route
-from service.sender.identities import Identities
+from service.sender.fair_threads import FairThreads
+from service.sender.identities import Credentials, Identities
 from service.sender.lookups import Lookup
 from service.sender.message import Message
+from service.sender.owners import owner_of
 from service.sender.pool import Pool
 from service.sender.resolver import GuardedResolver
 
@@ -22,10 +24,11 @@ class Line:
         self, policy: TargetPolicy, lookup: Lookup, connections: int, tls: ssl.SSLContext
     ) -> None:
         self.deadlines = Deadlines()
-        connector = GuardedConnector(policy, GuardedResolver(policy, lookup))
+        self._threads = FairThreads()
+        connector = GuardedConnector(policy, GuardedResolver(policy, lookup), self._threads)
         self._pool = Pool(connector.connect, connections)
         self._identities = Identities(self._pool.close_retired)
-        self._tls = tls
+        self._credentials = Credentials(lambda: tls)
 
     async def send(self, message: Message, tls: TlsIdentity | None, attempt: Attempt) -> None:
         """Send the message, and take the answer into ``attempt``.
@@ -35,9 +38,9 @@ class Line:
             NotConnectedError, ConnectionLostError, BadAnswerError, AnswerTooLongError,
             TargetRefusedError: no status came.
         """
-        context = await self._context(tls) if attempt.secure else None
-        # connections are pooled by their context: no identity meets another's
-        exchange = await self._pool.take(Route(attempt.host, attempt.port, context), attempt)
+        credentials = self._credentials_for(tls, attempt) if attempt.secure else None
+        # connections are pooled by their credentials: no identity meets another's
+        exchange = await self._pool.take(Route(attempt.host, attempt.port, credentials), attempt)
         try:
             await exchange.ask(message, attempt)
         finally:
@@ -47,6 +50,9 @@ class Line:
         """Close every connection."""
         self.deadlines.close()
         await self._pool.close()
+        self._threads.close()
 
-    async def _context(self, identity: TlsIdentity | None) -> ssl.SSLContext:
-        return self._tls if identity is None else await self._identities.context_of(identity)
+    def _credentials_for(self, identity: TlsIdentity | None, attempt: Attempt) -> Credentials:
+        if identity is None:
+            return self._credentials
+        return self._identities.credentials_of(identity, owner_of(attempt.host))

@@ -3,20 +3,23 @@
 import asyncio
 import contextvars
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from service.sender.attempt import Attempt
 from service.sender.exchange import Exchange, Route
 
 _KEEPALIVE_SECONDS = 30.0
+#: A process that stops does not wait for what has nothing left to send.
+_CLOSE_SECONDS = 2.0
 
-Dial = Callable[[Route, Attempt, Callable[[], Exchange]], Awaitable[Exchange]]
+Dial = Callable[[Exchange, Attempt], Awaitable[None]]
 
 
 class Pool:
     """Connections by where they lead; made on the loop that uses it.
 
     Args:
-        dial: Makes a connection.
+        dial: Makes the connection of an exchange.
         most: How many may be open.
     """
 
@@ -73,7 +76,8 @@ class Pool:
         for exchange in self._open:
             exchange.close()
         if self._open:
-            await self._empty.wait()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._empty.wait(), _CLOSE_SECONDS)
 
     def _wake(self, route: Route) -> Exchange | None:
         idle = self._idle.get(route)
@@ -88,9 +92,14 @@ class Pool:
         return None
 
     async def _open_one(self, route: Route, attempt: Attempt) -> Exchange:
-        exchange = await self._dial(
-            route, attempt, lambda: Exchange(route, self._count, self._forget)
-        )
+        exchange = Exchange(route, self._count, self._forget)
+        try:
+            await self._dial(exchange, attempt)
+        except BaseException:
+            # interrupted in the turn in which it came about, the loop closes it and tells nobody
+            exchange.close()
+            self._forget(exchange)
+            raise
         while len(self._open) > self._most and self._since:
             self._drop(next(iter(self._since)))
         return exchange

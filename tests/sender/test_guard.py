@@ -1,17 +1,24 @@
 """Where no request ever goes, and connections that cannot be made."""
 
 import asyncio
+import errno
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from ipaddress import ip_network
+from pathlib import Path
 
 import pytest
 
+from service.domain.concurrency import is_distress
 from service.domain.outcome import ErrorClass, Failed, Outcome, Responded, Timing
 from service.domain.targets import BLOCKED, NOT_ALLOWED, TargetPolicy
 from service.sender import GuardedSender
 from service.sender import lookups as lookups_module
+from service.sender.attempt import Attempt
 from tests.sender.conftest import LOOPBACK, Ask
 from tests.support.receiver import Receiver, Reply
 
@@ -258,3 +265,59 @@ async def test_a_burst_to_one_name_asks_once(receiver: Receiver, ask: Ask) -> No
     await sender.close()
     assert all(isinstance(outcome, Responded) for outcome in outcomes)
     assert lookups == ["hooks.example"]
+
+
+# --- what this machine is short of
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "hooks.example"])
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOBUFS, errno.EADDRNOTAVAIL])
+async def test_what_ringback_lacks_is_not_the_receivers_fault(
+    receiver: Receiver, ask: Ask, monkeypatch: pytest.MonkeyPatch, host: str, number: int
+) -> None:
+    def exhausted(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    sender = GuardedSender(LOOPBACK, lookup=lambda _: ["127.0.0.1", "127.0.0.2"])
+    with monkeypatch.context() as patch:
+        patch.setattr("service.sender.connector.socket.socket", exhausted)
+        outcome = await send_once(sender, ask, receiver.url(host=host))
+    assert isinstance(outcome, Failed)
+    assert outcome.error is ErrorClass.UNKNOWN
+    assert outcome.message == "Ringback itself had no connection to spare."
+    assert not is_distress(outcome)
+
+
+def test_a_resolver_without_descriptors_does_not_say_that_there_is_no_such_name() -> None:
+    """In a process of its own: nothing else works without descriptors."""
+    code = """
+import errno, os, resource, socket
+from service.sender.resolver import system_lookup
+
+try:
+    system_lookup("name.invalid")
+except socket.gaierror as error:
+    print("before:", type(error).__name__)
+limit = os.dup(0)
+os.close(limit)
+resource.setrlimit(resource.RLIMIT_NOFILE, (limit, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+try:
+    system_lookup("name.invalid")
+except OSError as error:
+    print("after:", type(error).__name__, error.errno == errno.EMFILE)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines() == ["before: gaierror", "after: OSError True"]
+
+
+def test_plain_http_agrees_on_no_tls() -> None:
+    for secure, phase in ((True, "agreeing on TLS"), (False, "connecting")):
+        attempt = Attempt("127.0.0.1", 80, 0.0, secure=secure)
+        attempt.dialled = attempt.connected = 1.0
+        assert attempt.phase == phase

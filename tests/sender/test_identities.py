@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import hashlib
 import socket
 import ssl
 import threading
@@ -233,7 +234,7 @@ async def test_at_the_same_time_a_context_is_made_once(
     made: list[TlsIdentity] = []
     load = identities.load
 
-    def counted(wanted: TlsIdentity) -> identities.IdentityContext:
+    def counted(wanted: TlsIdentity) -> ssl.SSLContext:
         made.append(wanted)
         return load(wanted)
 
@@ -251,8 +252,8 @@ async def test_contexts_are_bounded_and_what_hangs_on_them_is_closed(
 ) -> None:
     monkeypatch.setattr(identities, "_MOST", {True: 2, False: 2})
     clients = [identity(ROOT.client(f"c{n}")) for n in range(4)]
-    made: list[identities.IdentityContext] = []
-    watch_contexts(monkeypatch, made)
+    made: list[identities.Credentials] = []
+    watch_credentials(monkeypatch, made)
     async with Receiver(tls=ROOT.requiring(SERVER, tmp_path)) as receiver:
         for each in clients:
             await sender.send(request(receiver.url(), each))
@@ -292,14 +293,110 @@ async def test_a_send_under_way_outlives_its_context(
     assert [each.connection for each in receiver.requests] == [1, 2, 3]
 
 
-def watch_contexts(monkeypatch: pytest.MonkeyPatch, made: list[identities.IdentityContext]) -> None:
-    load = identities.load
+async def test_who_cannot_be_connected_to_costs_no_context(
+    tmp_path: Path, sender: GuardedSender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(identities, "_MOST", {True: 1, False: 1})
+    made: list[identities.Credentials] = []
+    watch_credentials(monkeypatch, made)
+    with closing(socket.socket()) as closed:
+        closed.bind(("127.0.0.1", 0))
+        nowhere = f"https://127.0.0.1:{closed.getsockname()[1]}/"
+        async with Receiver(tls=ROOT.requiring(SERVER, tmp_path)) as receiver:
+            known = identity(ROOT.client())
+            await sender.send(request(receiver.url(), known))
+            for number in range(5):
+                other = identity(ROOT.client(str(number)))
+                assert failed(await sender.send(request(nowhere, other)))[0] is ErrorClass.CONNECT
+            await sender.send(request(receiver.url(), known))
 
-    def kept(wanted: TlsIdentity) -> identities.IdentityContext:
-        made.append(load(wanted))
-        return made[-1]
+    assert len(made) == 1
+    assert [each.connection for each in receiver.requests] == [1, 1]
 
-    monkeypatch.setattr(identities, "load", kept)
+
+async def test_receivers_of_one_owner_crowd_out_only_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(identities, "_MOST", {True: 3, False: 3})
+    sender = GuardedSender(LOOPBACK, lookup=lambda _: ["127.0.0.1"])
+    quiet, *many = (identity(ROOT.client(str(number))) for number in range(6))
+    async with Receiver(tls=ROOT.requiring(SERVER, tmp_path)) as receiver:
+        await sender.send(request(receiver.url(host="127.0.0.1"), quiet))
+        for each in many:
+            await sender.send(request(receiver.url(host="hooks.example"), each))
+        await sender.send(request(receiver.url(host="127.0.0.1"), quiet))
+        await sender.close()
+
+    connections = [each.connection for each in receiver.requests]
+    assert connections == [1, 2, 3, 4, 5, 6, 1]
+
+
+# --- the system's authorities
+
+
+def hashed(folder: Path, authority: Authority, name: str) -> None:
+    """Put an authority where OpenSSL looks for one that is called so in common."""
+    text = b"\x0c" + bytes((len(name),)) + name.lower().encode()
+    pair = b"\x06\x03\x55\x04\x03" + text
+    inner = b"\x30" + bytes((len(pair),)) + pair
+    digest = hashlib.sha1(b"\x31" + bytes((len(inner),)) + inner).digest()  # noqa: S324  OpenSSL's
+    folder.mkdir(exist_ok=True)
+    (folder / f"{int.from_bytes(digest[:4], 'little'):08x}.0").write_text(authority.pem)
+
+
+@pytest.mark.parametrize("has_file", [True, False])
+async def test_a_folder_of_authorities_is_read_only_as_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, has_file: bool
+) -> None:
+    folder, file = tmp_path / "authorities", tmp_path / "authorities.pem"
+    hashed(folder, ROOT, "Root")
+    if has_file:
+        file.write_text(ROOT.pem)
+    monkeypatch.setenv("SSL_CERT_DIR", str(folder))
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    mine = identity(ROOT.client(), None)
+    assert identities.load(mine).cert_store_stats()["x509"] == 0
+    sender = GuardedSender(LOOPBACK, tls=ssl.create_default_context())
+    async with Receiver(tls=ROOT.requiring(SERVER, tmp_path)) as receiver:
+        outcome = await sender.send(request(receiver.url(), mine))
+        await sender.close()
+
+    assert isinstance(outcome, Responded)
+
+
+@pytest.mark.parametrize("has_folder", [True, False])
+async def test_a_file_of_more_authorities_is_read_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, has_folder: bool
+) -> None:
+    other = Authority.make("Other")
+    folder, file = tmp_path / "authorities", tmp_path / "authorities.pem"
+    if has_folder:
+        hashed(folder, other, "Other")
+    file.write_text(other.pem + "\n# and\n" + ROOT.pem)
+    monkeypatch.setenv("SSL_CERT_DIR", str(folder))
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    sender = GuardedSender(LOOPBACK, tls=ssl.create_default_context())
+    first, second = (Receiver(tls=serving(each.server(), tmp_path)) for each in (ROOT, other))
+    async with first, second:
+        outcomes = [
+            await sender.send(request(each.url(), identity(ROOT.client(), None)))
+            for each in (first, second)
+        ]
+        await sender.close()
+
+    assert all(isinstance(each, Responded) for each in outcomes)
+
+
+def watch_credentials(monkeypatch: pytest.MonkeyPatch, made: list[identities.Credentials]) -> None:
+    keep = identities.Identities._keep  # noqa: SLF001  there is no other sign of it
+
+    def kept(
+        self: identities.Identities, identity: TlsIdentity, credentials: identities.Credentials
+    ) -> None:
+        made.append(credentials)
+        keep(self, identity, credentials)
+
+    monkeypatch.setattr(identities.Identities, "_keep", kept)
 
 
 # --- what TLS takes

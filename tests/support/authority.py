@@ -67,10 +67,12 @@ class Authority:
     def pem(self) -> str:
         return pem_of(self.certificate)
 
-    def server(self, *, end: dt.timedelta = HOUR) -> Pair:
+    def server(
+        self, *, end: dt.timedelta = HOUR, key: CertificateIssuerPrivateKeyTypes | None = None
+    ) -> Pair:
         """For hooks.example and 127.0.0.1, until ``end`` from now."""
         names = [x509.DNSName("hooks.example"), x509.IPAddress(ip_address("127.0.0.1"))]
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = key or ec.generate_private_key(ec.SECP256R1())
         made = _builder("hooks.example", key.public_key(), self.certificate.subject, end)
         made = made.add_extension(x509.SubjectAlternativeName(names), critical=False)
         return Pair(pem_of(made.sign(self.key, hashes.SHA256())), key_pem(key))
