@@ -2,23 +2,24 @@
 
 1. An answer that comes within a second, and shows no distress, speaks for it; at first one is
    enough.
-2. A sign of distress outweighs four such answers: who hangs every other time is never relied on,
-   who fails once in a hundred times soon is again.
+2. A sign of distress outweighs two such answers: who hangs every other time is never relied on,
+   who does so once in a hundred times soon is again.
 3. A slower answer makes up for distress, and for no more: it holds a slot for long as well.
+4. A quick answer that shows distress, such as a 503, says nothing: it held no slot for long.
 """
 
 from typing import Final
 
 from service.domain.concurrency import is_distress
-from service.domain.outcome import Outcome
+from service.domain.outcome import Outcome, Responded
 
 #: Of whom nothing is known.
 NEUTRAL: Final = 0
 
 _PROMPT_MS: Final = 1_000.0
 _BEST: Final = 1
-_WORST: Final = -8
-_DISTRESS: Final = 4
+_WORST: Final = -6
+_DISTRESS: Final = 2
 
 
 def is_relied_on(score: int) -> bool:
@@ -26,9 +27,16 @@ def is_relied_on(score: int) -> bool:
     return score > NEUTRAL
 
 
+def is_in_distress(score: int) -> bool:
+    """Whether signs of distress outweigh what spoke for it since."""
+    return score < NEUTRAL
+
+
 def judged(score: int, outcome: Outcome) -> int:
-    """The score after one more outcome; between -8 and 1."""
-    if is_distress(outcome):
-        return max(min(score, NEUTRAL) - _DISTRESS, _WORST)
-    best = _BEST if outcome.timing.total <= _PROMPT_MS else NEUTRAL
-    return min(score + 1, best)
+    """The score after one more outcome; between -6 and 1."""
+    is_prompt = outcome.timing.total <= _PROMPT_MS
+    if not is_distress(outcome):
+        return min(score + 1, _BEST if is_prompt else NEUTRAL)
+    if is_prompt and isinstance(outcome, Responded):
+        return score
+    return max(min(score, NEUTRAL) - _DISTRESS, _WORST)

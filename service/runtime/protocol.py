@@ -24,12 +24,15 @@ from service.web.problems import Problems, instance_of
 _MAX_HEAD: Final = 65_536
 #: Seconds in which they have to come.
 _HEAD_SECONDS: Final = 20.0
-#: Seconds in which a body has to come, and the bytes a second that a large one may take longer for.
+#: Seconds in which a body has to come, and the bytes a second that a large one may take longer for;
+#: what comes beyond all that any body may have buys no time.
 _BODY_SECONDS: Final = 30.0
 _PACE: Final = 16_384
+_PAID: Final = 32 * 1024 * 1024
 #: Seconds for which who is refused may go on talking; closing at once would take the answer from
 #: him before he reads it.
 _LINGER: Final = 1.0
+_FRAMED_BY: Final = frozenset((b"content-length", b"transfer-encoding"))
 #: Connections above the limit that are told so; those above are closed without a word.
 _TOLD: Final = 200
 #: Open files that are wanted, if the system gives as many.
@@ -88,8 +91,8 @@ class GuardedProtocol(HttpToolsProtocol):
         super().data_received(data)
         if self._in_head and self._received > self._bounds.head_bytes:
             self._refuse(_head_too_large(self._bounds.head_bytes))
-        elif self._is_under_way:
-            self._watch()
+        elif self._is_under_way or (self._in_head and self._received):
+            self._watch()  # a line end before a request is nothing that a parser tells of
 
     def on_message_begin(self) -> None:
         """Begin to count the head."""
@@ -114,6 +117,8 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._size > self._bounds.head_bytes:
             self._fault = _head_too_large(self._bounds.head_bytes)
             raise ValueError  # the parser stops, and says so to send_400_response
+        if self.parser.should_upgrade() and any(name in _FRAMED_BY for name, _ in self.headers):
+            raise ValueError  # what follows is a body to some, and to others no longer HTTP
         self._body_began = self.loop.time()
         super().on_headers_complete()
 
@@ -136,22 +141,24 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _body_left(self) -> float:
         """Seconds that the rest of the body may take; the more came, the more."""
-        patience = self._bounds.body_seconds + self._received / _PACE
+        patience = self._bounds.body_seconds + min(self._received, _PAID) / _PACE
         return self._body_began + patience - self.loop.time()
 
     def _is_late(self) -> None:
         self._alarm = None
         if not self._in_head:
             self._body_is_late()
+        elif _is_unanswered(self.cycle):
+            self._watch()  # a refusal would be taken for the answer to the request before
         elif self._is_under_way:
             self._refuse(_HEAD_TOO_LATE)
         else:
             self.transport.close()
 
     def _body_is_late(self) -> None:
-        left = self._body_left()
         if self.flow.read_paused:  # it is the application that does not read
-            left = max(left, _LINGER)
+            self._body_began = self.loop.time()
+        left = self._body_left()
         if left > 0:
             self._alarm = self.loop.call_later(left, self._is_late)
         elif self.cycle.response_complete:  # what was not wanted does not come to an end either
@@ -185,7 +192,7 @@ class GuardedProtocol(HttpToolsProtocol):
             ("content-length", str(len(answer.body))),
             ("cache-control", "no-store"),
             ("connection", "close"),
-            *answer.headers,
+            *(each for each in answer.headers if each[0] != "connection"),
         ]
         lines = [f"{name}: {value}\r\n".encode("latin-1") for name, value in headers]
         return b"".join([STATUS_LINE[answer.status], *lines, b"\r\n", answer.body])
@@ -207,6 +214,11 @@ def most_connections() -> int:
 def _is_answering(cycle: RequestResponseCycle | None) -> bool:
     """Whether an answer is on its way, in the middle of which nothing else may stand."""
     return cycle is not None and cycle.response_started and not cycle.response_complete
+
+
+def _is_unanswered(cycle: RequestResponseCycle | None) -> bool:
+    """Whether an answer is still to come to its end."""
+    return cycle is not None and not cycle.response_complete
 
 
 def _let_go(cycle: RequestResponseCycle | None) -> None:

@@ -164,7 +164,7 @@ class Deliver:
         kept, surplus = _parted(claim.deliveries, back)
         await self._start_all(Claim(claim.lanes, kept), started)
         if surplus:
-            await self._store.release(surplus)
+            await self._persist([], surplus)
 
     async def _start_all(self, claim: Claim, leased: float) -> None:
         """Start what was claimed, a few in each turn of the event loop: others have work there."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from service.usecases.receivers import Receiver
 
 #: Lanes that are remembered; an idle one that is forgotten begins anew.
-_REMEMBERED: Final = 20_000
+_REMEMBERED: Final = 100_000
 _UNPACED: Final = 2**31
 
 
@@ -59,6 +59,12 @@ class LaneState:
     def is_relied_on(self) -> bool:
         """Whether it gives its slots back soon, as far as is known of itself."""
         return reliance.is_relied_on(self._score)
+
+    @property
+    def is_guest(self) -> bool:
+        """Whether neither it nor where it leads, which is known, is relied on."""
+        receiver = self.receiver
+        return not self.is_relied_on and receiver is not None and not receiver.is_relied_on
 
     @property
     def rate(self) -> float | None:

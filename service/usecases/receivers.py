@@ -14,7 +14,7 @@ from service.domain.outcome import Outcome
 from service.domain.subscription import Subscription
 
 #: Receivers that are remembered; an idle one that is forgotten begins anew.
-_REMEMBERED: Final = 20_000
+_REMEMBERED: Final = 100_000
 
 
 class Receiver:
@@ -35,6 +35,11 @@ class Receiver:
     def is_relied_on(self) -> bool:
         """Whether a lane of which nothing is known may expect an answer soon."""
         return reliance.is_relied_on(self._score)
+
+    @property
+    def is_calm(self) -> bool:
+        """Whether it was heard of, and not as one that hangs."""
+        return self.is_known and not reliance.is_in_distress(self._score)
 
     def judge(self, outcome: Outcome) -> None:
         """Note how a send to it went."""

@@ -7,11 +7,13 @@
 4. A lane at its own limit waits aside until one of its sends is over.
 5. A lane ahead of its rate leaves until it may send again; whoever asked for the plan wakes it.
 6. A lane for which others leave no room (:mod:`service.usecases.shares`) waits with its receiver.
-   Receivers take turns, a lane each, however many lanes wait with them.
+   Receivers take turns, a lane each, however many lanes wait with them; who comes while others
+   wait for their turn waits behind them, also who has had one.
 7. Where a lane leads is known once something of it was claimed, and that is one at first. If there
    is no room for it after all, it goes back, and the lane waits.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
@@ -25,7 +27,7 @@ from service.usecases.shares import Shares
 #: Lanes in one claim: as many as one statement takes well.
 _WIDTH: Final = 200
 #: Lanes that may wait with their receivers; more leave, and the sweep wakes them again.
-_WAITING: Final = 20_000
+_WAITING: Final = 100_000
 
 
 class Ring:
@@ -44,14 +46,16 @@ class Ring:
         self._claiming: dict[int, bool] = {}
         self._woken_again: set[int] = set()
         self._pauses: dict[int, float] = {}
-        #: Lanes that wait with their receivers, and receivers to look at: some may have room now,
-        #: the others wait until any guest is gone.
+        #: Lanes that wait with their receivers, and receivers that may have room for one now.
         self._waiting: dict[int, Receiver] = {}
         self._stirred: dict[Receiver, None] = {}
-        self._crowded: dict[Receiver, None] = {}
+        #: Receivers that others leave no room, in the order of their turns; lanes that have one.
+        self._crowded: OrderedDict[Receiver, None] = OrderedDict()
+        self._turns: set[int] = set()
 
     def __bool__(self) -> bool:
-        return bool(self._ready or self._stirred)
+        has_turns = self._crowded and self._shares.open > 0
+        return bool(self._ready or self._stirred or has_turns)
 
     def wake(self, lanes: Iterable[int]) -> None:
         """Look at these lanes soon."""
@@ -64,6 +68,7 @@ class Ring:
     def plan(self, free: int, now: float) -> list[LaneQuota]:
         """Quotas for the next claim at ``now`` (monotonic), ``free`` deliveries in all at most."""
         rooms: list[tuple[int, int]] = []
+        self._let_in(free)
         while len(rooms) < min(free, _WIDTH) and (self._ready or self._let_in(free)):
             lane = next(iter(self._ready))
             del self._ready[lane]
@@ -73,6 +78,7 @@ class Ring:
                 self._shares.take(self._states[lane], room)
         for lane, room in rooms:  # planned, not taken
             self._shares.take(self._states[lane], -room)
+        self._turns.clear()
         share = max(1, free // len(rooms)) if rooms else 0
         self._claiming.update((lane, self._states[lane].receiver is None) for lane, _ in rooms)
         return [self._quota(lane, min(room, share)) for lane, room in rooms]
@@ -95,7 +101,7 @@ class Ring:
             # as it was when they were claimed: what ended meanwhile made room only since
             possible = min(each.quota, max(state.most - each.in_flight, 0))
             is_first = self._claiming.pop(each.lane)
-            kept = min(count, max(self._shares.room(state, free), 0)) if is_first else count
+            kept = min(count, self._others_room(each.lane, state, free)) if is_first else count
             free -= kept
             is_news = state.rate != each.rate  # then it gave one only
             self._shares.take(state, kept)
@@ -107,7 +113,6 @@ class Ring:
                 self._ready[each.lane] = None
             self._woken_again.discard(each.lane)
             self._stir(state.receiver)  # a plan reckons with what lanes may give: often more
-        self._stir_crowded()
         return back
 
     def meet(self, lane: int, subscription: Subscription) -> None:
@@ -128,7 +133,6 @@ class Ring:
             self._aside.discard(lane)
             self._ready[lane] = None
         self._stir(state.receiver)
-        self._stir_crowded()
 
     def judge(self, claimed: Claimed, outcome: Outcome, now: int) -> None:
         """Let the lane of a send that is over at ``now`` (ms) have more, or less, in flight."""
@@ -164,10 +168,16 @@ class Ring:
         if own <= 0:
             self._aside.add(lane)
             return 0
-        room = self._shares.room(state, free)
-        if room <= 0:
+        room = self._others_room(lane, state, free)
+        if not room:
             self._wait(lane, state)
         return min(own, paced, room)
+
+    def _others_room(self, lane: int, state: LaneState, free: int) -> int:
+        """What others leave it, who may have been there before."""
+        if self._crowded and lane not in self._turns and state.is_guest:
+            return 0
+        return max(self._shares.room(state, free), 0)
 
     def _wait(self, lane: int, state: LaneState) -> None:
         receiver = state.receiver
@@ -176,11 +186,15 @@ class Ring:
         self._waiting[lane] = receiver
         receiver.waiting[lane] = None
         self._set_aside(receiver)
+        if lane in self._turns and receiver in self._crowded:
+            self._crowded.move_to_end(receiver, last=False)  # it was its turn, and still is
 
     def _set_aside(self, receiver: Receiver) -> None:
-        """Look at it again when one of its guests is gone; where others' are in the way, then."""
+        """Look at it again when one of its guests is gone, or when it is its turn."""
         self._stirred.pop(receiver, None)
-        if self._shares.open <= 0:
+        if receiver.is_relied_on or self._shares.own_room(receiver) <= 0:
+            self._crowded.pop(receiver, None)
+        elif self._shares.open <= 0 or self._crowded:
             self._crowded[receiver] = None
 
     def _go_on(self, lane: int) -> None:
@@ -196,15 +210,22 @@ class Ring:
                 self._set_aside(receiver)
             else:
                 self._go_on(next(iter(receiver.waiting)))
+        for _ in range(min(self._shares.open, len(self._crowded))):
+            receiver, _ = self._crowded.popitem(last=False)
+            if receiver.waiting:
+                lane = next(iter(receiver.waiting))
+                self._turns.add(lane)
+                self._go_on(lane)
+            if receiver.waiting:
+                self._crowded[receiver] = None
         return bool(self._ready)
 
     def _stir(self, receiver: Receiver | None) -> None:
-        if receiver is not None and receiver.waiting:
+        """Look at a receiver again, of which a guest may be gone."""
+        if receiver is None or not receiver.waiting:
+            return
+        if self._crowded and not receiver.is_relied_on:
+            self._crowded[receiver] = None  # where it is, or behind the others
+        else:
             self._stirred[receiver] = None
-
-    def _stir_crowded(self) -> None:
-        """Look again at receivers that were crowded out, as many as there is room for."""
-        for _ in range(min(self._shares.open, len(self._crowded))):
-            receiver = next(iter(self._crowded))
-            del self._crowded[receiver]
-            self._stir(receiver)
+            self._crowded.pop(receiver, None)

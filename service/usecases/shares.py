@@ -8,9 +8,10 @@ from service.usecases.receivers import Receiver
 class Shares:
     """What is left of the slots, and who may have how much of it.
 
-    Half are for the first few sends of each lane. A quarter is for lanes that are relied on; all
-    others are guests of their receivers, each of which has a quarter for them, and the first few
-    only as long as nothing was heard of it. Parts may be overdrawn while states change.
+    Half are for the first few sends of each lane. A quarter is for lanes, and those of receivers,
+    that are relied on. All other lanes are guests of their receivers. Each receiver has a quarter
+    for them, the first few only as long as nothing was heard of it, and unless it hangs half of
+    what others leave besides. Parts may be overdrawn while states change.
     """
 
     def __init__(self, slots: int) -> None:
@@ -31,12 +32,15 @@ class Shares:
         return min(state.allowed - held, fair, max(START - held, 0) + max(self.spare, 0))
 
     def guest_room(self, receiver: Receiver, free: int) -> int:
-        """How much the guests of a receiver may take together."""
-        held = receiver.guests
-        fair = max((free - held) // 2, 0 if held else 1)
-        most = self._most_guests if receiver.is_known else START
-        room = min(most - held, fair)
+        """How much more the guests of a receiver may take together."""
+        room = min(self.own_room(receiver), free)
         return room if receiver.is_relied_on else min(room, self.open)
+
+    def own_room(self, receiver: Receiver) -> int:
+        """What its guests have left of their own; without, they have some in flight."""
+        most = self._most_guests if receiver.is_known else START
+        room = most - receiver.guests
+        return max(room, self.open // 2) if receiver.is_calm else room
 
     def room(self, state: LaneState, free: int) -> int:
         """How much a lane may take as far as others are concerned."""
@@ -44,8 +48,7 @@ class Shares:
             return free
         if state.receiver is None:
             return 1  # enough to know more of it
-        room = self.guest_room(state.receiver, free)
-        return min(room, self.open) if state.is_known else room
+        return self.guest_room(state.receiver, free)
 
     def take(self, state: LaneState, count: int) -> None:
         """Note that the lane is about to have so many more in flight; fewer, if negative."""

@@ -19,8 +19,9 @@ T = TypeVar("T")
 F = TypeVar("F")
 
 _CAPITAL: Final = re.compile("[A-Z]")
-#: What the address of a next page leaves out: this place, and what nobody should find in a log.
-_NOT_REPEATED = ("cursor", TICKET)
+#: What the address of a next page leaves out: this place, what nobody should find in a log, and
+#: what was just done.
+_NOT_REPEATED = ("cursor", TICKET, "done")
 
 
 @dataclass(frozen=True, slots=True)

@@ -228,6 +228,47 @@ async def test_a_body_that_nobody_wants_is_not_waited_for() -> None:
             assert await reader.read() == b""
 
 
+async def test_a_line_end_between_requests_is_not_waited_behind_for_ever() -> None:
+    async with serving(head_seconds=0.05) as port, connected(port) as (reader, writer):
+        writer.write(OK + b"\r\n")
+        assert (await said(reader))[0] == 200
+        writer.write(b"\r\n")
+        async with asyncio.timeout(10):
+            assert await reader.read() == b""
+
+
+async def test_half_a_head_does_not_answer_the_request_before() -> None:
+    async with serving(reading, head_seconds=0.05) as port, connected(port) as (reader, writer):
+        writer.write(OK + b"\r\n" + OK)
+        assert (await said(reader))[2] == b"/a 0"
+        await problem(reader, 408, RefusalKind.REQUEST_TIMEOUT)
+
+
+@pytest.mark.parametrize("framing", ["content-length: 10", "transfer-encoding: chunked"])
+async def test_an_upgrade_with_a_body_is_refused(framing: str) -> None:
+    async with serving() as port, connected(port) as (reader, writer):
+        head = f"connection: upgrade\r\nupgrade: websocket\r\n{framing}\r\n\r\n"
+        writer.write(OK + head.encode())
+        await problem(reader, 400, RefusalKind.MALFORMED)
+
+
+async def test_what_is_beyond_any_body_buys_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "_PAID", 1_000)
+    async with serving(body_seconds=0.05) as port, connected(port) as (reader, writer):
+        writer.write(b"POST /a HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+
+        async def extend() -> None:
+            with suppress(ConnectionError):
+                while not writer.is_closing():
+                    writer.write(b"1;" + b"e" * 30_000 + b"\r\na\r\n")
+                    await asyncio.sleep(0.01)
+
+        extending = asyncio.create_task(extend())
+        await problem(reader, 408, RefusalKind.REQUEST_TIMEOUT, "/a")
+        extending.cancel()
+        await asyncio.wait([extending])
+
+
 async def test_connections_too_many_are_told_so() -> None:
     async with serving(connections=2) as port:
         async with connected(port) as (one, first), connected(port) as (two, second):

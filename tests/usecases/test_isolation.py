@@ -147,6 +147,30 @@ async def test_one_url_that_hangs_is_one_receiver_however_many_lanes_lead_there(
     assert worker.sender.most[dead] <= SLOTS
 
 
+async def test_who_was_asked_for_by_hand_and_goes_back_is_still_in_a_hurry(
+    worker: Worker,
+) -> None:
+    """There is no room at its URL for now; then it does not wait for the hold of its lane."""
+    url = "https://full/"
+    late = await worker.lane("late", url=url)
+    await worker.post("late", 1)
+    hold, now = "UPDATE subscriptions SET hold_until = ? WHERE no = ?", worker.world.clock.now()
+    await worker.world.sql(hold, now + 3_600_000, late.no)
+    await worker.world.sql("UPDATE delivery_queue SET due_at = 1, trigger = 'manual'")
+    worker.sender.hold(url)
+    others = [await worker.lane(f"early{n}", url=url) for n in range(4)]
+    for n in range(4):
+        await worker.post(f"early{n}", 1)
+
+    await worker.serve(*others, late)
+    await worker.sender.wait_for(4)
+    assert len(worker.store.released) == 1
+    worker.sender.let_go(url)
+    await worker.store.wait_for(5)
+
+    assert len(worker.sender.sent) == 5
+
+
 async def test_lanes_that_hang_every_other_time_do_not_delay_one_that_answers(
     worker: Worker,
 ) -> None:

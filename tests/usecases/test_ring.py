@@ -314,8 +314,9 @@ def test_who_was_crowded_out_comes_as_soon_as_there_is_room() -> None:
     assert next_.quota == 1
 
 
-def test_the_many_lanes_of_one_host_have_a_quarter_until_they_answer() -> None:
+def test_the_many_lanes_of_one_url_that_hangs_have_a_quarter() -> None:
     ring, free = heard(Ring(64, 40), 0, 99), 40
+    ring.judge(sent(10_000), TIMEOUT, 1)
     for lane in range(1, 30):
         ring.meet(lane, to(0))  # a webhook for each operation
     ring.wake(range(30))
@@ -325,9 +326,45 @@ def test_the_many_lanes_of_one_host_have_a_quarter_until_they_answer() -> None:
 
     ring.wake([99])  # as unknown as they are, but elsewhere
     assert [each.lane for each in ring.plan(free, NOW)] == [99]
-    for _ in range(9):  # one host that hangs is not the whole quarter that answers
-        ring.judge(sent(0), TIMEOUT, 1)
     assert ring.plan(free, NOW) == []
+
+
+def test_the_many_lanes_of_one_url_that_is_slow_leave_half_of_what_is_left() -> None:
+    ring, free = heard(Ring(64, 40), 0, 99), 40
+    for lane in range(1, 30):
+        ring.meet(lane, to(0))
+    ring.wake(range(30))
+    while ring:
+        free -= claim(ring, ring.plan(free, NOW)).total()
+    assert 10 < free < 14
+
+    ring.wake([99])
+    assert [each.lane for each in ring.plan(free, NOW)] == [99]
+
+
+def test_who_waits_joins_while_others_are_busy() -> None:
+    """A backlog of those that answer is never ahead of all who wait with their receivers."""
+    ring = heard(Ring(64, 40), *range(30), 60)
+    ring.judge(sent(10_060), TIMEOUT, 1)  # a URL that hangs, with a quarter for its many lanes
+    for lane in range(30):
+        ring.judge(sent(lane), answer(200), 1)
+    for lane in range(50, 70):
+        ring.meet(lane, to(60))
+    ring.wake([*range(50, 70), *range(30)])
+    hanging, seen = Counter[int](), set[int]()
+    for _ in range(60):
+        quotas = ring.plan(8, NOW)
+        held = {each.lane: each.quota for each in quotas}
+        claimed(ring, quotas, held)  # and all of them have more
+        for lane, count in held.items():
+            seen.add(lane)
+            for _ in range(count if lane < 50 else 0):
+                ring.over(lane)
+            hanging[lane] += count if lane >= 50 else 0
+        for one in list(hanging.elements())[:1]:
+            ring.over(one)
+            hanging[one] -= 1
+    assert seen >= {*range(50, 70)}
 
 
 def test_what_is_known_of_a_host_is_known_of_its_new_lanes() -> None:
@@ -365,7 +402,7 @@ def test_what_there_is_no_room_for_goes_back_and_waits() -> None:
 
     ring.judge(sent(0), answer(200), 1)
     ring.over(0)
-    assert [each.lane for each in ring.plan(37, NOW)] == [0, 4, 5]
+    assert [each.lane for each in ring.plan(37, NOW)] == [0, 4, 5, 1, 2, 3]
 
 
 def test_a_lane_that_fails_every_other_time_is_not_relied_on() -> None:
