@@ -21,7 +21,7 @@ from service.ports import (
     Principal,
     Span,
 )
-from service.store import paging, schema
+from service.store import paging, reading_deliveries, schema
 from service.store.database import Database
 from service.store.reading import ReadStore
 from tests.support.clock import FakeClock
@@ -175,14 +175,15 @@ async def followed(read: ReadStore, ask: Ask, limit: int) -> list[list[Any]]:
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(ask=LISTS, looked_at=st.integers(1, 12), limit=st.integers(1, 8))
+@given(ask=LISTS, looked_at=st.integers(1, 12), limit=st.integers(1, 8), lanes=st.integers(0, 3))
 async def test_who_follows_short_pages_finds_exactly_what_one_great_page_shows(
-    filled: ReadStore, ask: Ask, looked_at: int, limit: int
+    filled: ReadStore, ask: Ask, looked_at: int, limit: int, lanes: int
 ) -> None:
     whole = await ask(filled, Span(10_000))
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(paging, "LOOKED_AT", looked_at)
+        patched.setattr(reading_deliveries, "_FEW_LANES", lanes)
         pages = await followed(filled, ask, limit)
 
     assert whole.next is None
@@ -194,12 +195,12 @@ async def test_who_follows_short_pages_finds_exactly_what_one_great_page_shows(
     "ask",
     [
         deliveries("default", DeliveryFilter(event_type="none")),
-        deliveries("none", DeliveryFilter()),
+        deliveries("other", DeliveryFilter(status=DeliveryStatus.DELIVERED)),
         dead_letters("default", DeadLetterFilter(reason="none")),
         operations("default", OperationFilter(status="PROCESSING")),
         entries(Principal("key", "default", frozenset()), AuditFilter(action="none")),
     ],
-    ids=["deliveries", "nobody's deliveries", "dead letters", "operations", "audit log"],
+    ids=["deliveries", "deliveries delivered", "dead letters", "operations", "audit log"],
 )
 async def test_a_page_ends_where_it_has_looked_at_enough(
     filled: ReadStore, monkeypatch: pytest.MonkeyPatch, ask: Ask
@@ -210,3 +211,15 @@ async def test_a_page_ends_where_it_has_looked_at_enough(
 
     assert len(pages) > 3
     assert max(map(len, pages)) <= 2
+
+
+async def test_a_small_tenants_deliveries_are_not_hidden_among_those_of_all(
+    filled: ReadStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = await filled.deliveries("other", DeliveryFilter(), Span(100))
+    monkeypatch.setattr(paging, "LOOKED_AT", 1)
+
+    page = await filled.deliveries("other", DeliveryFilter(), Span(100))
+
+    assert len(page.items) > 1
+    assert page == whole
