@@ -160,7 +160,9 @@ async def _walks(tx: Tx, tenant_id: str, which: DeliveryFilter, span: Span) -> l
     walks = []
     for table in _TABLES:
         along = [*behind(table, span), *_in_time(table, which), *(make(table) for make in named)]
-        wanted = [] if which.subscription_id is not None else [_tenant(table) == tenant_id]
+        wanted: list[Condition] = []
+        if which.subscription_id is None:  # few are others', where an event or operation is named
+            (along if named else wanted).append(_tenant(table) == tenant_id)
         if which.event_type is not None:
             wanted.append(_type_of(table) == which.event_type)
         walk = _of_status(_Walk(table, along, wanted), which)

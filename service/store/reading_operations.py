@@ -1,14 +1,15 @@
 """Reads of operations, their events, and subscriptions."""
 
+from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import ColumnElement, bindparam, or_, select
+from sqlalchemy import bindparam, or_, select
 
 from service.domain.ids import key_floor
 from service.domain.operation import Operation
 from service.domain.subscription import Subscription
 from service.ports import EventView, OperationFilter, Page, Span
-from service.store.database import Database
+from service.store.database import Database, Tx
 from service.store.paging import Condition, down_to, floor_of, page_of
 from service.store.rows import (
     OPERATION_COLUMNS,
@@ -33,6 +34,7 @@ EVENT_COLUMNS: Final = (
 
 _OPERATION_COLUMNS: Final = tuple(operations.c[name] for name in OPERATION_COLUMNS)
 _KEY: Final = (operations.c.key,)
+_NO: Final = (subscriptions.c.no,)
 #: The statuses of ``ended_badly``.
 _ENDED_BADLY: Final = frozenset({"CANCELLED", "COMPLETED_WITH_ERRORS", "FAILED"})
 _SUBSCRIPTION_COLUMNS: Final = tuple(subscriptions.c[name] for name in SUBSCRIPTION_COLUMNS)
@@ -85,35 +87,36 @@ class OperationReads:
 
     async def subscription(self, tenant_id: str, name: str) -> Subscription | None:
         """One subscription that is not deleted."""
-        found = await self._subscriptions(
-            1, subscriptions.c.tenant_id == tenant_id, subscriptions.c.id == name
-        )
+        which = [subscriptions.c.tenant_id == tenant_id, subscriptions.c.id == name]
+        async with self._database.read() as tx:
+            found = await _subscriptions(tx, 1, which)
         return found[0] if found else None
 
     async def subscriptions(
         self, tenant_id: str, status: str | None, operation_id: str | None, span: Span
     ) -> Page[Subscription]:
         """Newest first."""
-        which = [subscriptions.c.tenant_id == tenant_id]
-        if status is not None:
-            which.append(subscriptions.c.status == status)
+        along = [subscriptions.c.tenant_id == tenant_id, subscriptions.c.deleted_at.is_(None)]
         if operation_id is not None:
-            which.append(subscriptions.c.operation_id == operation_id)
+            along.append(subscriptions.c.operation_id == operation_id)
         if span.after is not None:
-            which.append(subscriptions.c.no < span.after[0])
-        found = await self._subscriptions(span.limit + 1, *which)
-        return page_of(found, span.limit, lambda subscription: (subscription.no,))
-
-    async def _subscriptions(self, limit: int, *which: ColumnElement[bool]) -> list[Subscription]:
-        statement = (
-            select(*_SUBSCRIPTION_COLUMNS)
-            .where(subscriptions.c.deleted_at.is_(None), *which)
-            .order_by(subscriptions.c.no.desc())
-            .limit(limit)
-        )
+            along.append(subscriptions.c.no < span.after[0])
+        wanted = [] if status is None else [subscriptions.c.status == status]
         async with self._database.read() as tx:
-            rows = await tx.query(statement)
-        return [subscription_of(tuple(row.values())) for row in rows]
+            floor = await floor_of(tx, _NO, along) if wanted else None
+            which = [*along, *wanted, *down_to(_NO, floor)]
+            found = await _subscriptions(tx, span.limit + 1, which)
+        return page_of(found, span.limit, lambda subscription: (subscription.no,), floor)
+
+
+async def _subscriptions(tx: Tx, limit: int, which: Sequence[Condition]) -> list[Subscription]:
+    rows = await tx.query(
+        select(*_SUBSCRIPTION_COLUMNS)
+        .where(subscriptions.c.deleted_at.is_(None), *which)
+        .order_by(subscriptions.c.no.desc())
+        .limit(limit)
+    )
+    return [subscription_of(tuple(row.values())) for row in rows]
 
 
 def _readable(now: int) -> list[Condition]:

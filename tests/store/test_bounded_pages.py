@@ -60,6 +60,10 @@ def entries(who: Principal, which: AuditFilter) -> Ask:
     return lambda read, span: read.entries(who, which, span)
 
 
+def subscribed(tenant: str, status: str | None) -> Ask:
+    return lambda read, span: read.subscriptions(tenant, status, None, span)
+
+
 LISTS: Final[st.SearchStrategy[Ask]] = st.one_of(
     st.builds(
         deliveries,
@@ -98,6 +102,7 @@ LISTS: Final[st.SearchStrategy[Ask]] = st.one_of(
             created_before=moments,
         ),
     ),
+    st.builds(subscribed, tenants, st.none() | st.sampled_from(["active", "paused"])),
     st.builds(
         entries,
         st.builds(Principal, st.just("key"), tenants, st.just(frozenset()), named=st.booleans()),
@@ -119,7 +124,13 @@ async def filled(
 ) -> ReadStore:
     """A store in which everything there can be is some of the rows of each list."""
     dice = random.Random(7)  # noqa: S311  nobody is to be kept from guessing it
-    lanes = [await subscribe("s1"), await subscribe("s2"), await subscribe("foreign", "other")]
+    lanes = [
+        await subscribe("s1"),
+        await subscribe("s2", status="paused"),
+        await subscribe("foreign", "other"),
+    ]
+    for number in range(5):
+        await subscribe(f"idle{number}")
     for number in range(EVENTS):
         now = BEGIN + number * STEP
         tenant = dice.choice(["default", "default", "other"])
