@@ -30,7 +30,7 @@ from service.web.streams import EventStream, View, message
 _PATH: Final = "/v1/events"
 _KIND: Final = "feed"
 #: Events looked at for one answer; with filters it may hold few of them, or none.
-_SCAN: Final = 10_000
+_SCAN: Final = 5_000
 _CHUNK: Final = 500
 _LAST_EVENT_ID: Final = "last-event-id"
 

@@ -108,14 +108,17 @@ class Api:
             time.sleep(min(float(wait), _LONGEST_WAIT))
 
     def pages(self, path: str, query: Query, limit: int | None) -> Iterator[Json]:
-        """The items of a list, page by page; ``None``: all of them."""
+        """The items of a list, page by page; ``None``: all of them.
+
+        A page may be short, even empty, and have a next one.
+        """
         left, cursor = limit, None
         while left is None or left > 0:
             size = _PAGE if left is None else min(left, _PAGE)
             page = self.get(path, {**query, "limit": size, "cursor": cursor})
             yield from page["data"]
             cursor = page["pagination"]["nextCursor"]
-            if cursor is None or not page["data"]:
+            if cursor is None:
                 return
             left = None if left is None else left - len(page["data"])
 

@@ -52,9 +52,10 @@ class Source(NamedTuple):
 
 
 _DELIVERIES: Final = "/v1/deliveries"
+_ENDLESS: Final = "events"
 SOURCES: Final = {
     "operations": Source("/v1/operations", ("createdAfter", "createdBefore")),
-    "events": Source("/v1/events", None),
+    _ENDLESS: Source("/v1/events", None),
     "deliveries": Source(_DELIVERIES),
     "attempts": Source(_DELIVERIES),
     "dead-letters": Source("/v1/dead-letters"),
@@ -155,8 +156,8 @@ def _pages(
         query = {**source.span(plan), "limit": _PAGE, "cursor": cursor}
         page = api.get(source.path, query)
         following = page["pagination"]["nextCursor"]
-        # the feed's last page has a cursor too
-        is_last = following is None or len(page["data"]) < _PAGE
+        # the feed's last page has a cursor too; one of another list may be short and not the last
+        is_last = following is None or (kind == _ENDLESS and len(page["data"]) < _PAGE)
         cursor = None if is_last else following
         yield list(_shown(api, kind, plan, page["data"])), cursor
         if is_last:

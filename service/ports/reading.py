@@ -161,7 +161,10 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """A page, and the place after its last item when there is more."""
+    """A page, and the place to go on behind when there may be more.
+
+    Where few are asked for among many, a page may be short, even empty, and have a next one.
+    """
 
     items: Sequence[T]
     next: tuple[int, ...] | None = None

@@ -6,12 +6,11 @@ from typing import Any, Final
 from sqlalchemy import func, select
 
 from service.domain.delivery import DeadLetterState
-from service.domain.ids import DeliveryRef
+from service.domain.ids import DeliveryRef, key_floor
 from service.ports import DeadLetterCount, DeadLetterFilter, DeadLetterView, Page, Span
 from service.store.database import Database, Tx
-from service.store.paging import page_of
+from service.store.paging import Condition, Place, down_to, floor_of, page_of
 from service.store.reading_deliveries import (
-    Condition,
     behind,
     pair_is,
     subscription_id_of,
@@ -27,6 +26,7 @@ _COLUMNS: Final = (
     *(column for column in dead_letters.columns if column.name != "tenant_id"),
     subscription_id_of(dead_letters).label("subscription_id"),
 )
+_KEY: Final = (dead_letters.c.event_key, dead_letters.c.subscription_no)
 _GROUP: Final = (
     dead_letters.c.subscription_no,
     dead_letters.c.reason,
@@ -55,14 +55,22 @@ class DeadLetterReads:
     ) -> Page[DeadLetterView]:
         """Newest event first."""
         async with self._database.read() as tx:
-            conditions = await _conditions(tx, tenant_id, which)
-            rows: list[dict[str, Any]] = []
+            along = [*await _owned(tx, tenant_id, which), *behind(dead_letters, span)]
+            if which.until is not None:  # nothing dies before it came
+                along.append(dead_letters.c.event_key < key_floor(which.until))
+            wanted = _wanted(which)
             # state by state: each is then a walk along the index, whose order is ours
-            for state in _states(resolved=which.resolved):
-                own = (dead_letters.c.state == state.value, *behind(dead_letters, span))
-                rows += await _newest(tx, [*conditions, *own], span.limit + 1)
+            states = [
+                [dead_letters.c.state == each.value, *along]
+                for each in _states(resolved=which.resolved)
+            ]
+            floor = await _floor(tx, states) if wanted else None
+            rows: list[dict[str, Any]] = []
+            for each in states:
+                conditions = [*each, *wanted, *down_to(_KEY, floor)]
+                rows += await _newest(tx, conditions, span.limit + 1)
         found = sorted(map(_view, rows), key=lambda view: view.ref, reverse=True)
-        return page_of(found, span.limit, lambda letter: tuple(letter.ref))
+        return page_of(found, span.limit, lambda letter: tuple(letter.ref), floor)
 
     async def dead_letter_summary(
         self, tenant_id: str, which: DeadLetterFilter
@@ -71,7 +79,7 @@ class DeadLetterReads:
         states = [state.value for state in _states(resolved=bool(which.resolved))]
         count = func.count().label("count")
         async with self._database.read() as tx:
-            conditions = await _conditions(tx, tenant_id, which)
+            conditions = [*await _owned(tx, tenant_id, which), *_wanted(which)]
             grouped = (
                 select(
                     *_GROUP,
@@ -94,12 +102,20 @@ def _states(*, resolved: bool | None) -> Sequence[DeadLetterState]:
     return _RESOLVED if resolved else _UNRESOLVED
 
 
-async def _conditions(tx: Tx, tenant_id: str, which: DeadLetterFilter) -> list[Condition]:
+async def _owned(tx: Tx, tenant_id: str, which: DeadLetterFilter) -> list[Condition]:
+    """Whose they are."""
     own = dead_letters.c
     conditions = [own.tenant_id == tenant_id]
     if which.subscription_id is not None:
         number = await subscription_no(tx, tenant_id, which.subscription_id)
         conditions.append(own.subscription_no == number)
+    return conditions
+
+
+def _wanted(which: DeadLetterFilter) -> list[Condition]:
+    """What each of them has to be looked at for."""
+    own = dead_letters.c
+    conditions = []
     if which.event_type is not None:
         conditions.append(own.event_type == which.event_type)
     if which.reason is not None:
@@ -109,6 +125,12 @@ async def _conditions(tx: Tx, tenant_id: str, which: DeadLetterFilter) -> list[C
     if which.until is not None:
         conditions.append(own.dead_at < which.until)
     return conditions
+
+
+async def _floor(tx: Tx, states: Sequence[Sequence[Condition]]) -> Place | None:
+    """How far down a page may look: in each state at so many, all of them merged."""
+    floors = [await floor_of(tx, _KEY, each) for each in states]
+    return max((floor for floor in floors if floor is not None), default=None)
 
 
 async def _newest(tx: Tx, conditions: Sequence[Condition], limit: int) -> list[dict[str, Any]]:

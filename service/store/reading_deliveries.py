@@ -7,17 +7,29 @@ row by row in scalar subqueries: as a join, SQLite may begin at the other table 
 there is.
 """
 
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, Table, and_, case, func, literal, null, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Select,
+    Table,
+    and_,
+    case,
+    func,
+    literal,
+    null,
+    select,
+    tuple_,
+)
 
 from service.domain.delivery import DeliveryStatus, Trigger, is_finished
 from service.domain.ids import DeliveryRef, key_floor
 from service.domain.times import HURRIED, NEVER
 from service.ports import AttemptView, DeliveryFilter, DeliveryView, Page, Span
 from service.store.database import Database, Tx
-from service.store.paging import page_of
+from service.store.paging import Condition, Place, down_to, floor_of, page_of
 from service.store.schema import (
     attempts,
     dead_letters,
@@ -27,14 +39,23 @@ from service.store.schema import (
     events,
     operations,
     subscriptions,
+    undelivered,
 )
 from service.store.schema_health import subscription_health
 
-Condition = ColumnElement[bool]
-#: Conditions on the rows of either table of deliveries.
-_Narrow = Callable[[Table], list[Condition]]
+
+class _Walk(NamedTuple):
+    """Which rows of a table a list goes along, and which of those it wants."""
+
+    table: Table
+    along: list[Condition]
+    wanted: list[Condition]
+
 
 _NOBODY: Final = -1
+#: Subscriptions that are asked one by one, some ms each with their sorted backlogs.
+_FEW_LANES: Final = 20
+_TABLES: Final = (delivery_queue, deliveries)
 _ATTEMPT_COLUMNS: Final = tuple(
     column for column in attempts.columns if column.name not in {"event_key", "subscription_no"}
 )
@@ -48,12 +69,11 @@ class DeliveryReads:
 
     async def delivery(self, tenant_id: str, ref: DeliveryRef) -> DeliveryView | None:
         """One delivery."""
-
-        def narrow(table: Table) -> list[Condition]:
-            return [*pair_is(table, ref), _tenant(table) == tenant_id]
-
+        walks = [
+            _Walk(table, pair_is(table, ref), [_tenant(table) == tenant_id]) for table in _TABLES
+        ]
         async with self._database.read() as tx:
-            found = await _newest(tx, None, narrow, 1)
+            found = await _newest(tx, walks, None, 1)
         return found[0] if found else None
 
     async def attempts(self, ref: DeliveryRef) -> list[AttemptView]:
@@ -70,9 +90,14 @@ class DeliveryReads:
     ) -> Page[DeliveryView]:
         """Newest event first."""
         async with self._database.read() as tx:
-            narrow = await _narrow(tx, tenant_id, which, span)
-            found = await _newest(tx, which.status, narrow, span.limit + 1)
-        return page_of(found, span.limit, lambda delivery: tuple(delivery.ref))
+            walks = await _walks(tx, tenant_id, which, span)
+            floor = await _floor(tx, walks)
+            found = await _newest(tx, walks, floor, span.limit + 1)
+            if floor is not None and len(found) <= span.limit and _is_of_all(which):
+                lanes = await _lanes(tx, tenant_id)
+                if len(lanes) <= _FEW_LANES:
+                    found, floor = await _of_lanes(tx, walks, lanes, span.limit + 1), None
+        return page_of(found, span.limit, lambda delivery: tuple(delivery.ref), floor)
 
 
 def pair_is(table: Table, ref: DeliveryRef) -> list[Condition]:
@@ -129,25 +154,28 @@ def _type_of(table: Table) -> ColumnElement[str]:
     return _of_event(table, events.c.type, dead_letters.c.event_type)
 
 
-async def _narrow(tx: Tx, tenant_id: str, which: DeliveryFilter, span: Span) -> _Narrow:
-    """The conditions of a filter on either table."""
+async def _walks(tx: Tx, tenant_id: str, which: DeliveryFilter, span: Span) -> list[_Walk]:
+    """What a filter names is looked up first, so that the lists can use their indexes."""
     named = await _named(tx, tenant_id, which)
-
-    def narrow(table: Table) -> list[Condition]:
-        conditions = [*behind(table, span), *_in_time(table, which)]
-        return conditions + [make(table) for make in named]
-
-    return narrow
+    walks = []
+    for table in _TABLES:
+        along = [*behind(table, span), *_in_time(table, which), *(make(table) for make in named)]
+        wanted: list[Condition] = []
+        if which.subscription_id is None:  # few are others', where an event or operation is named
+            (along if named else wanted).append(_tenant(table) == tenant_id)
+        if which.event_type is not None:
+            wanted.append(_type_of(table) == which.event_type)
+        walk = _of_status(_Walk(table, along, wanted), which)
+        if walk is not None:
+            walks.append(walk)
+    return walks
 
 
 async def _named(
     tx: Tx, tenant_id: str, which: DeliveryFilter
 ) -> list[Callable[[Table], Condition]]:
-    """What a filter names is looked up first, so that the lists can use their indexes."""
     named: list[Callable[[Table], Condition]] = []
-    if which.subscription_id is None:
-        named.append(lambda table: _tenant(table) == tenant_id)
-    else:
+    if which.subscription_id is not None:
         number = await subscription_no(tx, tenant_id, which.subscription_id)
         named.append(lambda table: table.c.subscription_no == number)
     if which.event_id is not None:
@@ -156,9 +184,31 @@ async def _named(
     if which.operation_id is not None:
         family = await _events_of_operation(tx, tenant_id, which.operation_id)
         named.append(lambda table: table.c.event_key.in_(family))
-    if which.event_type is not None:
-        named.append(lambda table: _type_of(table) == which.event_type)
     return named
+
+
+def _of_status(walk: _Walk, which: DeliveryFilter) -> _Walk | None:
+    """The walk along rows of the status asked for; ``None`` when the table has none such."""
+    status = which.status
+    if status is None:
+        return walk
+    if is_finished(status) is (walk.table is delivery_queue):
+        return None
+    if status is DeliveryStatus.PENDING:
+        return walk._replace(along=[*walk.along, delivery_queue.c.token.is_(None)])
+    if status is DeliveryStatus.DELIVERING:  # few, in no order of ours
+        return _Walk(walk.table, [*walk.along, *walk.wanted, *_in_flight()], [])
+    is_it = deliveries.c.status == status.value
+    if status is DeliveryStatus.DELIVERED or which.subscription_id is not None:
+        return walk._replace(wanted=[*walk.wanted, is_it])
+    return walk._replace(along=[*walk.along, is_it, undelivered])
+
+
+def _in_flight() -> list[Condition]:
+    # found by their own index first: by itself SQLite would go along all of the queue
+    key, leased = _key(delivery_queue), delivery_queue.alias()
+    found = select(*_key(leased)).where(leased.c.token.is_not(None), leased.c.due_at > 0)
+    return [delivery_queue.c.token.is_not(None), tuple_(*key).in_(found)]
 
 
 def _in_time(table: Table, which: DeliveryFilter) -> list[Condition]:
@@ -196,19 +246,53 @@ async def _events_of_operation(tx: Tx, tenant_id: str, name: str) -> Select[Any]
     )
 
 
+async def _floor(tx: Tx, walks: Sequence[_Walk]) -> Place | None:
+    """How far down a page may look: in either table at so many rows, all of them merged."""
+    floors = [await floor_of(tx, _key(walk.table), walk.along) for walk in walks if walk.wanted]
+    return max((floor for floor in floors if floor is not None), default=None)
+
+
+def _is_of_all(which: DeliveryFilter) -> bool:
+    """Whether only its tenant keeps a row out, so that a lane by itself is read without looking."""
+    by_lane = which.status in (None, DeliveryStatus.PENDING)
+    return by_lane and which.subscription_id is None and which.event_type is None
+
+
+async def _lanes(tx: Tx, tenant_id: str) -> list[int]:
+    """A tenant's subscriptions, deleted ones included; one more than few at most."""
+    rows = await tx.query(
+        select(subscriptions.c.no)
+        .where(subscriptions.c.tenant_id == tenant_id)
+        .limit(_FEW_LANES + 1)
+    )
+    return [row["no"] for row in rows]
+
+
+async def _of_lanes(
+    tx: Tx, walks: Sequence[_Walk], lanes: Sequence[int], limit: int
+) -> list[DeliveryView]:
+    """The newest of each lane, merged: a small tenant's are few among those of all."""
+    found: list[DeliveryView] = []
+    for number in lanes:
+        own = [
+            _Walk(table, [*along, table.c.subscription_no == number], [])
+            for table, along, _ in walks
+        ]
+        found += await _newest(tx, own, None, limit)
+    return sorted(found, key=lambda view: view.ref, reverse=True)[:limit]
+
+
 async def _newest(
-    tx: Tx, status: DeliveryStatus | None, narrow: _Narrow, limit: int
+    tx: Tx, walks: Sequence[_Walk], floor: Place | None, limit: int
 ) -> list[DeliveryView]:
     """The newest deliveries of both tables, merged."""
     rows: list[dict[str, Any]] = []
-    for table, own in ((delivery_queue, _open(status)), (deliveries, _finished(status))):
-        if own is None:
-            continue
-        key = (table.c.event_key, table.c.subscription_no)
+    for table, along, wanted in walks:
+        key = _key(table)
         # first which rows, then what they say: a lane's backlog is sorted, and bare keys sort fast
         picked = (
             select(*key)
-            .where(*own, *narrow(table))
+            .where(*along, *wanted, *down_to(key, floor))
             .order_by(*(column.desc() for column in key))
             .limit(limit)
             .subquery()
@@ -219,20 +303,8 @@ async def _newest(
     return found[:limit]
 
 
-def _open(status: DeliveryStatus | None) -> list[Condition] | None:
-    """What a status asks of a row of the queue; ``None`` when no such row has it."""
-    if status is None:
-        return []
-    if is_finished(status):
-        return None
-    token = delivery_queue.c.token
-    return [token.is_(None) if status is DeliveryStatus.PENDING else token.is_not(None)]
-
-
-def _finished(status: DeliveryStatus | None) -> list[Condition] | None:
-    if status is None:
-        return []
-    return [deliveries.c.status == status.value] if is_finished(status) else None
+def _key(table: FromClause) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    return table.c.event_key, table.c.subscription_no
 
 
 def _columns(table: Table) -> list[ColumnElement[Any]]:

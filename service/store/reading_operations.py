@@ -1,22 +1,23 @@
 """Reads of operations, their events, and subscriptions."""
 
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
-from sqlalchemy import ColumnElement, bindparam, or_, select
+from sqlalchemy import bindparam, or_, select
 
 from service.domain.ids import key_floor
 from service.domain.operation import Operation
 from service.domain.subscription import Subscription
 from service.ports import EventView, OperationFilter, Page, Span
-from service.store.database import Database
-from service.store.paging import page_of
+from service.store.database import Database, Tx
+from service.store.paging import Condition, down_to, floor_of, page_of
 from service.store.rows import (
     OPERATION_COLUMNS,
     SUBSCRIPTION_COLUMNS,
     operation_of,
     subscription_of,
 )
-from service.store.schema import event_ids, events, operations, subscriptions
+from service.store.schema import ended_badly, event_ids, events, operations, subscriptions
 from service.store.statements import Statement
 
 EVENT_COLUMNS: Final = (
@@ -32,6 +33,10 @@ EVENT_COLUMNS: Final = (
 )
 
 _OPERATION_COLUMNS: Final = tuple(operations.c[name] for name in OPERATION_COLUMNS)
+_KEY: Final = (operations.c.key,)
+_NO: Final = (subscriptions.c.no,)
+#: The statuses of ``ended_badly``.
+_ENDED_BADLY: Final = frozenset({"CANCELLED", "COMPLETED_WITH_ERRORS", "FAILED"})
 _SUBSCRIPTION_COLUMNS: Final = tuple(subscriptions.c[name] for name in SUBSCRIPTION_COLUMNS)
 
 # These two answer the polls of every client, so they are compiled once.
@@ -62,18 +67,18 @@ class OperationReads:
         self, tenant_id: str, which: OperationFilter, span: Span
     ) -> Page[Operation]:
         """Newest first."""
-        statement = (
-            select(*_OPERATION_COLUMNS)
-            .where(operations.c.tenant_id == tenant_id, *_wanted(which))
-            .order_by(operations.c.key.desc())
-            .limit(span.limit + 1)
-        )
-        if span.after is not None:
-            statement = statement.where(operations.c.key < span.after[0])
+        along = [operations.c.tenant_id == tenant_id, *_along(which, span)]
+        wanted = _wanted(which)
         async with self._database.read() as tx:
-            rows = await tx.query(statement.where(*_readable(tx.now)))
+            floor = await floor_of(tx, _KEY, along) if wanted else None
+            rows = await tx.query(
+                select(*_OPERATION_COLUMNS)
+                .where(*along, *wanted, *down_to(_KEY, floor), *_readable(tx.now))
+                .order_by(operations.c.key.desc())
+                .limit(span.limit + 1)
+            )
         found = [operation_of(tuple(row.values())) for row in rows]
-        return page_of(found, span.limit, lambda operation: (operation.key,))
+        return page_of(found, span.limit, lambda operation: (operation.key,), floor)
 
     async def event(self, tenant_id: str, name: str) -> EventView | None:
         """One event."""
@@ -82,55 +87,66 @@ class OperationReads:
 
     async def subscription(self, tenant_id: str, name: str) -> Subscription | None:
         """One subscription that is not deleted."""
-        found = await self._subscriptions(
-            1, subscriptions.c.tenant_id == tenant_id, subscriptions.c.id == name
-        )
+        which = [subscriptions.c.tenant_id == tenant_id, subscriptions.c.id == name]
+        async with self._database.read() as tx:
+            found = await _subscriptions(tx, 1, which)
         return found[0] if found else None
 
     async def subscriptions(
         self, tenant_id: str, status: str | None, operation_id: str | None, span: Span
     ) -> Page[Subscription]:
         """Newest first."""
-        which = [subscriptions.c.tenant_id == tenant_id]
-        if status is not None:
-            which.append(subscriptions.c.status == status)
+        along = [subscriptions.c.tenant_id == tenant_id, subscriptions.c.deleted_at.is_(None)]
         if operation_id is not None:
-            which.append(subscriptions.c.operation_id == operation_id)
+            along.append(subscriptions.c.operation_id == operation_id)
         if span.after is not None:
-            which.append(subscriptions.c.no < span.after[0])
-        found = await self._subscriptions(span.limit + 1, *which)
-        return page_of(found, span.limit, lambda subscription: (subscription.no,))
-
-    async def _subscriptions(self, limit: int, *which: ColumnElement[bool]) -> list[Subscription]:
-        statement = (
-            select(*_SUBSCRIPTION_COLUMNS)
-            .where(subscriptions.c.deleted_at.is_(None), *which)
-            .order_by(subscriptions.c.no.desc())
-            .limit(limit)
-        )
+            along.append(subscriptions.c.no < span.after[0])
+        wanted = [] if status is None else [subscriptions.c.status == status]
         async with self._database.read() as tx:
-            rows = await tx.query(statement)
-        return [subscription_of(tuple(row.values())) for row in rows]
+            floor = await floor_of(tx, _NO, along) if wanted else None
+            which = [*along, *wanted, *down_to(_NO, floor)]
+            found = await _subscriptions(tx, span.limit + 1, which)
+        return page_of(found, span.limit, lambda subscription: (subscription.no,), floor)
 
 
-def _readable(now: int) -> list[ColumnElement[bool]]:
+async def _subscriptions(tx: Tx, limit: int, which: Sequence[Condition]) -> list[Subscription]:
+    rows = await tx.query(
+        select(*_SUBSCRIPTION_COLUMNS)
+        .where(subscriptions.c.deleted_at.is_(None), *which)
+        .order_by(subscriptions.c.no.desc())
+        .limit(limit)
+    )
+    return [subscription_of(tuple(row.values())) for row in rows]
+
+
+def _readable(now: int) -> list[Condition]:
     """Not past its expiry, whether or not the sweep has been there."""
     expires = operations.c.expires_at
-    return [operations.c.forgotten_at.is_(None), or_(expires.is_(None), expires > now)]
+    return [or_(expires.is_(None), expires > now)]
 
 
-def _wanted(which: OperationFilter) -> list[ColumnElement[Any]]:
-    conditions: list[ColumnElement[Any]] = []
-    if which.status is not None:
-        conditions.append(operations.c.status == which.status)
+def _along(which: OperationFilter, span: Span) -> list[Condition]:
+    """What indexes know, in the order of the list."""
+    own = operations.c
+    conditions: list[Condition] = [own.forgotten_at.is_(None)]
+    if span.after is not None:
+        conditions.append(own.key < span.after[0])
     if which.type is not None:
-        conditions.append(operations.c.type == which.type)
+        conditions.append(own.type == which.type)
+    elif which.status in _ENDED_BADLY:
+        conditions += [own.status == which.status, ended_badly]
     if which.client_job_id is not None:
-        conditions.append(operations.c.client_job_id == which.client_job_id)
+        conditions.append(own.client_job_id == which.client_job_id)
     if which.created_before is not None:
-        conditions.append(operations.c.created_at < which.created_before)
+        conditions.append(own.key < key_floor(which.created_before))
     if which.created_after is not None:
-        conditions.append(operations.c.created_at >= which.created_after)
-        # no key is older than the moment it was made in: this ends the walk down the index
-        conditions.append(operations.c.key >= key_floor(which.created_after))
+        conditions.append(own.key >= key_floor(which.created_after))
     return conditions
+
+
+def _wanted(which: OperationFilter) -> list[Condition]:
+    """What each row has to be looked at for."""
+    by_index = which.type is None and which.status in _ENDED_BADLY
+    if which.status is None or by_index:
+        return []
+    return [operations.c.status == which.status]

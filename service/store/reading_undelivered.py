@@ -16,11 +16,10 @@ from service.domain.matching import wants
 from service.domain.subscription import Subscription
 from service.ports import EventView, Page, Span, UndeliveredView
 from service.store.database import Database, Tx
+from service.store.paging import LOOKED_AT
 from service.store.reading_operations import EVENT_COLUMNS
 from service.store.schema import dead_letters, deliveries, delivery_queue, events
 
-#: Events of all tenants looked at in one call: some 10 ms of reading.
-SCAN: Final = 5_000
 #: Events read at a time, no body among them.
 _CHUNK: Final = 500
 
@@ -40,13 +39,13 @@ class UndeliveredReads:
     ) -> Page[UndeliveredView]:
         """Pairs of this subscription without a successful delivery, oldest event first.
 
-        A page may be short, even empty, and have a next one.
+        Events of all tenants are looked at: a page may be short, even empty, and have a next one.
         """
         after = span.after[0] if span.after is not None else key_floor(since) - 1
         findings: list[_Finding] = []
         more = True
         async with self._database.read() as tx:
-            for _ in range(SCAN // _CHUNK):
+            for _ in range(LOOKED_AT // _CHUNK):
                 chunk = await _log(tx, after)
                 wanted = _wanted(tenant_id, subscription, chunk)
                 findings += await _judge(tx, subscription.no, wanted)

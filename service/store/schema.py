@@ -17,16 +17,19 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
+    literal_column,
     text,
 )
 
 import service.store.schema_health
 import service.store.schema_portal
 import service.store.schema_processes  # noqa: F401  as above
-from service.store import schema_base
+from service.store import schema_base, schema_keys
 
 #: What is asked of the schema, and of all tables.
-Big, metadata, _given = schema_base.Big, schema_base.metadata, schema_base.given
+Big, metadata = schema_base.Big, schema_base.metadata
+_given, _those = schema_base.given, schema_base.those
+audit_log, stream_tickets = schema_keys.audit_log, schema_keys.stream_tickets
 
 tenants = Table(
     "tenants",
@@ -125,12 +128,10 @@ Index(
 )
 
 # what accept keeps of a tenant, found beside any number of bound ones
-_is_general = subscriptions.c.operation_id.is_(None)
 Index(
     "ix_subscriptions_general",
     subscriptions.c.tenant_id,
-    sqlite_where=_is_general,
-    postgresql_where=_is_general,
+    **_those(subscriptions.c.operation_id.is_(None)),
 )
 
 subscription_secrets = Table(
@@ -197,8 +198,7 @@ Index(
     "ix_operations_tenant_id_key",
     operations.c.tenant_id,
     operations.c.key,
-    sqlite_where=_is_kept,
-    postgresql_where=_is_kept,
+    **_those(_is_kept),
 )
 Index(
     "uq_operations_client_job_id",
@@ -208,12 +208,28 @@ Index(
     **_given(operations.c.client_job_id),
 )
 Index("ix_operations_silent_at", operations.c.silent_at, **_given(operations.c.silent_at))
-_expires = and_(operations.c.expires_at.is_not(None), _is_kept)
 Index(
     "ix_operations_expires_at",
     operations.c.expires_at,
-    sqlite_where=_expires,
-    postgresql_where=_expires,
+    **_those(and_(operations.c.expires_at.is_not(None), _is_kept)),
+)
+#: What few operations end in, in the words of its index: SQLite takes it only for the same ones.
+ended_badly = operations.c.status.in_(
+    [literal_column(f"'{status}'") for status in ("CANCELLED", "COMPLETED_WITH_ERRORS", "FAILED")]
+)
+Index(
+    "ix_operations_ended_badly",
+    operations.c.tenant_id,
+    operations.c.status,
+    operations.c.key,
+    **_those(and_(ended_badly, _is_kept)),
+)
+Index(
+    "ix_operations_type",
+    operations.c.tenant_id,
+    operations.c.type,
+    operations.c.key,
+    **_those(and_(operations.c.type.is_not(None), _is_kept)),
 )
 Index("ix_operations_tombstones", operations.c.ended_at, **_given(operations.c.forgotten_at))
 
@@ -292,6 +308,18 @@ deliveries = Table(
     sqlite_with_rowid=False,
 )
 
+#: What few deliveries end in; as above.
+undelivered = deliveries.c.status.in_(
+    [literal_column(f"'{status}'") for status in ("cancelled", "dead")]
+)
+Index(
+    "ix_deliveries_undelivered",
+    deliveries.c.status,
+    deliveries.c.event_key,
+    deliveries.c.subscription_no,
+    **_those(undelivered),
+)
+
 attempts = Table(
     "attempts",
     metadata,
@@ -332,6 +360,7 @@ dead_letters = Table(
     Column("body", LargeBinary, nullable=False),
     Index("ix_dead_letters_tenant_id_state_event_key", "tenant_id", "state", "event_key"),
     Index("ix_dead_letters_subscription_no_state", "subscription_no", "state"),
+    Index("ix_dead_letters_of_subscription", "subscription_no", "state", "event_key"),
 )
 
 #: Running and finished bulk replays; each belongs to an operation, which shows its progress.
@@ -364,32 +393,5 @@ idempotency_keys = Table(
     Column("fingerprint", LargeBinary, nullable=False),
     Column("answer", LargeBinary, nullable=False),
     Column("created_at", Big, nullable=False, index=True),
-    sqlite_with_rowid=False,
-)
-
-audit_log = Table(
-    "audit_log",
-    metadata,
-    Column("key", Big, primary_key=True, autoincrement=False),
-    Column("tenant_id", Text, nullable=False),
-    Column("actor", Text, nullable=False),
-    Column("action", Text, nullable=False),
-    Column("target", Text, nullable=False),
-    Column("detail", Text),
-    Index("ix_audit_log_tenant_id_key", "tenant_id", "key"),
-    Index("ix_audit_log_target_key", "target", "key"),
-)
-
-#: What opens a stream for a client that cannot send headers; only a hash of each is kept.
-stream_tickets = Table(
-    "stream_tickets",
-    metadata,
-    Column("hash", LargeBinary, primary_key=True),
-    Column("tenant_id", Text, nullable=False),
-    Column("key_id", Text, nullable=False),
-    # the one operation it opens; without it the feed
-    Column("operation_id", Text),
-    Column("created_at", Big, nullable=False, index=True),
-    Column("first_used_at", Big),
     sqlite_with_rowid=False,
 )

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Integer, MetaData
+from sqlalchemy import BigInteger, Column, ColumnElement, Integer, MetaData
 
 #: SQLite makes a 64-bit key the row's own address only when its type is spelled INTEGER.
 Big = BigInteger().with_variant(Integer(), "sqlite")
@@ -18,4 +18,9 @@ metadata = MetaData(
 
 def given(column: Column[Any]) -> dict[str, Any]:
     """For an index of the rows in which ``column`` is given, in every dialect's words."""
-    return {"sqlite_where": column.is_not(None), "postgresql_where": column.is_not(None)}
+    return those(column.is_not(None))
+
+
+def those(where: ColumnElement[bool]) -> dict[str, Any]:
+    """For an index of the rows of which ``where`` is so, likewise."""
+    return {"sqlite_where": where, "postgresql_where": where}

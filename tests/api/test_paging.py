@@ -1,9 +1,11 @@
 """Lists: every item once, whatever the page, and no query that means something else."""
 
 import re
+from typing import Any
 
 import pytest
 
+from service.store import paging
 from tests.support.api import BASE, Api, pointers, problem
 from tests.support.receiver import Receiver, Reply
 
@@ -24,26 +26,57 @@ async def fill(api: Api, receiver: Receiver) -> list[str]:
     return [*LISTS, own, "/v1/operations/op_0/events"]
 
 
+async def walk(api: Api, address: str) -> list[list[dict[str, Any]]]:
+    """The pages of a list from this one on, by their links."""
+    path = address.partition("?")[0]
+    url, pages = address, []
+    while url:
+        answer = await api.call("GET", url)
+        page = answer.json()
+        pages.append(page["data"])
+        cursor = page["pagination"]["nextCursor"]
+        link = re.fullmatch(r'<(.*)>; rel="next"', answer.headers.get("link", ""))
+        assert (cursor is None) == (link is None)
+        url = link[1] if link else ""
+        if link:
+            assert url.startswith(f"{BASE}{path}?")
+            assert address.partition("?")[2] in url
+            assert f"cursor={cursor}" in url
+    return pages
+
+
 @pytest.mark.parametrize("limit", [1, 3, 7, 50])
 async def test_a_walk_meets_everything_once(api: Api, receiver: Receiver, limit: int) -> None:
     for path in await fill(api, receiver):
         whole = (await api.get(f"{path}?limit=200"))["data"]
         assert len(whole) >= 7
-        url, met = f"{path}?limit={limit}", []
-        while url:
-            answer = await api.call("GET", url)
-            page = answer.json()
-            assert len(page["data"]) <= limit
-            met += page["data"]
-            cursor = page["pagination"]["nextCursor"]
-            link = re.fullmatch(r'<(.*)>; rel="next"', answer.headers.get("link", ""))
-            assert (cursor is None) == (link is None)
-            url = link[1] if link else ""
-            if link:
-                assert url.startswith(f"{BASE}{path}?")
-                assert f"limit={limit}" in url
-                assert f"cursor={cursor}" in url
-        assert met == whole, path
+        pages = await walk(api, f"{path}?limit={limit}")
+        assert max(map(len, pages)) <= limit
+        assert [item for page in pages for item in page] == whole, path
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/v1/deliveries?eventType=a",
+        "/v1/dead-letters?reason=gone",
+        "/v1/operations?status=PENDING",
+        "/v1/audit-log?action=subscription.created",
+    ],
+)
+async def test_a_walk_goes_on_over_pages_on_which_nothing_is_like_what_was_asked_for(
+    api: Api, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    await fill(api, receiver)
+    await api.post("/v1/operations/op_1/events", [{"type": "STARTED"}] * 6)
+    whole = (await api.get(f"{address}&limit=200"))["data"]
+    assert whole
+
+    monkeypatch.setattr(paging, "LOOKED_AT", 2)
+    pages = await walk(api, f"{address}&limit=50")
+
+    assert max(map(len, pages)) <= 2
+    assert [item for page in pages for item in page] == whole
 
 
 async def test_the_next_page_keeps_the_filters(api: Api) -> None:

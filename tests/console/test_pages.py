@@ -8,6 +8,7 @@ import pytest
 from service.api import description
 from service.domain.api_keys import Scope
 from service.ports import StoreUnavailableError
+from service.store import paging
 from tests.support.api import Api
 from tests.support.console import Visitor, visitor
 from tests.support.receiver import Receiver, Reply
@@ -231,6 +232,33 @@ async def test_filters_stay_in_the_address_and_pages_follow(api: Api, admin: Vis
     ids = {link for page in (first, second) for link in page.links if "/deliveries/dlv_" in link}
     assert len(ids) == 3
     assert not any("cursor=" in link for link in second.links)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "deliveries?eventType=none",
+        "operations?status=COMPLETED",
+        "audit-log?action=none",
+        "dead-letters/all?eventType=none",
+    ],
+)
+async def test_where_nothing_on_a_page_is_asked_for_the_next_looks_further(
+    api: Api, admin: Visitor, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, query: str
+) -> None:
+    receiver.script = lambda _: Reply(410)
+    await api.subscribe(receiver.url())
+    await api.post("/v1/events", [{"type": "note", "operationId": f"job-{n}"} for n in range(3)])
+    await api.deliver()
+    monkeypatch.setattr(paging, "LOOKED_AT", 1)
+
+    page, looks = await admin.get(f"/console/{query}"), 1
+    while further := [link for link in page.links if "cursor=" in link]:
+        assert page.says("Nothing up to here is like this")
+        page, looks = await admin.get(further[0]), looks + 1
+
+    assert looks > 1
+    assert page.says("is like this.") or page.says("Nothing like this was done.")
 
 
 async def test_events_are_paged_from_the_newest(api: Api, admin: Visitor) -> None:

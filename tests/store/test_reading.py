@@ -459,7 +459,7 @@ async def test_a_walk_is_bounded_and_misses_nothing(
     monkeypatch: pytest.MonkeyPatch,
     limit: int,
 ) -> None:
-    monkeypatch.setattr(reading_undelivered, "SCAN", 4)
+    monkeypatch.setattr(reading_undelivered, "LOOKED_AT", 4)
     monkeypatch.setattr(reading_undelivered, "_CHUNK", 2)
     to = await subscribe("s1", event_types=("A",))
     wanted = []
@@ -553,6 +553,7 @@ async def test_other_reads_use_indexes(
     after = Span(5, (key_floor(clock.now()), 1))
 
     await read.operation("default", "op")
+    await read.operations("default", OperationFilter(), after)
     await read.operations("default", OperationFilter(status=Status.FAILED.value), after)
     await read.log(1, 0, 10)
     await read.feed("default", 0, 10)
@@ -568,6 +569,7 @@ async def test_other_reads_use_indexes(
     assert [line for line in plans if line.startswith("SCAN ") and _is_table(line)] == []
     assert any("uq_events_operation_key_sequence (operation_key=?" in line for line in plans)
     assert any("ix_operations_tenant_id_key (tenant_id=? AND key<?)" in line for line in plans)
+    assert any("ix_operations_ended_badly (tenant_id=? AND" in line for line in plans)
     assert any("ix_dead_letters_tenant_id_state_event_key" in line for line in plans)
 
 

@@ -166,16 +166,20 @@ def _large(node: dict[str, Any]) -> str | None:
 #: What a page may take: SQLite counts in thousands of its instructions, PostgreSQL in pages of 8 KB
 #: that it looks at, and in rows that it reads in vain. All are the same in every run.
 _STEP: Final = 1_000
-_MOST_STEPS: Final = 100
-_MOST_PAGES: Final = 3_000
-_MOST_IN_VAIN: Final = 5_000
+_MOST_STEPS: Final = 200
+MOST_PAGES: Final = 3_000
+#: What it may be for a page that looks rows up in other tables: some ten of each.
+MOST_PAGES_LOOKED_UP: Final = 50_000
+_MOST_IN_VAIN: Final = 8_000
 
 
-async def much_work(place: Place, given: Sequence[Given]) -> list[tuple[str, str]]:
+async def much_work(
+    place: Place, given: Sequence[Given], pages: int = MOST_PAGES
+) -> list[tuple[str, str]]:
     """The reading statements that take more than a page of a list may, and what they take."""
     reads = [each for each in given if each[0].startswith(("SELECT", "WITH"))]
     if isinstance(place, str):
-        return await _many_pages(place, reads)
+        return await _many_pages(place, reads, pages)
     return [(sql, f"{n} steps") for sql, n in _steps(place, reads) if n > _MOST_STEPS]
 
 
@@ -194,7 +198,7 @@ def _tick(ticks: "count[int]") -> int:
     return 0
 
 
-async def _many_pages(url: str, given: Sequence[Given]) -> list[tuple[str, str]]:
+async def _many_pages(url: str, given: Sequence[Given], most: int) -> list[tuple[str, str]]:
     connection = await asyncpg.connect(url)
     try:
         found = []
@@ -204,7 +208,7 @@ async def _many_pages(url: str, given: Sequence[Given]) -> list[tuple[str, str]]
             top = json.loads(plan[0])[0]["Plan"]
             pages = top["Shared Hit Blocks"] + top["Shared Read Blocks"]
             in_vain = sum(map(_in_vain, _nodes(top)))
-            if pages > _MOST_PAGES or in_vain > _MOST_IN_VAIN:
+            if pages > most or in_vain > _MOST_IN_VAIN:
                 found.append((sql, f"{pages} pages, {in_vain:.0f} rows in vain"))
         return found
     finally:

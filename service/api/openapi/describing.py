@@ -107,6 +107,12 @@ def endless(said: str, schema: Shape, example: object, cursor: str) -> Answered:
     return Answered(said, (Content(told, shown),), {"Link": True, "Preference-Applied": False})
 
 
+_NEXT: Final = (
+    "The `cursor` of the next page; null at the end. A page may hold fewer items than `limit`, "
+    "even none, while it is not null: each looks at a bounded number for those asked for."
+)
+
+
 def page_of(schema: Shape) -> SchemaDict:
     """The schema of a page of a list."""
     return {
@@ -117,7 +123,7 @@ def page_of(schema: Shape) -> SchemaDict:
             "pagination": {
                 "type": "object",
                 "required": ["nextCursor"],
-                "properties": {"nextCursor": {"type": ["string", "null"]}},
+                "properties": {"nextCursor": {"type": ["string", "null"], "description": _NEXT}},
             },
         },
     }
