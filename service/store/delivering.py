@@ -89,7 +89,7 @@ _TOKEN: Final = Statement(
 _RELEASE: Final = Many(
     # who asked for it by hand does not wait for a hold or a circuit
     f"UPDATE delivery_queue SET due_at = CASE trigger WHEN '{Trigger.MANUAL}' THEN {HURRIED} "
-    "ELSE :now END, token = NULL, attempts = attempts - 1, step = step - 1 "
+    "ELSE CAST(:now AS BIGINT) END, token = NULL, attempts = attempts - 1, step = step - 1 "
     "FROM {rows} WHERE event_key = v.column1 "
     "AND subscription_no = v.column2 AND token = v.column3",
     delivery_queue.c.event_key,

@@ -461,7 +461,9 @@ class StoreMachine(RuleBasedStateMachine):
         self.claims.remove(claimed)
         if self.is_current(claimed):
             pair = self.model.pairs[claimed.ref]
-            pair.status, pair.token, pair.due = "pending", None, self.model.now
+            in_hurry = claimed.trigger is Trigger.MANUAL
+            pair.status, pair.token = "pending", None
+            pair.due = HURRIED if in_hurry else self.model.now
             pair.attempts, pair.step = pair.attempts - 1, pair.step - 1
 
     @rule()
