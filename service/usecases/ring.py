@@ -78,7 +78,8 @@ class Ring:
                 self._shares.take(self._states[lane], room)
         for lane, room in rooms:  # planned, not taken
             self._shares.take(self._states[lane], -room)
-        self._turns.clear()
+        # who was not reached, because others were before it, still has its turn
+        self._turns = {lane for lane in self._turns if lane in self._ready}
         share = max(1, free // len(rooms)) if rooms else 0
         self._claiming.update((lane, self._states[lane].receiver is None) for lane, _ in rooms)
         return [self._quota(lane, min(room, share)) for lane, room in rooms]

@@ -367,6 +367,36 @@ def test_who_waits_joins_while_others_are_busy() -> None:
     assert seen >= {*range(50, 70)}
 
 
+def test_a_turn_that_a_plan_does_not_come_to_is_not_lost() -> None:
+    """More of those that answer are ready than there are free slots, and all of them have more."""
+    ring, hosts, held = Ring(64, 64), range(1_000, 1_010), Counter[int]()
+    for host in hosts:
+        heard(ring, host)
+        for lane in range(host * 20, host * 20 + 20):
+            ring.meet(lane, to(host))
+    ring.wake(lane for host in hosts for lane in range(host * 20, host * 20 + 20))
+    while ring and held.total() < 64:
+        held += claim(ring, ring.plan(64 - held.total(), NOW))
+    assert held.total() == 48
+    heard(ring, *range(100))
+    for lane in range(100):
+        ring.judge(sent(lane), answer(200), 1)
+    ring.wake(range(100))
+
+    served = 0
+    for _ in range(200):
+        for lane in list(held.elements())[:4]:
+            ring.over(lane)
+            held[lane] -= 1
+        quotas = ring.plan(4, NOW)
+        taken = {each.lane: each.quota for each in quotas}
+        claimed(ring, quotas, taken)
+        for lane, count in taken.items():
+            served += count if lane >= 100 else 0
+            held[lane] += count
+    assert served > 100
+
+
 def test_what_is_known_of_a_host_is_known_of_its_new_lanes() -> None:
     """Nobody waits for who was never heard where the host answers, however full it is."""
     ring, free = heard(Ring(64, 40), *range(30)), 40
