@@ -50,7 +50,7 @@ from service.store.schema import (
     subscriptions,
     tenants,
 )
-from service.store.statements import Row, Statement, among
+from service.store.statements import Insert, Row, Statement, among
 
 if TYPE_CHECKING:
     from service.domain.operation import Operation
@@ -92,6 +92,7 @@ _SUBSCRIPTIONS: Final = Statement(
 _PENDING: Final = Statement(select(func.count()).select_from(delivery_queue))
 
 _EVENT_COLUMNS: Final = tuple(column.name for column in events.columns)
+_ID_COLUMNS: Final = ("tenant_id", "id", "event_key")
 _QUEUE_COLUMNS: Final = tuple(column.name for column in delivery_queue.columns)
 
 
@@ -188,7 +189,7 @@ class AcceptStore:
     async def announce(self, tx: Tx, new: list[NewEvent]) -> frozenset[int]:
         """Write events that have no operation, with what tells of them; the lanes they are for."""
         deliveries = await self._fan_out(tx, new)
-        await _insert(tx, new, deliveries)
+        await tx.together(*_inserts(new, deliveries))
         self.made += len(deliveries)
         return frozenset(row[1] for row in deliveries)
 
@@ -311,16 +312,17 @@ def _is_new(result: list[Verdict] | Retried | Refusal) -> bool:
 
 async def _write(tx: Tx, planner: Planner, deliveries: list[Row]) -> None:
     if planner.events:
-        await _insert(tx, planner.events, deliveries)
-        await moving.write(tx, [(planner.before(o), o) for o in planner.changed_operations()])
+        moves = [(planner.before(each), each) for each in planner.changed_operations()]
+        await moving.write(tx, moves, _inserts(planner.events, deliveries))
 
 
-async def _insert(tx: Tx, new: Sequence[NewEvent], deliveries: list[Row]) -> None:
-    await tx.insert(events, _EVENT_COLUMNS, [_event_row(event) for event in new])
-    await tx.insert(
-        event_ids, ("tenant_id", "id", "event_key"), [(e.tenant_id, e.id, e.key) for e in new]
+def _inserts(new: Sequence[NewEvent], deliveries: list[Row]) -> tuple[Insert, ...]:
+    """Events, with their ids and their deliveries."""
+    return (
+        Insert(events, _EVENT_COLUMNS, [_event_row(event) for event in new]),
+        Insert(event_ids, _ID_COLUMNS, [(e.tenant_id, e.id, e.key) for e in new]),
+        Insert(delivery_queue, _QUEUE_COLUMNS, deliveries),
     )
-    await tx.insert(delivery_queue, _QUEUE_COLUMNS, deliveries)
 
 
 def _event_row(event: NewEvent) -> Row:

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Executable, Table
 
-from service.store.statements import Many, Row, Statement
+from service.store.statements import Many, Row, Statement, Write
 
 __all__ = ["Database", "Job", "Proof", "Reads", "Tx", "Use", "alone"]
 
@@ -61,6 +61,12 @@ class Tx(Protocol):
         conflict: str = "",
     ) -> list[Row]:
         """Insert many rows; what a RETURNING in ``conflict`` returns."""
+
+    async def together(self, *writes: Write) -> list[int]:
+        """Write what neither reads nor changes rows of each other, in one go where that is less.
+
+        Returns how many rows the RETURNING of each gave; 0 where it has none.
+        """
 
     async def query(self, statement: Executable) -> list[dict[str, Any]]:
         """Run any SQLAlchemy statement, for the paths that are not hot; rows as dictionaries."""

@@ -138,7 +138,8 @@ class DeliverStore:
                 for q in open_quotas
             ]
             rows = await tx.lease(wanted, tx.now + lease, token)
-            await pacing.spend(tx, Counter(row[1] for row in rows))
+            paced = (row[1] for row in rows if found[row[1]].allowance is not None)
+            await pacing.spend(tx, Counter(paced))
             events = await _events(tx, sorted({row[0] for row in rows}))
             claimed = [
                 _claimed(row, token, lanes[row[1]], events[row[0]])

@@ -15,7 +15,7 @@ from service.ports import StoreUnavailableError
 from service.store.database import Tx
 from service.store.rows import OPERATION_COLUMNS, operation_row
 from service.store.schema import operations
-from service.store.statements import Many, Row
+from service.store.statements import Change, Insert, Many, Row, Write
 
 T = TypeVar("T")
 
@@ -98,8 +98,8 @@ async def judged_again(work: Callable[[], Awaitable[T]]) -> T:
     raise StoreUnavailableError("Operations moved each time that they were to be written.")
 
 
-async def write(tx: Tx, moves: Sequence[Move]) -> None:
-    """Write operations, each as it shall be.
+async def write(tx: Tx, moves: Sequence[Move], beside: Sequence[Write] = ()) -> None:
+    """Write operations, each as it shall be, and what is to be written beside them.
 
     Raises:
         MovedError: one of them is not as it was read.
@@ -110,9 +110,11 @@ async def write(tx: Tx, moves: Sequence[Move]) -> None:
         for before, after in moves
         if before is not None and before.sequence != after.sequence
     ]
-    made = await tx.insert(operations, OPERATION_COLUMNS, new, _UNLESS_THERE)
-    _expect(made, len(new))
-    _expect(await tx.each(_UPDATE, moved), len(moved))
+    touched = await tx.together(
+        Insert(operations, OPERATION_COLUMNS, new, _UNLESS_THERE), Change(_UPDATE, moved), *beside
+    )
+    if touched[:2] != [len(new), len(moved)]:
+        raise MovedError
 
 
 async def mark_retried(tx: Tx, failed: Operation) -> None:
@@ -125,11 +127,7 @@ async def mark_retried(tx: Tx, failed: Operation) -> None:
         "UPDATE operations SET retried_by = ? "
         "WHERE key = ? AND status = ? AND retried_by IS NULL RETURNING key"
     )
-    _expect(await tx.sql(text, (failed.retried_by, failed.key, Status.FAILED.value)), 1)
-
-
-def _expect(touched: Sequence[Row], count: int) -> None:
-    if len(touched) != count:
+    if len(await tx.sql(text, (failed.retried_by, failed.key, Status.FAILED.value))) != 1:
         raise MovedError
 
 

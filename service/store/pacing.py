@@ -45,6 +45,5 @@ async def allowances(tx: Tx, rates: Mapping[int, float]) -> dict[int, int]:
 
 
 async def spend(tx: Tx, taken: Mapping[int, int]) -> None:
-    """Take what was claimed off the allowances; lanes without a rate have none."""
-    if tx.is_shared:
-        await tx.each(_SPEND, [(lane, float(count)) for lane, count in sorted(taken.items())])
+    """Take what was claimed off the allowances of these lanes."""
+    await tx.each(_SPEND, [(lane, float(count)) for lane, count in sorted(taken.items())])

@@ -14,7 +14,7 @@ from service.store import burying, ordering
 from service.store.database import Tx
 from service.store.queueing import IS_ONE_OF, PAIR
 from service.store.schema import attempts, deliveries, delivery_queue
-from service.store.statements import Many, Row, one_of
+from service.store.statements import Change, Insert, Many, Row, one_of
 
 _ATTEMPT_COLUMNS: Final = tuple(column.name for column in attempts.columns)
 #: A result that comes after its lease ran out replaces the ``unknown`` the sweep wrote for it.
@@ -63,13 +63,14 @@ async def settle(tx: Tx, results: Sequence[Settlement]) -> Kept:
     owned = await _take_out(tx, finished)
     postponed = await _postpone(tx, delayed)
     done = [each for each in finished if each.claimed.ref in owned]
-    await _finish(tx, [each for each in done if isinstance(each.verdict, Delivered)])
     dead = [_corpse(each) for each in done if isinstance(each.verdict, Dead)]
     await burying.bury(tx, dead)
     # a result that is told twice is one: the last
     made = {(*each.claimed.ref, each.claimed.attempt): each for each in results}
     rows = [_attempt_row(each, tx.now) for _, each in sorted(made.items(), key=itemgetter(0))]
-    await tx.insert(attempts, _ATTEMPT_COLUMNS, rows, _ATTEMPT_KNOWN)
+    delivered = [each for each in done if isinstance(each.verdict, Delivered)]
+    known = Insert(attempts, _ATTEMPT_COLUMNS, rows, _ATTEMPT_KNOWN)
+    await tx.together(*_finish(delivered, tx.now), known)
     kept = done + [each for each in delayed if each.claimed.ref in postponed]
     held = await _hold(tx, kept)
     released = await ordering.release_next(
@@ -105,13 +106,14 @@ def _delay(each: Settlement) -> int:
     return each.verdict.delay_ms if isinstance(each.verdict, RetryAfter) else 0
 
 
-async def _finish(tx: Tx, delivered: Sequence[Settlement]) -> None:
+def _finish(delivered: Sequence[Settlement], now: int) -> tuple[Insert, Change]:
+    """What is finished now, and that it needs no dead letter any more."""
     columns = ("event_key", "subscription_no", "status", "attempts", "finished_at")
     status = DeliveryStatus.DELIVERED.value
-    rows = [(*d.claimed.ref, status, d.claimed.attempt, tx.now) for d in delivered]
-    await tx.insert(deliveries, columns, rows)
+    rows = [(*d.claimed.ref, status, d.claimed.attempt, now) for d in delivered]
     # nothing in a claim tells which had a dead letter: it may have died before its first attempt
-    await tx.each(_RESOLVE, [row[:2] for row in rows], now=tx.now)
+    resolved = Change(_RESOLVE, [row[:2] for row in rows], {"now": now})
+    return Insert(deliveries, columns, rows), resolved
 
 
 def _corpse(each: Settlement) -> burying.Corpse:

@@ -5,10 +5,11 @@ rows. On the hot path it then goes straight to the driver.
 """
 
 import re
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import BindParameter, Column, ColumnElement, Executable, bindparam
+from sqlalchemy import BindParameter, Column, ColumnElement, Executable, Table, bindparam
 from sqlalchemy.sql import ClauseElement
 
 Row = tuple[Any, ...]
@@ -53,6 +54,26 @@ class Many:
         #: Text, and marks between.
         self.parts: Final[Sequence[str]] = tuple(_MARK.split(text))
         self.types: Final = tuple(column.type for column in columns)
+
+
+class Insert(NamedTuple):
+    """Many rows for a table; ``conflict`` is what follows them in the statement."""
+
+    table: Table
+    columns: tuple[str, ...]
+    rows: Sequence[Sequence[Any]]
+    conflict: str = ""
+
+
+class Change(NamedTuple):
+    """A statement about many rows, with the rows and what is given."""
+
+    statement: Many
+    rows: Sequence[Row]
+    given: Mapping[str, Any] = MappingProxyType({})
+
+
+Write = Insert | Change
 
 
 def deletion(*columns: Column[Any], where: str = "TRUE") -> Many:

@@ -11,6 +11,7 @@ from service.ports import AcceptRequest, StoreUnavailableError
 from service.store import moving, schema
 from service.store.database import Tx
 from service.store.moving import Move
+from service.store.statements import Write
 from tests.support.databases import ONLY_SQLITE
 from tests.support.world import World, accepted, event, refused
 
@@ -127,7 +128,7 @@ class Interloper:
         self._write = moving.write
         monkeypatch.setattr(moving, "write", self)
 
-    async def __call__(self, tx: Tx, moves: Sequence[Move]) -> None:
+    async def __call__(self, tx: Tx, moves: Sequence[Move], beside: Sequence[Write] = ()) -> None:
         self.tries += 1
         if self.tries <= self.times:
             # kept, as another process's commit would be: it goes on before this one's savepoint
@@ -138,7 +139,7 @@ class Interloper:
             )
             await tx.sql("RELEASE job")
             await tx.sql("SAVEPOINT job")
-        await self._write(tx, moves)
+        await self._write(tx, moves, beside)
 
 
 @ONLY_SQLITE
@@ -172,7 +173,7 @@ async def test_a_group_is_not_judged_for_ever(
 ) -> None:
     await world.posted(event("op", "STARTED"))
 
-    async def moved(_tx: Tx, _moves: Sequence[Move]) -> None:
+    async def moved(_tx: Tx, _moves: Sequence[Move], _beside: Sequence[Write]) -> None:
         raise moving.MovedError
 
     monkeypatch.setattr(moving, "write", moved)

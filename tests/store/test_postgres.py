@@ -1,7 +1,7 @@
 """What is PostgreSQL's own: lost connections and commits, limits, other writers, migrations."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,16 @@ from service.store.postgres import PostgresDatabase, connections, migrating
 from service.store.postgres import database as postgres_database
 from service.store.postgres.connections import Address
 from service.store.schema import metadata, tenants
-from service.store.statements import Statement
+from service.store.statements import Insert, Statement
 from tests.support import postgres
 from tests.support.clock import FakeClock
 from tests.support.databases import Place
+from tests.support.messages import Messages
 from tests.support.postgres import Databases
 
 pytestmark = pytest.mark.anyio
 
+COLUMNS = ("id", "name", "created_at", "feed_position", "config_version")
 CUT = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
     "WHERE pid <> pg_backend_pid() AND datname = current_database()"
@@ -270,29 +272,6 @@ async def test_every_transaction_has_its_limits(
     await database.close()
 
 
-class Messages:
-    """Counts what is sent to the server: each is a way there and back."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._sent: list[str] = []
-        for name in ("execute", "fetch", "fetchrow", "fetchval"):
-            monkeypatch.setattr(asyncpg.Connection, name, self._noting(name))
-
-    def _noting(self, name: str) -> Callable[..., Awaitable[Any]]:
-        send: Callable[..., Awaitable[Any]] = getattr(asyncpg.Connection, name)
-
-        async def noting(connection: object, query: str, *args: Any, **kw: Any) -> Any:  # noqa: ANN401  as it is
-            self._sent.append(query.split(maxsplit=1)[0])
-            return await send(connection, query, *args, **kw)
-
-        return noting
-
-    def take(self) -> list[str]:
-        """The first words of the messages since the last take."""
-        sent, self._sent = self._sent, []
-        return sent
-
-
 @pytest.mark.parametrize("spelled", [as_it_is, with_flag])
 async def test_limits_cost_no_message(
     url: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, spelled: Callable[[str], str]
@@ -358,6 +337,40 @@ async def test_the_time_is_the_servers(url: str) -> None:
 
     assert abs(ours - theirs) < 5_000
     assert ours <= read_at < ours + 5_000
+
+
+class Suspended(FakeClock):
+    """A machine's clock that stands still for a while, as when all of it is put to sleep."""
+
+    def monotonic(self) -> float:
+        return self.shown
+
+    shown = 1_000.0
+
+
+async def test_who_slept_through_an_hour_notices_before_it_commits(url: str) -> None:
+    clock = Suspended()
+    database = PostgresDatabase(url, clock)
+    await database.open()
+    times: list[int] = []
+
+    async def now(tx: Tx) -> int:
+        times.append(tx.now)
+        await tx.together(Insert(tenants, COLUMNS, [(f"t{len(times)}", "", 0, 0, 0)]))
+        return tx.now
+
+    true = await database.write(now)
+    clock.shown += 3_600  # an hour of which the server's clock knows nothing
+    await database.write(now)  # asks, after so long
+    clock.shown -= 3_600
+    told = await database.write(now)
+
+    assert abs(told - true) < 60_000
+    assert len(times) > 3  # the third was tried with a time that was an hour off
+    async with database.read() as tx:
+        kept = await tx.query(select(tenants.c.id).where(tenants.c.id.like("t%")))
+    assert len(kept) == 3
+    await database.close()
 
 
 # --- what goes on in the background

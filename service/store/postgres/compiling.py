@@ -5,8 +5,8 @@ Lists and many rows go as arrays: one text, and so one prepared statement, for a
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, lru_cache
-from itertools import chain
-from typing import Any, Final
+from itertools import accumulate, chain
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import ARRAY, Executable, Table, bindparam
 from sqlalchemy.dialects.postgresql import asyncpg as postgresql
@@ -15,10 +15,15 @@ from sqlalchemy.sql import ClauseElement
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeEngine
 
-from service.store.statements import Many, Row, Statement, among
+from service.store.statements import Insert, Many, Row, Statement, Write, among
 
 _DIALECT: Final = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy's own
 
+#: What a transaction is called in the server, and when it began there, in ms.
+_IDENTITY: Final = (
+    "pg_current_xact_id()::text, (extract(epoch FROM transaction_timestamp()) * 1000)::bigint"
+)
+IDENTITY: Final = f"SELECT {_IDENTITY}"
 #: A lane's own oldest due rows, whatever the backlogs of the others; what another claim has locked
 #: is not waited for.
 LEASE: Final = (
@@ -30,7 +35,7 @@ LEASE: Final = (
     "UPDATE delivery_queue AS d SET due_at = $1, token = $2, attempts = d.attempts + 1, "
     "step = d.step + 1 FROM picked "
     "WHERE d.event_key = picked.event_key AND d.subscription_no = picked.subscription_no "
-    "RETURNING d.event_key, d.subscription_no, d.attempts, d.step, d.trigger"
+    f"RETURNING d.event_key, d.subscription_no, d.attempts, d.step, d.trigger, {_IDENTITY}"
 )
 #: Names that another transaction holds. They are hashed to 64 bits: two that meet are taken for
 #: one, which makes somebody ask again.
@@ -79,12 +84,61 @@ def compiled_now(statement: Executable) -> Compiled:
     return Compiled(statement)
 
 
+class Form(NamedTuple):
+    """A write without its rows: what has one text however many there are."""
+
+    about: Table | Many
+    columns: tuple[str, ...] = ()
+    conflict: str = ""
+
+    @property
+    def width(self) -> int:
+        """How many parameters it takes."""
+        if isinstance(self.about, Many):
+            return len(self.about.types) + len(_given(self.about))
+        return len(self.columns)
+
+    def text(self, first: int) -> str:
+        """Its statement, whose parameters are numbered from ``first``."""
+        if isinstance(self.about, Many):
+            return many_text(self.about, first)
+        return insert_text(self.about, self.columns, self.conflict, first)
+
+
+def form(write: Write) -> Form:
+    """Its form."""
+    if isinstance(write, Insert):
+        return Form(write.table, write.columns, write.conflict)
+    return Form(write.statement)
+
+
+def values(write: Write) -> tuple[Any, ...]:
+    """Its parameters in their places."""
+    if isinstance(write, Insert):
+        return tuple(zip(*write.rows, strict=True))
+    return many_arguments(write.statement, write.rows, write.given)
+
+
 @cache
-def many_text(statement: Many) -> str:
+def together_text(forms: tuple[Form, ...]) -> str:
+    """One statement for all; its one row is the identity, and how many rows each gave back."""
+    firsts = accumulate((each.width for each in forms), initial=1)
+    texts = [each.text(first) for each, first in zip(forms, firsts, strict=False)]
+    parts = ", ".join(f"w{number} AS ({text})" for number, text in enumerate(texts))
+    counts = (
+        f"(SELECT count(*) FROM w{number})" if " RETURNING " in text else "0"
+        for number, text in enumerate(texts)
+    )
+    return f"WITH {parts} SELECT {', '.join((_IDENTITY, *counts))}"
+
+
+@cache
+def many_text(statement: Many, first: int = 1) -> str:
     """The text of a statement about many rows: the rows first, then what is given."""
-    numbers = {name: len(statement.types) + n for n, name in enumerate(_given(statement), 1)}
+    behind = first + len(statement.types)
+    numbers = {name: number for number, name in enumerate(_given(statement), behind)}
     names = ", ".join(f"column{number}" for number, _ in enumerate(statement.types, 1))
-    table = f"{_unnest(statement.types)} AS v ({names})"
+    table = f"{_unnest(statement.types, first)} AS v ({names})"
     marks = (
         table if mark == "{rows}" else f"${numbers[mark[1:]]}" for mark in statement.parts[1::2]
     )
@@ -99,10 +153,10 @@ def many_arguments(
 
 
 @cache
-def insert_text(table: Table, columns: tuple[str, ...], conflict: str = "") -> str:
+def insert_text(table: Table, columns: tuple[str, ...], conflict: str = "", first: int = 1) -> str:
     """One INSERT of many rows into ``table``."""
     names = ", ".join(f'"{name}"' for name in columns)
-    rows = _unnest([table.c[name].type for name in columns])
+    rows = _unnest([table.c[name].type for name in columns], first)
     return f'INSERT INTO "{table.name}" ({names}) SELECT * FROM {rows} {conflict}'
 
 
@@ -113,9 +167,9 @@ def numbered(text: str) -> str:
     return first + "".join(f"${number}{part}" for number, part in enumerate(others, 1))
 
 
-def _unnest(types: Iterable[TypeEngine[Any]]) -> str:
+def _unnest(types: Iterable[TypeEngine[Any]], first: int) -> str:
     arrays = (
-        f"${number}::{kind.compile(dialect=_DIALECT)}[]" for number, kind in enumerate(types, 1)
+        f"${number}::{kind.compile(dialect=_DIALECT)}[]" for number, kind in enumerate(types, first)
     )
     return f"unnest({', '.join(arrays)})"
 

@@ -42,17 +42,18 @@ _LOOK: Final = 0.25
 _LOOKING: Final = 8.0
 #: Seconds between two words with the server: what time it has, that this process still lives.
 _TEND: Final = 10.0
+#: Milliseconds that a transaction's time may be off the server's: what is due, and until when a
+#: lease holds, goes by the server's for everybody.
+_OFF: Final = 1_000
 #: Seconds that jobs have to end in when the database is closed.
 _CLOSING: Final = 8.0
 
 _BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 _SNAPSHOT: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-_TIME: Final = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 #: Goes in the same message as the BEGIN before it: it costs no way to the server and back.
 _LIMITED: Final = "; SELECT " + ", ".join(
     (*(f"set_config('{k}', '{v}', true)" for k, v in LIMITS.items()), SURE_OF_TRANSACTION)
 )
-_BEGUN: Final = f"SELECT {_TIME}, pg_current_xact_id()::text"
 _FATE: Final = "SELECT pg_xact_status(?::text::xid8)"
 
 
@@ -203,28 +204,44 @@ class PostgresDatabase:
             await self._pool.give_back(use, connection)
 
     async def _committed(self, connection: Connection, job: Job[T], proof: Proof[T] | None) -> T:
+        moment = self._clock.monotonic()
         try:
-            tx, number = await self._tx(connection)
+            tx = await self._tx(connection)
             outcome = await job(tx)
+            await tx.identify()
         except Exception as error:
             raise _sorted(error) from error
+        self._check_time(tx, moment)
         try:
             said = await connection.execute("COMMIT")
         except Exception as error:
             if faults.is_refusal(error):
                 raise _sorted(error) from error
             connection.terminate()
-            return await self._resolved((outcome, proof, tx.noted), number, error)
+            return await self._resolved((outcome, proof, tx.noted), str(tx.number), error)
         if said != "COMMIT":
             raise StoreUnavailableError("The database rolled the change back.")
         return outcome
 
-    async def _tx(self, connection: Connection) -> tuple[PostgresTx, str]:
-        """The transaction just begun, and its number in the server."""
-        now, number = await connection.fetchrow(_BEGUN)
-        if isinstance(self._time, ServerTime):
-            self._time.heard(now)
-        return PostgresTx(connection, self._time.now()), number
+    async def _tx(self, connection: Connection) -> PostgresTx:
+        """The transaction just begun."""
+        tx = PostgresTx(connection, self._time.now())
+        if isinstance(self._time, ServerTime) and not self._time.is_fresh:
+            await tx.identify()
+            tx.now = tx.begun or tx.now
+        return tx
+
+    def _check_time(self, tx: PostgresTx, moment: float) -> None:
+        """Hear what the server's time was when it began, ``moment`` here.
+
+        Raises:
+            _AgainError: this process thought otherwise: its machine stood still, or the server's
+            clock was set.
+        """
+        if isinstance(self._time, ServerTime) and tx.begun is not None:
+            self._time.heard(tx.begun, moment)
+            if abs(tx.begun - tx.now) > _OFF:
+                raise _AgainError
 
     async def _resolved(
         self, doubt: tuple[T, Proof[T] | None, int | None], number: str, error: Exception

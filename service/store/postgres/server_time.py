@@ -1,6 +1,11 @@
 """The server's time: all processes go by one clock."""
 
+from typing import Final
+
 from service.ports import Clock
+
+#: Seconds for which nobody asks for the server's time again.
+_FRESH: Final = 1.0
 
 
 class ServerTime:
@@ -12,10 +17,17 @@ class ServerTime:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._behind = 0.0
+        self._heard_at = float("-inf")
 
-    def heard(self, now: int) -> None:
-        """Note what the server's clock shows, in ms."""
-        self._behind = now - self._clock.monotonic() * 1000
+    def heard(self, now: int, at: float) -> None:
+        """Note what the server's clock showed, in ms, ``at`` this moment of ours (monotonic, s)."""
+        self._behind = now - at * 1000
+        self._heard_at = at
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether it was heard a moment ago."""
+        return self._clock.monotonic() - self._heard_at < _FRESH
 
     def now(self) -> int:
         """What the server's clock shows, in ms."""

@@ -7,7 +7,7 @@ from asyncpg import Connection
 from sqlalchemy import Executable, Table
 
 from service.store.postgres import compiling, parting
-from service.store.statements import Many, Row, Statement
+from service.store.statements import Insert, Many, Row, Statement, Write
 
 #: Rows in one statement: memory in the server, not time, is what bounds it.
 _CHUNK: Final = 5_000
@@ -16,7 +16,7 @@ _CHUNK: Final = 5_000
 class PostgresTx:
     """See :class:`service.store.database.Tx`."""
 
-    __slots__ = ("_driver", "noted", "now")
+    __slots__ = ("_driver", "begun", "noted", "now", "number")
 
     is_shared: Final = True
 
@@ -24,6 +24,14 @@ class PostgresTx:
         self._driver = driver
         self.now = now
         self.noted: int | None = None
+        #: Its number in the server, and when it began by the server's clock (ms), once told.
+        self.number: str | None = None
+        self.begun: int | None = None
+
+    async def identify(self) -> None:
+        """Ask for its number and its time, unless something else that was asked has told them."""
+        if self.number is None:
+            self._identified(*await self._driver.fetchrow(compiling.IDENTITY))
 
     async def fetch(self, statement: Statement, **given: Any) -> list[Row]:
         """Run a compiled statement; the rows it returns."""
@@ -57,6 +65,20 @@ class PostgresTx:
             found += await self._rows(text, tuple(zip(*rows[start : start + _CHUNK], strict=True)))
         return found
 
+    async def together(self, *writes: Write) -> list[int]:
+        """Write all of it by one statement, which also tells what :meth:`identify` asks for."""
+        wanted = [each for each in writes if each.rows]
+        if any(len(each.rows) > _CHUNK for each in wanted):
+            return [await self._in_parts(each) for each in writes]
+        if not wanted:
+            return [0] * len(writes)
+        text = compiling.together_text(tuple(map(compiling.form, wanted)))
+        arguments = [value for each in wanted for value in compiling.values(each)]
+        number, begun, *counts = (await self._rows(text, arguments))[0]
+        self._identified(number, begun)
+        found = iter(counts)
+        return [next(found) if each.rows else 0 for each in writes]
+
     async def query(self, statement: Executable) -> list[dict[str, Any]]:
         """Run any SQLAlchemy statement; rows as dictionaries."""
         compiled = compiling.compiled_now(statement)
@@ -72,7 +94,10 @@ class PostgresTx:
     async def lease(self, lanes: Sequence[Row], until: int, token: int) -> list[Row]:
         """Lease what is due in these lanes."""
         columns = zip(*lanes, strict=True)
-        return await self._rows(compiling.LEASE, (until, token, *columns))
+        rows = await self._rows(compiling.LEASE, (until, token, *columns))
+        if rows:
+            self._identified(*rows[0][-2:])
+        return [row[:-2] for row in rows]
 
     async def hold(self, names: Iterable[str]) -> set[str]:
         """Take an advisory lock for each name; those that another transaction has."""
@@ -82,6 +107,14 @@ class PostgresTx:
     async def loose(self, keys: Sequence[int]) -> Sequence[int]:
         """Of these events those whose attempts are deleted one by one."""
         return await parting.loose(self, keys)
+
+    def _identified(self, number: str, begun: int) -> None:
+        self.number, self.begun = number, begun
+
+    async def _in_parts(self, write: Write) -> int:
+        if isinstance(write, Insert):
+            return len(await self.insert(*write))
+        return len(await self.each(write.statement, write.rows, **write.given))
 
     async def _rows(self, text: str, arguments: Sequence[Any]) -> list[Row]:
         return [tuple(row) for row in await self._driver.fetch(text, *arguments)]

@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.sqlite import compiling
-from service.store.statements import CHUNK, Many, Row, Statement
+from service.store.statements import CHUNK, Insert, Many, Row, Statement, Write
 
 
 class SqliteTx:
@@ -59,6 +59,15 @@ class SqliteTx:
             text = compiling.insert_text(table, columns, len(chunk), conflict)
             found += await self.sql(text, compiling.flat(chunk))
         return found
+
+    async def together(self, *writes: Write) -> list[int]:
+        """Write one after the other: no way to a server is saved."""
+        return [len(await self._write(each)) for each in writes]
+
+    async def _write(self, write: Write) -> list[Row]:
+        if isinstance(write, Insert):
+            return await self.insert(*write)
+        return await self.each(write.statement, write.rows, **write.given)
 
     async def query(self, statement: Executable) -> list[dict[str, Any]]:
         """Run any SQLAlchemy statement; rows as dictionaries."""
