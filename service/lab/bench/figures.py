@@ -43,6 +43,8 @@ _START: Final = {"embedded": Target(3, 1)}
 _BY_MODE: Final = {
     ("deliveries", "rate"): _RATE,
     ("deliveries", "service cpu"): _CPU,
+    ("deliveries-batch", "rate"): _RATE,
+    ("deliveries-batch", "service cpu"): _CPU,
     ("idle", "cpu"): _IDLE,
     ("idle", "memory"): _MEMORY,
     ("start", "ready in"): _START,

@@ -35,6 +35,9 @@ ROWS: Final = {
     "tools": Row("the tools alone: generator straight to receiver", throughput.tools_alone),
     "start": Row("start to ready, second start", standing.start),
     "deliveries": Row("deliveries, single POSTs, sustained", throughput.deliveries),
+    "deliveries-batch": Row(
+        "deliveries, batches of 100 posted, sustained", throughput.deliveries_of_batches
+    ),
     "bare": Row("deliveries against a bare aiohttp client", throughput.bare, "deliveries"),
     "naive": Row("deliveries against the naive design", throughput.naive, "deliveries"),
     "fsync": Row(

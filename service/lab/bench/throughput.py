@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     import subprocess
 
 _CONNECTIONS: Final = 64
+#: Events in a request of a producer that gathers them, and the connections of such producers.
+_BATCH: Final = 100
+_BATCH_CONNECTIONS: Final = 8
 #: Events that may be under way: the load is to be steady, not a growing backlog.
 _WINDOW: Final = 2_000
 #: The naive design takes fewer before it falls behind.
@@ -67,9 +70,18 @@ async def tools_alone(session: Session) -> Values:
 
 async def deliveries(session: Session) -> Values:
     """Single events posted, delivered and recorded, as many as are taken."""
+    return await _sustained(session, 1)
+
+
+async def deliveries_of_batches(session: Session) -> Values:
+    """The same with a hundred events a request."""
+    return await _sustained(session, _BATCH)
+
+
+async def _sustained(session: Session, batch: int) -> Values:
     with session.service() as service:
         await service.subscribe(session.url())
-        steady = await delivering(session, service)
+        steady = await delivering(session, service, batch=batch)
         window = steady.window
         return {
             "rate": window.rate(Slot.RECEIVED),
@@ -89,7 +101,7 @@ def memory_values(service: Service) -> dict[str, float]:
     return {"memory": own, **servers}
 
 
-async def delivering(session: Session, service: Service, types: int = 1) -> Steady:
+async def delivering(session: Session, service: Service, types: int = 1, batch: int = 1) -> Steady:
     """Drive a service steadily that has one subscription, or one for each of so many types.
 
     Every event is delivered and recorded once, or this is no figure.
@@ -99,7 +111,7 @@ async def delivering(session: Session, service: Service, types: int = 1) -> Stea
     """
     since = time.time_ns() // 1_000_000
     before = session.look(service)
-    window = await _driven(session, session.route(service, types=types), service)
+    window = await _driven(session, session.route(service, batch, types=types), service)
     answer = await session.generator.ask("stop")
     check_answers(answer["statuses"])
     await session.received(before.counts[Slot.RECEIVED] + answer["posted"])
@@ -112,7 +124,8 @@ async def delivering(session: Session, service: Service, types: int = 1) -> Stea
 async def _driven(session: Session, route: Mapping[str, Any], service: Service) -> Window:
     sizes = session.sizes
     await session.empty()
-    await session.generator.ask("closed", route=route, connections=_CONNECTIONS, window=_WINDOW)
+    connections = _CONNECTIONS if route["batch"] == 1 else _BATCH_CONNECTIONS
+    await session.generator.ask("closed", route=route, connections=connections, window=_WINDOW)
     await asyncio.sleep(sizes.warm_seconds)
     await session.empty()
     before = session.look(service)
