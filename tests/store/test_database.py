@@ -13,7 +13,7 @@ from sqlalchemy import insert, select, text
 from service.ports import StoreUnavailableError
 from service.store.database import Database, Job, Tx
 from service.store.schema import tenants
-from service.store.sqlite import SqliteDatabase
+from service.store.sqlite import SqliteDatabase, compiling
 from service.store.sqlite.tx import SqliteTx
 from service.store.statements import Statement
 from tests.support.clock import FakeClock
@@ -307,3 +307,11 @@ async def test_a_reader_is_told_when_the_database_cannot_be_read(
             async with database.read() as tx:
                 await tx.fetch(Statement(select(tenants.c.id)))
     assert await database.look(Statement(select(tenants.c.id))) == [("default",)]
+
+
+async def test_rows_go_in_few_sizes_so_that_all_statements_stay_prepared() -> None:
+    sizes = [[len(chunk) for chunk in compiling.chunks(range(count))] for count in range(1_200)]
+
+    assert [sum(each) for each in sizes] == list(range(1_200))
+    assert max(map(len, sizes)) == 4  # 500, 500, 150, 49
+    assert len({size for each in sizes for size in each}) < 60

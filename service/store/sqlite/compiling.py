@@ -7,17 +7,24 @@ interpreter away once a row.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 from itertools import chain
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Table
 from sqlalchemy.dialects.sqlite import aiosqlite as sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from service.store.statements import Many, Row, Statement, among
+from service.store.statements import CHUNK, Many, Row, Statement, among
+
+R = TypeVar("R")
+
+#: Above this, rows of one statement are a multiple of it; the others are for another. So there are
+#: few texts, all of which a connection keeps prepared: to prepare takes several times what it
+#: takes to run.
+_STEP: Final = 50
 
 _DIALECT: Final = sqlite.dialect(paramstyle="qmark")
 
@@ -58,6 +65,16 @@ def compiled(statement: Statement) -> Compiled:
 
 def _bound(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, list) else value
+
+
+def chunks(rows: Sequence[R]) -> Iterator[Sequence[R]]:
+    """The rows as they go into one statement each."""
+    start = 0
+    while start < len(rows):
+        left = len(rows) - start
+        count = left if left < _STEP else min(left - left % _STEP, CHUNK)
+        yield rows[start : start + count]
+        start += count
 
 
 @lru_cache(maxsize=4096)

@@ -17,6 +17,10 @@ WRITER: Final = (
 )
 READER: Final = (*WRITER, "PRAGMA query_only=ON", "PRAGMA wal_autocheckpoint=0")
 
+#: Statements that a connection keeps prepared: all there are on the hot path, each for every number
+#: of rows that occurs. Python keeps 128.
+_PREPARED: Final = 1_024
+
 
 def engine(path: Path, pragmas: tuple[str, ...]) -> AsyncEngine:
     """An engine whose connections begin and end no transaction by themselves; it pools none."""
@@ -25,7 +29,10 @@ def engine(path: Path, pragmas: tuple[str, ...]) -> AsyncEngine:
         url,
         isolation_level="AUTOCOMMIT",
         poolclass=NullPool,
-        connect_args={"check_same_thread": False},  # short statements stay on the event loop's
+        connect_args={
+            "check_same_thread": False,  # short statements stay on the event loop's
+            "cached_statements": _PREPARED,
+        },
     )
 
     @event.listens_for(made.sync_engine, "connect")

@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.sqlite import compiling
-from service.store.statements import CHUNK, Insert, Many, Row, Statement, Write
+from service.store.statements import Insert, Many, Row, Statement, Write
 
 
 class SqliteTx:
@@ -35,8 +35,7 @@ class SqliteTx:
     async def each(self, statement: Many, rows: Sequence[Row], **given: Any) -> list[Row]:
         """Run a statement about many rows; the rows it returns."""
         found: list[Row] = []
-        for start in range(0, len(rows), CHUNK):
-            chunk = rows[start : start + CHUNK]
+        for chunk in compiling.chunks(rows):
             text = compiling.many_text(statement, len(chunk))
             found += await self.sql(text, compiling.many_arguments(statement, chunk, given))
         return found
@@ -54,8 +53,7 @@ class SqliteTx:
     ) -> list[Row]:
         """Insert many rows, in as few statements as the chunk size allows."""
         found: list[Row] = []
-        for start in range(0, len(rows), CHUNK):
-            chunk = rows[start : start + CHUNK]
+        for chunk in compiling.chunks(rows):
             text = compiling.insert_text(table, columns, len(chunk), conflict)
             found += await self.sql(text, compiling.flat(chunk))
         return found
