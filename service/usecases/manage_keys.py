@@ -12,6 +12,7 @@ from service.domain.api_keys import KEY_BYTES, ApiKey, Scope, hash_key, new_key,
 from service.domain.errors import Fault, Refusal, invalid
 from service.domain.tenant import DEFAULT_TENANT
 from service.ports import Clock, FoundKey, KeyStore, NewText, Once, Principal, Replayed
+from service.usecases.coalescing import Coalesced
 from service.usecases.making import Maker
 from service.usecases.sweep import Chore
 
@@ -100,14 +101,15 @@ class KeyUse:
     """Finds keys, and notes that they are used: at most once a minute each, and never at once.
 
     Where no other process can change keys (``is_alone``), what was found is good for a second,
-    unless its key ends before or this process changes one: a revoked key is dead at once.
+    unless its key ends before or this process changes one: a revoked key is dead at once. Elsewhere
+    nothing is remembered, but those who ask at the same time share a look.
     """
 
     def __init__(
         self, find: FindKey, store: KeyStore, clock: Clock, *, is_alone: bool = True
     ) -> None:
         self._is_alone = is_alone
-        self._find = find
+        self._find = find if is_alone else Coalesced(find).ask
         self._store = store
         self._clock = clock
         #: Keys by their hashes, and until when what is known of them is good (monotonic).
