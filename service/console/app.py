@@ -22,6 +22,7 @@ from service.console.rendering import Templates
 from service.console.services import Services
 from service.console.sessions import Cookies, Sessions
 from service.console.site import CONSOLE, PORTAL
+from service.console.subscription_editing import SubscriptionEditing
 from service.console.subscriptions import Subscriptions
 from service.console.visits import Action
 from service.web.authentication import Doorkeeper
@@ -68,6 +69,7 @@ def shared(services: Services, layout: Layout) -> list[Action]:
         *Overview(services).actions(),
         *DeadLetters(services).actions(),
         *Deliveries(services).actions(),
+        *SubscriptionEditing(services).actions(),
         *Subscriptions(services).actions(),
         *Operations(services, layout).actions(),
         *Events(services).actions(),

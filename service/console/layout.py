@@ -52,6 +52,8 @@ NOTICES: Final = {
     "deleted": "Deleted.",
     "revoked": "Revoked: the key is dead in every process.",
     "created": "Created.",
+    "saved": "Saved.",
+    "unchanged": "Nothing was changed in the form, so nothing was saved.",
     "started": "Started. This page follows it.",
 }
 

@@ -35,8 +35,11 @@ class Bodies:
     """How the API reads what it is sent."""
 
     subscription: Reads[SubscriptionInput]
+    subscription_patch: Reads[SubscriptionInput]
     api_key: Reads[NewApiKey]
     tenant: Reads[TenantInput]
+    #: Members of a tenant by name.
+    tenant_patch: Reads[dict[str, object]]
 
 
 @dataclass(frozen=True, slots=True)

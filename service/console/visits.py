@@ -18,8 +18,8 @@ from service.web.answers import Answer, Headers
 from service.web.calls import Streamed
 
 _FORMS: Final = ("application/x-www-form-urlencoded",)
-#: No form here needs more.
-_MAX_FORM: Final = 64 * 1024
+#: No form here needs more: certificates, escaped, are the longest.
+_MAX_FORM: Final = 512 * 1024
 _MAX_FIELDS: Final = 100
 
 

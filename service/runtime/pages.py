@@ -8,8 +8,8 @@ from service import __version__, console
 from service.api.api_keys import ApiKeyBody
 from service.api.app import Pages
 from service.api.reading import parse
-from service.api.subscription_bodies import NewSubscriptionBody
-from service.api.tenants import TenantBody
+from service.api.subscription_bodies import NewSubscriptionBody, SubscriptionPatch
+from service.api.tenants import TenantBody, TenantPatch
 from service.domain.errors import Refusal
 from service.runtime.wiring import Opened
 from service.settings import Settings
@@ -45,9 +45,19 @@ def console_services(opened: Opened, ready: Ready) -> console.Services:
         vault=opened.base.vault,
         clock=opened.base.clock,
         dice=opened.base.dice,
-        bodies=console.Bodies(_subscription, _api_key, _tenant),
+        bodies=_bodies(),
         about=_about(opened.base.settings),
         ready=ready,
+    )
+
+
+def _bodies() -> console.Bodies:
+    return console.Bodies(
+        subscription=_subscription,
+        subscription_patch=_subscription_patch,
+        api_key=_api_key,
+        tenant=_tenant,
+        tenant_patch=_tenant_patch,
     )
 
 
@@ -72,6 +82,11 @@ def _subscription(body: bytes) -> SubscriptionInput | Refusal:
     return read if isinstance(read, Refusal) else read.given(read.secret)
 
 
+def _subscription_patch(body: bytes) -> SubscriptionInput | Refusal:
+    read = parse(body, SubscriptionPatch)
+    return read if isinstance(read, Refusal) else read.given()
+
+
 def _api_key(body: bytes) -> NewApiKey | Refusal:
     read = parse(body, ApiKeyBody)
     return read if isinstance(read, Refusal) else read.given()
@@ -79,4 +94,9 @@ def _api_key(body: bytes) -> NewApiKey | Refusal:
 
 def _tenant(body: bytes) -> TenantInput | Refusal:
     read = parse(body, TenantBody)
+    return read if isinstance(read, Refusal) else read.given()
+
+
+def _tenant_patch(body: bytes) -> dict[str, object] | Refusal:
+    read = parse(body, TenantPatch)
     return read if isinstance(read, Refusal) else read.given()

@@ -25,6 +25,7 @@ FORMS: Final[dict[str, tuple[Scope | None, str | None]]] = {
     "/deliveries/{id}/retry": (Scope.DELIVERIES_REPLAY, "delivery.retried"),
     "/deliveries/{id}/cancel": (Scope.DELIVERIES_REPLAY, "delivery.cancelled"),
     "/subscriptions": (Scope.SUBSCRIPTIONS_WRITE, "subscription.created"),
+    "/subscriptions/{id}/edit": (Scope.SUBSCRIPTIONS_WRITE, "subscription.changed"),
     "/subscriptions/{id}/pause": (Scope.SUBSCRIPTIONS_WRITE, "subscription.paused"),
     "/subscriptions/{id}/resume": (Scope.SUBSCRIPTIONS_WRITE, "subscription.resumed"),
     "/subscriptions/{id}/test": (Scope.SUBSCRIPTIONS_WRITE, "subscription.tested"),
@@ -335,7 +336,7 @@ async def test_a_form_of_another_kind_or_too_large_is_refused(api: Api, admin: V
         headers={**OWN, "content-type": "application/json"},
     )
     large = await admin.client.post(
-        "/console/subscriptions", data={"token": token, "url": "x" * 70_000}, headers=OWN
+        "/console/subscriptions", data={"token": token, "url": "x" * 600_000}, headers=OWN
     )
     many = await admin.client.post(
         "/console/subscriptions",
