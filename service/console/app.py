@@ -24,6 +24,7 @@ from service.console.sessions import Cookies, Sessions
 from service.console.site import CONSOLE, PORTAL
 from service.console.subscription_editing import SubscriptionEditing
 from service.console.subscriptions import Subscriptions
+from service.console.tenants import Tenants
 from service.console.visits import Action
 from service.web.authentication import Doorkeeper
 
@@ -78,7 +79,11 @@ def shared(services: Services, layout: Layout) -> list[Action]:
 
 def operators_own(services: Services, sessions: Sessions) -> list[Action]:
     """What only the console has."""
-    return [*Keys(services).actions(), *Administration(services, sessions).actions()]
+    return [
+        *Keys(services).actions(),
+        *Tenants(services, sessions).actions(),
+        *Administration(services).actions(),
+    ]
 
 
 def is_trusted(public_url: str) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 from service.console.visits import Form
 from service.domain.errors import Fault, Refusal
+from service.web import problems
 
 Texts = Mapping[str, str]
 
@@ -22,6 +23,11 @@ class Filled:
     others: Texts = field(default_factory=dict)
     #: Of what is there now; see :func:`marks`.
     marks: str = ""
+
+    @property
+    def status(self) -> int:
+        """What the page with it answers."""
+        return 200 if self.refusal is None else problems.TABLE[self.refusal.kind].status
 
     @property
     def fault(self) -> str | None:

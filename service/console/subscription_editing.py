@@ -12,17 +12,16 @@ from service.console.subscriptions import secret_page
 from service.console.visits import Action, Form, Page, Visit
 from service.domain.api_keys import Scope
 from service.domain.certificates import read_facts
-from service.domain.errors import Refusal, RefusalKind, invalid, not_found
+from service.domain.errors import Refusal, conflict, invalid, not_found
 from service.domain.subscription import Subscription
 from service.ports import Replayed
 from service.usecases.manage_subscriptions import SubscriptionInput, WithSecret
-from service.web import problems
 from service.web.answers import Answer
 
 _PATH: Final = "/subscriptions"
 _ONE: Final = f"{_PATH}/{{id}}"
 _SECRET: Final = "secret"  # noqa: S105  the name of a field
-_MEANWHILE: Final = (
+_MEANWHILE: Final = conflict(
     "Somebody changed this subscription meanwhile, so nothing was saved. What you had left alone "
     "is shown as it is now, what you had typed is as you typed it. Look it over and save again."
 )
@@ -146,8 +145,7 @@ def _meanwhile(visit: Visit, now: Subscription, texts: Texts) -> Page:
     present = subscription_forms.shown(now)
     own = forms.changed_in(visit.form.one("marks"), texts)
     merged, others = forms.merged(texts, own, present)
-    refusal = Refusal(RefusalKind.CONFLICT, _MEANWHILE)
-    return _edited(now, Filled(merged, refusal, others, forms.marks(present)))
+    return _edited(now, Filled(merged, _MEANWHILE, others, forms.marks(present)))
 
 
 def _new(filled: Filled) -> Page:
@@ -160,6 +158,5 @@ def _edited(subscription: Subscription, filled: Filled) -> Page:
 
 
 def _page(title: str, filled: Filled, others: dict[str, Any]) -> Page:
-    status = 200 if filled.refusal is None else problems.TABLE[filled.refusal.kind].status
     shown = {"filled": filled, "choices": CHOICES, **others}
-    return Page("subscription_form.html", title, shown, status=status)
+    return Page("subscription_form.html", title, shown, status=filled.status)

@@ -32,7 +32,7 @@ FULL: Final = {
     "maxConcurrency": "4",
     "metadata": '{"team": "shop"}',
 }
-SHOWN: Final = {
+SHOWN: Final[dict[str, Any]] = {
     "url": "https://example.com/other",
     "eventTypes": ["COMPLETED", "payment.*"],
     "operationTypes": ["report.*"],
