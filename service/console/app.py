@@ -11,6 +11,7 @@ from service.console import routing, statics
 from service.console.administration import Administration
 from service.console.dead_letters import DeadLetters
 from service.console.deliveries import Deliveries
+from service.console.delivery_replays import DeliveryReplays
 from service.console.entrances import ConsoleEntrance, PortalEntrance
 from service.console.entry import ConsoleEntry, PortalEntry
 from service.console.events import Events
@@ -69,6 +70,7 @@ def shared(services: Services, layout: Layout) -> list[Action]:
     return [
         *Overview(services).actions(),
         *DeadLetters(services).actions(),
+        *DeliveryReplays(services).actions(),
         *Deliveries(services).actions(),
         *SubscriptionEditing(services).actions(),
         *Subscriptions(services).actions(),

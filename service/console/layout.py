@@ -55,6 +55,7 @@ NOTICES: Final = {
     "saved": "Saved.",
     "unchanged": "Nothing was changed in the form, so nothing was saved.",
     "started": "Started. This page follows it.",
+    "begun": "Started: what is to be sent again goes back into the queue.",
 }
 
 

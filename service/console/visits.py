@@ -127,7 +127,7 @@ class Visit:
     def started(self, operation_id: str, path: str) -> Answer:
         """Go on at the operation that was started, or at ``path`` where it may not be seen."""
         below = f"/operations/{operation_id}"
-        return self.to(f"{below if self.leads(below) else path}?done=started")
+        return self.to(f"{below}?done=started" if self.leads(below) else f"{path}?done=begun")
 
     def to(self, path: str, *headers: tuple[str, str]) -> Answer:
         """Go on at a path below the root: what a form that was done answers with."""

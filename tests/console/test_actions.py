@@ -22,6 +22,7 @@ FORMS: Final[dict[str, tuple[Scope | None, str | None]]] = {
     "/dead-letters/replay": (Scope.DELIVERIES_REPLAY, "replay.started"),
     "/dead-letters/{id}/replay": (Scope.DELIVERIES_REPLAY, "delivery.replayed"),
     "/dead-letters/{id}/discard": (Scope.DELIVERIES_REPLAY, "dead_letter.discarded"),
+    "/deliveries/replay": (Scope.DELIVERIES_REPLAY, "replay.started"),
     "/deliveries/{id}/retry": (Scope.DELIVERIES_REPLAY, "delivery.retried"),
     "/deliveries/{id}/cancel": (Scope.DELIVERIES_REPLAY, "delivery.cancelled"),
     "/subscriptions": (Scope.SUBSCRIPTIONS_WRITE, "subscription.created"),
