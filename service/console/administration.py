@@ -41,6 +41,11 @@ class Administration:
         return Page("audit_log.html", "Audit log", shown)
 
     async def system(self, _: Visit) -> Page:
-        """What this process is, and how it is set."""
-        fault = await self._services.ready()
-        return Page("system.html", "System", {"about": self._services.about, "fault": fault})
+        """What this process is, what it is at, and how it is set."""
+        services = self._services
+        shown = {
+            "about": services.about,
+            "work": await services.work(),
+            "fault": await services.ready(),
+        }
+        return Page("system.html", "System", shown)

@@ -11,6 +11,7 @@ from service.api.reading import parse
 from service.api.subscription_bodies import NewSubscriptionBody, SubscriptionPatch
 from service.api.tenants import TenantBody, TenantPatch
 from service.domain.errors import Refusal
+from service.runtime import presence
 from service.runtime.wiring import Opened
 from service.settings import Settings
 from service.usecases.manage_keys import NewApiKey
@@ -47,6 +48,7 @@ def console_services(opened: Opened, ready: Ready) -> console.Services:
         dice=opened.base.dice,
         bodies=_bodies(),
         about=_about(opened.base.settings),
+        work=partial(presence.at_work, opened),
         ready=ready,
     )
 
@@ -72,6 +74,7 @@ def _about(settings: Settings) -> console.About:
             ("Python", platform.python_version()),
             ("Store", store),
             ("Broker and pub/sub", between),
+            *presence.libraries(),
         ),
         settings=tuple(console.Setting(*row) for row in settings.describe()),
     )
