@@ -32,7 +32,7 @@ class Filled:
     @property
     def fault(self) -> str | None:
         """Why nothing was done."""
-        return None if self.refusal is None else self.refusal.detail
+        return None if self.refusal is None else told(self.refusal)
 
     @property
     def faults(self) -> tuple[Fault, ...]:
@@ -46,6 +46,11 @@ class Filled:
     def wrong(self, name: str) -> list[str]:
         """What is wrong with a field, in words."""
         return [_said(each, name) for each in self.faults if field_of(each) == name]
+
+
+def told(refusal: Refusal) -> str:
+    """A refusal as people are told of it, whose faults they see below it."""
+    return "Nothing was done, because of this:" if refusal.faults else refusal.detail
 
 
 def field_of(fault: Fault) -> str:
@@ -73,13 +78,14 @@ def changed_in(marks: str, texts: Texts) -> set[str]:
     return {name for name, text in texts.items() if before.get(name) != _mark(text)}
 
 
-def merged(texts: Texts, own: set[str], present: Texts) -> tuple[dict[str, str], dict[str, str]]:
+def merged(texts: Texts, marks: str, present: Texts) -> tuple[dict[str, str], dict[str, str]]:
     """A form over what somebody else changed meanwhile: what was changed in it stays as typed.
 
-    The second are the fields that both changed, with what is there now.
+    The second are the fields that both changed, each its own way, with what is there now.
     """
+    own, theirs = changed_in(marks, texts), changed_in(marks, present)
     shown = {name: texts[name] if name in own else text for name, text in present.items()}
-    return shown, {name: text for name, text in present.items() if shown[name] != text}
+    return shown, {name: present[name] for name in theirs if shown[name] != present[name]}
 
 
 def _mark(text: str) -> int:
@@ -91,6 +97,6 @@ def _said(fault: Fault, name: str) -> str:
     """A fault as it is said beside its field; of one of several things in it, which one."""
     below = fault.pointer.removeprefix(f"/{name}").lstrip("/")
     if below.isdecimal():
-        return f"No. {int(below) + 1} {fault.detail}"
+        return f"No. {int(below) + 1}: {fault.detail}"
     below = below.replace("~1", "/").replace("~0", "~")
     return f"{below}: {fault.detail}" if below else fault.detail

@@ -143,8 +143,7 @@ def _wanted(form: Form, texts: Texts, present: Texts) -> dict[str, object]:
 def _meanwhile(visit: Visit, now: Subscription, texts: Texts) -> Page:
     """The form once more, over what somebody else has made of it."""
     present = subscription_forms.shown(now)
-    own = forms.changed_in(visit.form.one("marks"), texts)
-    merged, others = forms.merged(texts, own, present)
+    merged, others = forms.merged(texts, visit.form.one("marks"), present)
     return _edited(now, Filled(merged, _MEANWHILE, others, forms.marks(present)))
 
 

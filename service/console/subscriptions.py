@@ -7,6 +7,7 @@ from service.console.attempts import seen
 from service.console.services import Services
 from service.console.visits import Action, Page, Visit
 from service.domain.api_keys import Scope
+from service.domain.certificates import read_facts
 from service.domain.errors import Refusal, not_found
 from service.domain.health import circuit
 from service.domain.subscription import Subscription, SubscriptionStatus
@@ -76,6 +77,7 @@ class Subscriptions:
         if isinstance(found, Refusal):
             return found
         shown: dict[str, Any] = {"subscription": found, "stats": None}
+        shown["tls"] = read_facts(found.tls_facts)
         if visit.may(Scope.DELIVERIES_READ):
             stats, limit = await self._services.stats.subscription(found.no)
             shown |= {"stats": stats, "limit": min(limit, found.max_concurrency or limit)}

@@ -79,14 +79,14 @@ class Tenants:
         found = await self._found(visit)
         if isinstance(found, Refusal):
             return found
-        texts, marks = forms.texts_of(visit.form, FIELDS), visit.form.one("marks")
-        own, theirs = forms.changed_in(marks, texts), forms.changed_in(marks, _shown(found))
-        merged, others = forms.merged(texts, own, _shown(found))
-        if theirs & others.keys():
+        typed, present = forms.texts_of(visit.form, FIELDS), _shown(found)
+        merged, others = forms.merged(typed, visit.form.one("marks"), present)
+        if others:
             return _edited(found, merged, _MEANWHILE, others)
-        if not others:
+        names = [name for name in FIELDS if merged[name] != present[name]]
+        if not names:
             return visit.to(f"{_PATH}?done=unchanged")
-        members = self._bodies.tenant_patch(_body(merged, list(others)))
+        members = self._bodies.tenant_patch(_body(merged, names))
         if isinstance(members, Refusal):
             return _edited(found, merged, members)
         changed = await self._manage.change(visit.principal, visit.name(), members)

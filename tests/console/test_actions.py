@@ -305,9 +305,14 @@ async def test_a_key_is_made_rotated_and_revoked(api: Api, admin: Visitor) -> No
     assert (await newest(api))["action"] == "api_key.rotated"
     assert (await admin.press(f"/console/keys/{key['id']}/revoke")).says("revoked")
     assert (await newest(api))["action"] == "api_key.revoked"
-    faulty = await admin.send("/console/keys", {"tenantId": "default", "name": ""})
+    fields = {"tenantId": "shop", "name": "", "life": "2592000000"}
+    faulty = await admin.send("/console/keys", fields)
     assert faulty.status_code == 422
-    assert Document(faulty.text).says("/scopes")
+    page = Document(faulty.text)
+    assert page.says("/scopes")
+    assert (page.fields["tenantId"], page.fields["life"]) == ("shop", "2592000000")
+    wrong = {had.get("id") for _, had in page.tags if had.get("aria-invalid")}
+    assert wrong == {"name", "scopes"}
 
 
 async def test_a_tenant_is_made(api: Api, admin: Visitor) -> None:

@@ -269,7 +269,7 @@ async def test_a_subscription_is_edited_and_a_fault_is_said_where_it_is(
         await page.get_by_role("button", name="Save").click()
         field = page.get_by_label("Event types")
         await expect(field).to_have_attribute("aria-invalid", "true")
-        await expect(field).to_have_accessible_description(re.compile("No. 2 "))
+        await expect(field).to_have_accessible_description(re.compile("No. 2: "))
         await expect(page.get_by_label("Own headers")).to_have_value("x-token: ****\nx-more: 1")
         await watched.shot("edit-fault")
         await page.get_by_role("link", name="/eventTypes/1").click()

@@ -158,7 +158,7 @@ async def test_faults_stand_beside_their_fields_with_what_was_typed(
     ids = {str(had["id"]) for _, had in page.tags if "id" in had}
     assert all(set(names) <= ids for names in described.values())
     assert "eventTypes-wrong-1" in described["eventTypes"]
-    assert page.says("No. 2 ")
+    assert page.says("No. 2: ")
     assert "#eventTypes" in page.links
     # what only shows behind the shapes
     unfit = {**await form_of(admin, made["id"]), "url": "ftp://x", "clientCertificate": "none"}
@@ -182,6 +182,7 @@ async def test_what_somebody_else_changed_is_told_and_not_overwritten(
 
     assert page.says("Somebody changed this subscription meanwhile")
     assert page.says("Somebody else has made it: theirs")
+    assert page.html.count("Somebody else has made it") == 1
     assert {name: page.fields[name] for name in ("url", "description", "eventTypes")} == {
         "url": theirs["url"],
         "description": "mine",
@@ -234,6 +235,9 @@ async def test_certificates_are_put_in_and_taken_away(api: Api, admin: Visitor) 
     assert now["caCertificate"]
     page = await admin.get(f"/console/subscriptions/{made['id']}/edit")
     assert page.says(now["clientCertificate"]["subject"])
+    shown = await admin.get(f"/console/subscriptions/{made['id']}")
+    assert shown.says(now["clientCertificate"]["subject"])
+    assert shown.says(now["caCertificate"][0]["subject"])
     assert "BEGIN" not in page.html
     await save(admin, made["id"], {**page.fields, "remove": "noClientCertificate"})
 
