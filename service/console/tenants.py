@@ -25,6 +25,8 @@ _ALL: Final = TENANTS.also({"done": queries.text})
 FIELDS: Final = ("name", "verification", "portalOrigins")
 _NEW: Final = ("id", *FIELDS)
 _NONE: Final[Texts] = {}
+#: What an origin looks like.
+_ORIGIN: Final = "https://app.example.com"
 _MEANWHILE: Final = conflict(
     "Somebody changed this tenant meanwhile, so nothing was saved. What you had typed is as you "
     "typed it. Look it over and save again."
@@ -114,6 +116,7 @@ class Tenants:
             "items": page.items,
             "filled": filled,
             "verifications": list(Verification),
+            "origin": _ORIGIN,
             "further": page.next and _ALL.address_of(visit.request, page.next),
         }
         return Page("tenants.html", "Tenants", shown, status=filled.status)
@@ -142,5 +145,10 @@ def _edited(
     tenant: Tenant, texts: Texts, refusal: Refusal | None = None, others: Texts = _NONE
 ) -> Page:
     filled = Filled(texts, refusal, others, forms.marks(_shown(tenant)))
-    shown = {"tenant": tenant, "filled": filled, "verifications": list(Verification)}
+    shown = {
+        "tenant": tenant,
+        "filled": filled,
+        "verifications": list(Verification),
+        "origin": _ORIGIN,
+    }
     return Page("tenant_form.html", "Edit tenant", shown, status=filled.status)

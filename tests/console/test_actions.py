@@ -418,4 +418,7 @@ async def test_a_form_of_another_kind_or_too_large_is_refused(api: Api, admin: V
     )
 
     assert [as_json.status_code, large.status_code, many.status_code] == [415, 413, 400]
+    key = {"key": "x" * 70_000}  # of who is a stranger less is taken
+    refused = await visitor(api).client.post("/console/sign-in", data=key, headers=OWN)
+    assert refused.status_code == 413
     assert (await api.get("/v1/subscriptions"))["data"] == []
