@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from service.console import bounds
 from service.console.attempts import seen
+from service.console.replaying import RATES, paced
 from service.console.services import Services
 from service.console.visits import Action, Page, Visit
 from service.domain.api_keys import Scope
@@ -83,6 +84,7 @@ class Subscriptions:
             shown |= {"stats": stats, "limit": min(limit, found.max_concurrency or limit)}
             shown["circuit"] = circuit(stats.health, stats.at)
         shown |= {"overlaps": OVERLAPS, "reaches": REACHES, "which": WHICH}
+        shown["rates"] = RATES
         return Page("subscription.html", "Subscription", shown)
 
     async def pause(self, visit: Visit) -> Answer | Refusal:
@@ -145,7 +147,7 @@ class Subscriptions:
             subscription_no=found.no,
             dry_run=visit.form.one("dryRun") == "true",
         )
-        run = await self._services.replays.start(visit.principal, plan)
+        run = await self._services.replays.start(visit.principal, paced(plan, visit.form))
         if isinstance(run, Replayed):
             raise TypeError("A replay without an Idempotency-Key was replayed.")
         here = f"{_PATH}/{visit.name()}"

@@ -243,11 +243,15 @@ async def test_what_a_subscription_never_got_is_sent(
     made = await api.subscribe(receiver.url())
     path = f"/console/subscriptions/{made['id']}/replay"
 
-    page = await admin.press(path, {"only": "missing", "reach": "3600000", "dryRun": "false"})
+    page = await admin.press(
+        path, {"only": "missing", "reach": "3600000", "dryRun": "false", "rate": "10"}
+    )
 
     assert page.says("ringback.replay")
     entry = await newest(api)
     assert (entry["action"], entry["detail"]["only"]) == ("replay.started", "missing")
+    assert entry["detail"]["rate_per_second"] == 10
+    assert f"/console/audit-log?target={entry['target']}" in page.links
     wrong = await admin.send(path, {"only": "some", "reach": "3600000"})
     assert wrong.status_code == 404
 
