@@ -28,6 +28,7 @@ from service.web.calls import Call
 from service.web.idempotency import Idempotency
 
 _SCOPES: Final[dict[str, Any]] = {"enum": [scope.value for scope in CONSUMER_SCOPES]}
+_PATH: Final = "/v1/portal-links"
 _LINK: Final = LINK_LIFETIME / 1000
 _SESSION: Final = SESSION_LIFETIME / 1000
 
@@ -75,7 +76,7 @@ class PortalLinkOut(msgspec.Struct, frozen=True, rename="camel", omit_defaults=T
 
 
 class PortalLinks:
-    """Handler of links."""
+    """Handlers of links."""
 
     def __init__(self, services: Services, idempotency: Idempotency, links: Links) -> None:
         self._portals = services.portals
@@ -84,7 +85,11 @@ class PortalLinks:
 
     def actions(self) -> list[Action]:
         """A link lets in whoever has it: to make one is for administrators."""
-        return [Action("POST", "/v1/portal-links", Scope.ADMIN, self.create)]
+        needed = Scope.ADMIN
+        return [
+            Action("POST", _PATH, needed, self.create),
+            Action("DELETE", f"{_PATH}/{{id}}", needed, self.revoke),
+        ]
 
     async def create(self, call: Call) -> Answer | Refusal:
         """Make a link into the tenant that the key acts for."""
@@ -97,6 +102,11 @@ class PortalLinks:
             return await self._portals.issue(call.principal, new, once)
 
         return await self._idempotency.run(call, given[1], act, self._created, self._created)
+
+    async def revoke(self, call: Call) -> Answer | Refusal:
+        """End a link of the tenant that the key acts for, and its session."""
+        refusal = await self._portals.revoke(call.principal, call.name())
+        return Answer(204) if refusal is None else refusal
 
     def _created(self, made: IssuedLink) -> Answer:
         link = made.link

@@ -21,6 +21,7 @@ from service.cli.commands import (
     keys,
     listen,
     operations,
+    portal_links,
     prune,
     replays,
     signatures,
@@ -259,7 +260,7 @@ def version() -> None:
     typer.echo(f"ringback {__version__}")
 
 
-for _noun in (events, operations, subscriptions, deliveries, dead_letters, keys):
+for _noun in (events, operations, subscriptions, deliveries, dead_letters, keys, portal_links):
     app.add_typer(_noun.app)
 for _verb in (listen, replays, signatures, health, export, prune, completion):
     _verb.add_to(app)

@@ -171,6 +171,15 @@ KEY: Final = (
     Column("last used", "lastUsedAt", short),
 )
 KEY_CARD: Final = (*KEY, Column("key", "key"))
+PORTAL_LINK_CARD: Final = (
+    Column("portal link", "id"),
+    Column("tenant", "tenantId"),
+    Column("subscription", "subscriptionId"),
+    Column("scopes", "scopes", _patterns, is_text=True),
+    Column("open it until", "expiresAt", short),
+    Column("session seconds", "sessionSeconds"),
+    Column("address", "url"),
+)
 SECRET: Final = (
     Column("secret", "secret"),
     Column("created", "createdAt", short),

@@ -11,6 +11,7 @@ from service.console import routing, statics
 from service.console.administration import Administration
 from service.console.dead_letters import DeadLetters
 from service.console.deliveries import Deliveries
+from service.console.delivery_replays import DeliveryReplays
 from service.console.entrances import ConsoleEntrance, PortalEntrance
 from service.console.entry import ConsoleEntry, PortalEntry
 from service.console.events import Events
@@ -22,7 +23,9 @@ from service.console.rendering import Templates
 from service.console.services import Services
 from service.console.sessions import Cookies, Sessions
 from service.console.site import CONSOLE, PORTAL
+from service.console.subscription_editing import SubscriptionEditing
 from service.console.subscriptions import Subscriptions
+from service.console.tenants import Tenants
 from service.console.visits import Action
 from service.web.authentication import Doorkeeper
 
@@ -67,7 +70,9 @@ def shared(services: Services, layout: Layout) -> list[Action]:
     return [
         *Overview(services).actions(),
         *DeadLetters(services).actions(),
+        *DeliveryReplays(services).actions(),
         *Deliveries(services).actions(),
+        *SubscriptionEditing(services).actions(),
         *Subscriptions(services).actions(),
         *Operations(services, layout).actions(),
         *Events(services).actions(),
@@ -76,7 +81,11 @@ def shared(services: Services, layout: Layout) -> list[Action]:
 
 def operators_own(services: Services, sessions: Sessions) -> list[Action]:
     """What only the console has."""
-    return [*Keys(services).actions(), *Administration(services, sessions).actions()]
+    return [
+        *Keys(services).actions(),
+        *Tenants(services, sessions).actions(),
+        *Administration(services).actions(),
+    ]
 
 
 def is_trusted(public_url: str) -> bool:

@@ -5,6 +5,7 @@ from typing import Final
 
 from service.console.attempts import seen
 from service.console.grouping import grouped
+from service.console.replaying import RATES, paced
 from service.console.services import Services
 from service.console.visits import Action, Page, Visit
 from service.domain import ids, times
@@ -20,9 +21,6 @@ from service.web.listings import DEAD_LETTERS
 
 _PATH: Final = "/dead-letters"
 _ONE: Final = f"{_PATH}/{{id}}"
-#: Deliveries per second that a replay may be held to; the empty word is no limit.
-RATES: Final = ("", "1", "10", "100", "1000")
-
 #: What a replay may be narrowed by here; a filter that only the preview knew would mislead.
 _GROUP: Final = DEAD_LETTERS.only("subscriptionId", "reason")
 _ALL: Final = DEAD_LETTERS.also({"done": queries.text})
@@ -129,7 +127,7 @@ class DeadLetters:
             if subscription is None:
                 return not_found("subscription", name)
             subscription_no = subscription.no
-        rate, reason = form.one("rate"), form.one("reason")
+        reason = form.one("reason")
         plan = ReplayPlan(
             kind="dead_letters",
             only="dead",
@@ -137,12 +135,10 @@ class DeadLetters:
             until=times.parse(form.one("until")) or self._clock.now() + 1,
             subscription_no=subscription_no,
             reason=reason if reason in set(DeadReason) else None,
-            rate_per_second=float(rate) if rate in RATES and rate else None,
-            note=form.one("note")[:1024] or None,
         )
         if reason and plan.reason is None:
             return not_found("reason", reason)  # a filter misspelt must not become one left out
-        run = await self._replays.start(visit.principal, plan)
+        run = await self._replays.start(visit.principal, paced(plan, form))
         if isinstance(run, Replayed):
             raise TypeError("A replay without an Idempotency-Key was replayed.")
         return run if isinstance(run, Refusal) else visit.started(run.operation.id, _PATH)

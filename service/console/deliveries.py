@@ -3,6 +3,7 @@
 from typing import Final
 
 from service.console.attempts import Seen, curl, seen
+from service.console.delivery_replays import but_dead, unfit
 from service.console.services import Services
 from service.console.visits import Action, Page, Visit
 from service.domain import ids
@@ -18,7 +19,7 @@ from service.web.listings import DELIVERIES
 
 _PATH: Final = "/deliveries"
 _ONE: Final = f"{_PATH}/{{id}}"
-_ALL: Final = DELIVERIES.also({"live": queries.flag})
+_ALL: Final = DELIVERIES.also({"live": queries.flag, "done": queries.text})
 
 
 class Deliveries:
@@ -50,6 +51,8 @@ class Deliveries:
             "items": page.items,
             "given": visit.given,
             "statuses": list(DeliveryStatus),
+            "unfit": unfit(which),
+            "but_dead": but_dead(which),
             "is_live": asked.others.get("live", False),
             "further": page.next and _ALL.address_of(visit.request, page.next),
         }

@@ -4,6 +4,8 @@ from typing import Final
 
 import msgspec
 
+from service.console import forms
+from service.console.forms import Filled
 from service.console.services import Services
 from service.console.visits import Action, Page, Visit
 from service.domain import times
@@ -21,6 +23,8 @@ _ONE: Final = f"{_PATH}/{{id}}"
 LIVES: Final = {"": "never", "2592000000": "in 30 days", "31536000000": "in a year"}
 #: Seconds for which the text from before a rotation is good too.
 OVERLAPS: Final = {"0": "not at all", "3600": "for an hour", "86400": "for a day"}
+#: Fields of the form that are no boxes.
+_FIELDS: Final = ("name", "tenantId", "life")
 _ALL: Final = API_KEYS.also({"done": queries.text})
 
 
@@ -45,7 +49,7 @@ class Keys:
 
     async def index(self, visit: Visit) -> Page | Refusal:
         """Keys, newest first, whether or not they are in force."""
-        return await self._listed(visit, None)
+        return await self._listed(visit, Filled())
 
     async def create(self, visit: Visit) -> Page | Refusal:
         """Make one; its text is shown this once."""
@@ -59,7 +63,7 @@ class Keys:
             body["expiresAt"] = times.render(self._clock.now() + int(form.one("life")))
         new = self._read(msgspec.json.encode(body))
         if isinstance(new, Refusal):
-            return await self._listed(visit, new)
+            return await self._refused(visit, new)
         return await self._made(visit, await self._manage.create(visit.principal, new, None))
 
     async def rotate(self, visit: Visit) -> Page | Refusal:
@@ -80,9 +84,13 @@ class Keys:
             return Page("key.html", "API key", {"key": made.key, "text": made.text})
         if isinstance(made, Replayed):
             raise TypeError("A key without an Idempotency-Key was replayed.")
-        return await self._listed(visit, made)
+        return await self._refused(visit, made)
 
-    async def _listed(self, visit: Visit, refusal: Refusal | None) -> Page | Refusal:
+    async def _refused(self, visit: Visit, refusal: Refusal) -> Page | Refusal:
+        """The list with the form of a new one as it was sent."""
+        return await self._listed(visit, Filled(forms.texts_of(visit.form, _FIELDS), refusal))
+
+    async def _listed(self, visit: Visit, filled: Filled) -> Page | Refusal:
         asked = _ALL.read(visit.request)
         if isinstance(asked, Refusal):
             return asked
@@ -92,15 +100,14 @@ class Keys:
         shown = {
             "items": [(each, standing(each, now)) for each in page.items],
             "given": visit.given,
-            "fault": None if refusal is None else refusal.detail,
-            "faults": () if refusal is None else refusal.faults,
-            "form": visit.form,
+            "filled": filled,
+            "ticked": visit.form.all("scopes"),
             "scopes": list(Scope),
             "lives": LIVES,
             "overlaps": OVERLAPS,
             "further": page.next and _ALL.address_of(visit.request, page.next),
         }
-        return Page("keys.html", "API keys", shown, status=200 if refusal is None else 422)
+        return Page("keys.html", "API keys", shown, status=filled.status)
 
 
 def standing(key: ApiKey, now: int) -> str:

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
+from service.console.forms import told
 from service.console.rendering import Templates
 from service.console.site import Site
 from service.console.visits import Page, Visit
@@ -52,7 +53,10 @@ NOTICES: Final = {
     "deleted": "Deleted.",
     "revoked": "Revoked: the key is dead in every process.",
     "created": "Created.",
+    "saved": "Saved.",
+    "unchanged": "Nothing was changed in the form, so nothing was saved.",
     "started": "Started. This page follows it.",
+    "begun": "Started: what is to be sent again goes back into the queue.",
 }
 
 
@@ -84,7 +88,7 @@ class Layout:
         """The page about what was refused, and why."""
         kind = problems.TABLE[refusal.kind]
         title = _TITLES.get(refusal.kind, kind.title)
-        values = {"detail": refusal.detail, "faults": refusal.faults}
+        values = {"detail": told(refusal), "faults": refusal.faults}
         return self.page(request, visit, Page("error.html", title, values, kind.status))
 
     def here(self, request: Request) -> str:

@@ -11,7 +11,14 @@ from service.console.visits import Action, Page, Visit
 from service.domain.api_keys import Scope
 from service.domain.errors import Refusal, not_found
 from service.domain.event import Progress, percentage
-from service.domain.operation import END_TYPES, Operation, Status, is_end, refuse_expired
+from service.domain.operation import (
+    END_TYPES,
+    REPLAY_TYPE,
+    Operation,
+    Status,
+    is_end,
+    refuse_expired,
+)
 from service.ports import Replayed
 from service.usecases.following import Followed
 from service.web import queries
@@ -74,6 +81,7 @@ class Operations:
             "log": list(reversed(log)),
             "is_open": not is_end(operation.status),
             "is_failed": operation.status is Status.FAILED,
+            "replay_type": REPLAY_TYPE,
         }
         return Page("operation.html", "Operation", shown)
 

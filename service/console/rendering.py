@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from functools import cache
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import msgspec
 from jinja2 import Environment, pass_context
@@ -46,6 +47,7 @@ def environment() -> Environment:
         "key_time": ids.key_time,
         "plain": lambda word: str(word).replace("_", " "),
         "rendered": times.render,
+        "without": without,
     }
     return made
 
@@ -97,6 +99,12 @@ def pretty(body: bytes | str | None) -> str:
         return msgspec.json.format(raw, indent=2).decode()
     except (msgspec.DecodeError, UnicodeDecodeError):
         return raw.decode("utf-8", "replace")
+
+
+def without(given: Mapping[str, str], *names: str) -> str:
+    """What an address says, as a query, apart from some of it and from the place in a list."""
+    left_out = {*names, "cursor", "limit", "done"}
+    return urlencode([(name, text) for name, text in given.items() if name not in left_out])
 
 
 class Templates:

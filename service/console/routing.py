@@ -12,7 +12,7 @@ from starlette.types import Scope as HttpScope
 
 from service.console.entrances import NOTHING_HERE, Entrance
 from service.console.sessions import Session, is_from_here
-from service.console.visits import NO_FORM, Action, Form, Page, Visit, form_of
+from service.console.visits import LONG, NO_FORM, Action, Form, Page, Visit, form_of
 from service.domain.errors import Refusal, RefusalKind
 from service.ports import SealError, StoreUnavailableError, UnknownCommitError
 from service.web import answers, problems, resources
@@ -109,7 +109,7 @@ async def own_form(request: Request, session: Session) -> Form | Refusal:
     """The form, when a page of this session sent it."""
     if not is_from_here(request):
         return FOREIGN
-    form = await form_of(request)
+    form = await form_of(request, LONG)
     if isinstance(form, Refusal):
         return form
     return form if session.is_token(form.one("token")) else FOREIGN

@@ -35,8 +35,11 @@ class Bodies:
     """How the API reads what it is sent."""
 
     subscription: Reads[SubscriptionInput]
+    subscription_patch: Reads[SubscriptionInput]
     api_key: Reads[NewApiKey]
     tenant: Reads[TenantInput]
+    #: Members of a tenant by name.
+    tenant_patch: Reads[dict[str, object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,37 @@ class About:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """A part of the work: to answer (``api``), to deliver (``worker``), to sweep."""
+
+    name: str
+    is_here: bool
+    #: Whether any process does it; ``None``: that is not known.
+    is_anywhere: bool | None
+    #: Seconds since it was last gone round without a fault here, where it is a round.
+    age: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What this process is at, and who else works with its database."""
+
+    parts: tuple[Part, ...]
+    #: Processes that work with the database; ``None``: that is not known.
+    processes: int | None
+    #: The revision of its schema, and the server that has it, where there is one.
+    revision: str | None
+    server: str | None
+    #: Sends, now and at most.
+    in_flight: int
+    slots: int
+    #: Who waits for events here.
+    followers: int
+    #: Leases of workers that were gone, found by this process.
+    expired_leases: int
+
+
+@dataclass(frozen=True, slots=True)
 class Services:
     """Use cases, reads and settings; the console has no state of its own besides."""
 
@@ -82,5 +116,7 @@ class Services:
     dice: Dice
     bodies: Bodies
     about: About
+    #: What it is at now.
+    work: Callable[[], Awaitable[Work]]
     #: Why this process should get no requests now; ``None`` when it should.
     ready: Callable[[], Awaitable[str | None]]

@@ -2,16 +2,16 @@
 
 from typing import Any, Final
 
-import msgspec
-
 from service.console import bounds
 from service.console.attempts import seen
+from service.console.replaying import RATES, paced
 from service.console.services import Services
-from service.console.visits import NO_FORM, Action, Form, Page, Visit
+from service.console.visits import Action, Page, Visit
 from service.domain.api_keys import Scope
+from service.domain.certificates import read_facts
 from service.domain.errors import Refusal, not_found
 from service.domain.health import circuit
-from service.domain.subscription import Signing, Subscription, SubscriptionStatus, Verification
+from service.domain.subscription import Subscription, SubscriptionStatus
 from service.ports import Replayed, ReplayPlan
 from service.web import queries
 from service.web.answers import Answer
@@ -30,16 +30,6 @@ WHICH: Final = {
 }
 
 _ALL: Final = SUBSCRIPTIONS.also({"done": queries.text})
-#: Fields of the form by how the API takes them; empty ones are left out.
-_TEXTS: Final = ("url", "description", "operationId", "payload", "ordering", "signing")
-_LISTS: Final = ("eventTypes", "operationTypes")
-_NUMBERS: Final = ("timeoutSeconds", "rateLimitPerSecond", "maxConcurrency")
-_CHOICES: Final = {
-    "payload": ("full", "thin"),
-    "ordering": ("none", "operation"),
-    "signing": tuple(Signing),
-    "verification": tuple(Verification),
-}
 
 
 class Subscriptions:
@@ -51,12 +41,10 @@ class Subscriptions:
         self._manage = services.subscriptions
 
     def actions(self) -> list[Action]:
-        """What is possible with subscriptions; paths with names of their own come before ids."""
+        """What is possible with subscriptions."""
         read, write = Scope.SUBSCRIPTIONS_READ, Scope.SUBSCRIPTIONS_WRITE
         return [
             Action("GET", _PATH, read, self.index),
-            Action("POST", _PATH, write, self.create, whole=True),
-            Action("GET", f"{_PATH}/new", write, self.new, whole=True),
             Action("GET", _ONE, read, self.show),
             Action("POST", f"{_ONE}/pause", write, self.pause),
             Action("POST", f"{_ONE}/resume", write, self.resume),
@@ -84,33 +72,19 @@ class Subscriptions:
         }
         return Page("subscriptions.html", "Subscriptions", shown)
 
-    async def new(self, _: Visit) -> Page:
-        """The form of a new one."""
-        return _form(NO_FORM, None)
-
-    async def create(self, visit: Visit) -> Page | Refusal:
-        """Make one; its secret is shown this once."""
-        given = self._services.bodies.subscription(msgspec.json.encode(_body(visit.form)))
-        if isinstance(given, Refusal):
-            return _form(visit.form, given)
-        made = await self._manage.create(visit.principal, given, None)
-        if isinstance(made, Refusal):
-            return _form(visit.form, made)
-        if isinstance(made, Replayed):
-            raise TypeError("A subscription without an Idempotency-Key was replayed.")
-        return _secret(made.subscription, [made.secret], "Subscription created")
-
     async def show(self, visit: Visit) -> Page | Refusal:
         """One subscription, and how it fares."""
         found = await self._found(visit)
         if isinstance(found, Refusal):
             return found
         shown: dict[str, Any] = {"subscription": found, "stats": None}
+        shown["tls"] = read_facts(found.tls_facts)
         if visit.may(Scope.DELIVERIES_READ):
             stats, limit = await self._services.stats.subscription(found.no)
             shown |= {"stats": stats, "limit": min(limit, found.max_concurrency or limit)}
             shown["circuit"] = circuit(stats.health, stats.at)
         shown |= {"overlaps": OVERLAPS, "reaches": REACHES, "which": WHICH}
+        shown["rates"] = RATES
         return Page("subscription.html", "Subscription", shown)
 
     async def pause(self, visit: Visit) -> Answer | Refusal:
@@ -139,7 +113,7 @@ class Subscriptions:
         rotated = await self._manage.rotate(visit.principal, visit.name(), float(overlap))
         if isinstance(rotated, Refusal):
             return rotated
-        return _secret(rotated.subscription, [rotated.secret], "Secret rotated")
+        return secret_page(rotated.subscription, [rotated.secret], "Secret rotated")
 
     async def reveal(self, visit: Visit) -> Page | Refusal:
         """The secrets that sign now; the audit log keeps who saw them."""
@@ -149,7 +123,7 @@ class Subscriptions:
         opened = await self._manage.reveal(visit.principal, visit.name())
         if isinstance(opened, Refusal):
             return opened
-        return _secret(found, [each.text for each in opened], "Signing secrets")
+        return secret_page(found, [each.text for each in opened], "Signing secrets")
 
     async def delete(self, visit: Visit) -> Answer | Refusal:
         """Delete it; what waits for it becomes dead letters."""
@@ -173,7 +147,7 @@ class Subscriptions:
             subscription_no=found.no,
             dry_run=visit.form.one("dryRun") == "true",
         )
-        run = await self._services.replays.start(visit.principal, plan)
+        run = await self._services.replays.start(visit.principal, paced(plan, visit.form))
         if isinstance(run, Replayed):
             raise TypeError("A replay without an Idempotency-Key was replayed.")
         here = f"{_PATH}/{visit.name()}"
@@ -184,43 +158,8 @@ class Subscriptions:
         return not_found("subscription", visit.name()) if found is None else found
 
 
-def _body(form: Form) -> dict[str, object]:
-    """The form as the API's body, whose rules then judge it."""
-    body: dict[str, object] = {}
-    for name in (*_TEXTS, "verification"):
-        if form.one(name):
-            body[name] = form.one(name)
-    for name in _LISTS:
-        if form.parts(name):
-            body[name] = form.parts(name)
-    for name in _NUMBERS:
-        if form.one(name):
-            body[name] = _number(form.one(name))
-    body.setdefault("url", "")
-    return body
-
-
-def _number(text: str) -> float | str:
-    """The number, or what stands in its place: the API's rules say what is wrong with it."""
-    try:
-        value = float(text)
-    except ValueError:
-        return text
-    return value if abs(value) < 1e18 else text  # noqa: PLR2004  what no JSON should hold
-
-
-def _form(form: Form, refusal: Refusal | None) -> Page:
-    shown = {
-        "form": form,
-        "choices": _CHOICES,
-        "fault": None if refusal is None else refusal.detail,
-        "faults": () if refusal is None else refusal.faults,
-    }
-    status = 200 if refusal is None else 422
-    return Page("subscription_new.html", "New subscription", shown, status=status)
-
-
-def _secret(subscription: Subscription, secrets: list[str], title: str) -> Page:
+def secret_page(subscription: Subscription, secrets: list[str], title: str) -> Page:
+    """The page that shows secrets."""
     return Page("secret.html", title, {"subscription": subscription, "secrets": secrets})
 
 

@@ -18,8 +18,9 @@ from service.web.answers import Answer, Headers
 from service.web.calls import Streamed
 
 _FORMS: Final = ("application/x-www-form-urlencoded",)
-#: No form here needs more.
-_MAX_FORM: Final = 64 * 1024
+#: No form of a stranger needs more; of who is signed in, certificates, escaped, are the longest.
+_SHORT: Final = 64 * 1024
+LONG: Final = 512 * 1024
 _MAX_FIELDS: Final = 100
 
 
@@ -56,12 +57,12 @@ NO_FORM: Final = Form([])
 ALL_OF_IT: Final = Bounds()
 
 
-async def form_of(request: Request) -> Form | Refusal:
-    """The form that was sent."""
+async def form_of(request: Request, longest: int = _SHORT) -> Form | Refusal:
+    """The form that was sent; ``longest`` is in bytes."""
     refused = bodies.media_type(request, _FORMS)
     if isinstance(refused, Refusal):
         return refused
-    body = await bodies.read(request, _MAX_FORM)
+    body = await bodies.read(request, longest)
     if isinstance(body, Refusal):
         return body
     try:
@@ -127,7 +128,7 @@ class Visit:
     def started(self, operation_id: str, path: str) -> Answer:
         """Go on at the operation that was started, or at ``path`` where it may not be seen."""
         below = f"/operations/{operation_id}"
-        return self.to(f"{below if self.leads(below) else path}?done=started")
+        return self.to(f"{below}?done=started" if self.leads(below) else f"{path}?done=begun")
 
     def to(self, path: str, *headers: tuple[str, str]) -> Answer:
         """Go on at a path below the root: what a form that was done answers with."""

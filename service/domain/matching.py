@@ -33,6 +33,11 @@ def matches(pattern: str, text: str) -> bool:
     return True
 
 
+def is_literal(pattern: str) -> bool:
+    """Whether the pattern matches itself and nothing else."""
+    return "*" not in pattern
+
+
 def matches_any(patterns: Iterable[str], text: str) -> bool:
     """Whether any of the patterns matches the whole text."""
     return any(matches(each, text) for each in patterns)

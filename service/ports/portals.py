@@ -61,3 +61,6 @@ class PortalStore(Protocol):
 
     async def end(self, digest: bytes) -> None:
         """End a session."""
+
+    async def revoke(self, who: Principal, name: str) -> Refusal | None:
+        """Let a link open nothing any more, and end the session that it opened."""

@@ -66,6 +66,9 @@ class ReplayStore(Protocol):
     ) -> ReplayRun | Refusal | Replayed:
         """Write down a bulk replay and the operation that shows it."""
 
+    async def count_replay(self, tenant_id: str, plan: ReplayPlan) -> int | None:
+        """How many dead letters a plan is about; ``None`` where only looking at each tells."""
+
     async def running_replays(self) -> list[ReplayRun]:
         """The bulk replays that are neither finished nor cancelled."""
 

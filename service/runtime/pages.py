@@ -8,9 +8,10 @@ from service import __version__, console
 from service.api.api_keys import ApiKeyBody
 from service.api.app import Pages
 from service.api.reading import parse
-from service.api.subscription_bodies import NewSubscriptionBody
-from service.api.tenants import TenantBody
+from service.api.subscription_bodies import NewSubscriptionBody, SubscriptionPatch
+from service.api.tenants import TenantBody, TenantPatch
 from service.domain.errors import Refusal
+from service.runtime import presence
 from service.runtime.wiring import Opened
 from service.settings import Settings
 from service.usecases.manage_keys import NewApiKey
@@ -45,9 +46,20 @@ def console_services(opened: Opened, ready: Ready) -> console.Services:
         vault=opened.base.vault,
         clock=opened.base.clock,
         dice=opened.base.dice,
-        bodies=console.Bodies(_subscription, _api_key, _tenant),
+        bodies=_bodies(),
         about=_about(opened.base.settings),
+        work=partial(presence.at_work, opened),
         ready=ready,
+    )
+
+
+def _bodies() -> console.Bodies:
+    return console.Bodies(
+        subscription=_subscription,
+        subscription_patch=_subscription_patch,
+        api_key=_api_key,
+        tenant=_tenant,
+        tenant_patch=_tenant_patch,
     )
 
 
@@ -62,6 +74,7 @@ def _about(settings: Settings) -> console.About:
             ("Python", platform.python_version()),
             ("Store", store),
             ("Broker and pub/sub", between),
+            *presence.libraries(),
         ),
         settings=tuple(console.Setting(*row) for row in settings.describe()),
     )
@@ -72,6 +85,11 @@ def _subscription(body: bytes) -> SubscriptionInput | Refusal:
     return read if isinstance(read, Refusal) else read.given(read.secret)
 
 
+def _subscription_patch(body: bytes) -> SubscriptionInput | Refusal:
+    read = parse(body, SubscriptionPatch)
+    return read if isinstance(read, Refusal) else read.given()
+
+
 def _api_key(body: bytes) -> NewApiKey | Refusal:
     read = parse(body, ApiKeyBody)
     return read if isinstance(read, Refusal) else read.given()
@@ -79,4 +97,9 @@ def _api_key(body: bytes) -> NewApiKey | Refusal:
 
 def _tenant(body: bytes) -> TenantInput | Refusal:
     read = parse(body, TenantBody)
+    return read if isinstance(read, Refusal) else read.given()
+
+
+def _tenant_patch(body: bytes) -> dict[str, object] | Refusal:
+    read = parse(body, TenantPatch)
     return read if isinstance(read, Refusal) else read.given()

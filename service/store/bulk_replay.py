@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, and_, func, or_, select
 from service.domain import ids
 from service.domain.delivery import DeadLetterState, Trigger
 from service.domain.ids import DeliveryRef
-from service.domain.matching import matches_any, wants
+from service.domain.matching import is_literal, matches_any, wants
 from service.domain.operation import REPLAY_TYPE, Operation, is_end
 from service.domain.subscription import Subscription
 from service.ports import ReplayPlan, ReplayRun, ReplayStep
@@ -112,13 +112,12 @@ def run_row(run: ReplayRun) -> dict[str, Any]:
 
 async def count(tx: Tx, tenant_id: str, plan: ReplayPlan) -> int | None:
     """How many dead letters the plan is about now; ``None`` where only looking at each tells."""
-    if plan.only != "dead" or plan.event_types:
+    if plan.only != "dead" or not all(is_literal(each) for each in plan.event_types):
         return None
-    rows = await tx.query(
-        select(func.count().label("n"))
-        .select_from(dead_letters)
-        .where(*_dead_conditions(tenant_id, plan))
-    )
+    which = _dead_conditions(tenant_id, plan)
+    if plan.event_types:
+        which.append(dead_letters.c.event_type.in_(plan.event_types))
+    rows = await tx.query(select(func.count().label("n")).select_from(dead_letters).where(*which))
     return int(rows[0]["n"])
 
 

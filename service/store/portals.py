@@ -81,6 +81,11 @@ _OPEN: Final = Statement(
     .returning(portal_links.c.id)
 )
 _END: Final = Statement(delete(portal_links).where(portal_links.c.hash == bindparam("digest")))
+_REVOKE: Final = Statement(
+    delete(portal_links)
+    .where(portal_links.c.id == bindparam("name"), portal_links.c.tenant_id == bindparam("tenant"))
+    .returning(portal_links.c.id)
+)
 _SUBSCRIPTION: Final = Statement(
     select(subscriptions.c.no).where(
         subscriptions.c.id == bindparam("name"),
@@ -159,6 +164,18 @@ class PortalStore:
             await tx.fetch(_END, digest=digest)
 
         await self._database.write(job)
+
+    async def revoke(self, who: Principal, name: str) -> Refusal | None:
+        """Let a link open nothing any more, and end the session that it opened."""
+
+        async def job(tx: Tx) -> Refusal | None:
+            if not await tx.fetch(_REVOKE, name=name, tenant=who.tenant_id):
+                return not_found("portal link", name)
+            actor = (who.tenant_id, who.key_id)
+            await auditing.note(tx, self._keys, actor, "portal_link.revoked", name)
+            return None
+
+        return await self._database.write(job)
 
 
 async def in_force(database: Reads, names: Sequence[str]) -> frozenset[str]:

@@ -122,6 +122,11 @@ class ReplayStore:
 
         return await self._database.write(job)
 
+    async def count_replay(self, tenant_id: str, plan: ReplayPlan) -> int | None:
+        """How many dead letters a plan is about; ``None`` where only looking at each tells."""
+        async with self._database.read() as tx:
+            return await bulk_replay.count(tx, tenant_id, plan)
+
     async def running_replays(self) -> list[ReplayRun]:
         """The bulk replays that are not finished and that this process is to carry through."""
         node = self._database.node

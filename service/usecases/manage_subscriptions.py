@@ -150,13 +150,18 @@ class ManageSubscriptions:
         return self._vault.seal(self._vault.open(sealed, context), other)
 
     async def change(
-        self, who: Principal, name: str, given: SubscriptionInput
+        self, who: Principal, name: str, given: SubscriptionInput, version: int | None = None
     ) -> Subscription | Refusal:
-        """Change the members that were given; ``None`` resets one to its default."""
+        """Change the members that were given; ``None`` resets one to its default.
+
+        With ``version`` nothing is changed in a subscription that is another one by now.
+        """
         members = await self._verifier.named(who.tenant_id, given.members)
         given = replace(given, members=members)
 
         def apply(now: Subscription) -> Subscription | Refusal:
+            if version not in (None, now.version):
+                return _changed_meanwhile(name)
             masked = MASK in (given.headers or {}).values()
             known = self._headers_of(now) if masked else {}
             after = self._applied(now, given, known)
@@ -286,6 +291,10 @@ def _masked_faults(headers: Mapping[str, str], known: Mapping[str, str]) -> list
         for name, value in headers.items()
         if value == MASK and name.lower() not in known
     ]
+
+
+def _changed_meanwhile(name: str) -> Refusal:
+    return conflict(f"Subscription {name!r} was changed meanwhile. Read it again, then decide.")
 
 
 def _paused(now: Subscription) -> Subscription | Refusal:

@@ -71,6 +71,10 @@ class Portals:
         """End a session before its time."""
         await self._store.end(digest)
 
+    async def revoke(self, who: Principal, name: str) -> Refusal | None:
+        """Let a link open nothing any more, and end the session that it opened."""
+        return await self._store.revoke(who, name)
+
 
 def _shown(once: Once | None, text: str) -> Once | None:
     """The answer to be kept holds the secret, which the store itself never sees."""

@@ -81,6 +81,10 @@ class Replays:
         self._started.set()
         return result
 
+    async def count(self, principal: Principal, plan: ReplayPlan) -> int | None:
+        """How many dead letters a plan is about now; ``None`` where only looking at each tells."""
+        return await self._store.count_replay(principal.tenant_id, plan)
+
     async def cancel_delivery(
         self, principal: Principal, ref: DeliveryRef
     ) -> DeliveryStatus | Refusal:

@@ -38,6 +38,7 @@ ACTIONS: Final[dict[tuple[str, str], str | None]] = {
     ("POST", "/v1/api-keys/{id}/rotate"): "api_key.rotated",
     ("DELETE", "/v1/api-keys/{id}"): "api_key.revoked",
     ("POST", "/v1/portal-links"): "portal_link.created",
+    ("DELETE", "/v1/portal-links/{id}"): "portal_link.revoked",
     ("POST", "/v1/tenants"): "tenant.created",
     ("PATCH", "/v1/tenants/{id}"): "tenant.changed",
     ("DELETE", "/v1/tenants/{id}"): "tenant.deleted",
@@ -84,6 +85,7 @@ async def prepared(api: Api, receiver: Receiver) -> dict[str, dict[str, Any] | N
         "second letter": letters[1],
         "key": made,
         "new key": key,
+        "portal link": await api.post("/v1/portal-links", None, 201),
     }
 
 
@@ -112,6 +114,7 @@ async def test_every_change_is_in_it(api: Api, receiver: Receiver) -> None:
         "deliveries": "delivery",
         "dead-letters": "letter",
         "api-keys": "key",
+        "portal-links": "portal link",
     }
     for (method, path), action in ACTIONS.items():
         if action is None:

@@ -137,7 +137,7 @@ class Beta:
         key = await api.post("/v1/api-keys", new, 201)
         await api.post(f"/v1/subscriptions/{gone['id']}/resume", None, 200)
         self.ticket = (await api.post("/v1/stream-tickets", None, 201))["ticket"]
-        await api.post("/v1/portal-links", {"subscriptionId": hook["id"]}, 201)
+        link = await api.post("/v1/portal-links", {"subscriptionId": hook["id"]}, 201)
         self.cursor = (await api.get("/v1/events"))["pagination"]["nextCursor"]
         del api.headers["ringback-tenant"]
         self.ids = {
@@ -151,6 +151,7 @@ class Beta:
             "dead deliveries": letter["deliveryId"],
             "api-keys": key["id"],
             "tenants": "beta",
+            "portal-links": link["id"],
         }
 
     async def rows(self, api: Api) -> dict[str, list[dict[str, Any]]]:

@@ -90,6 +90,24 @@ async def test_the_secret_is_stored_nowhere(api: Api) -> None:
     assert (entry["action"], entry["target"]) == ("portal_link.created", made["id"])
 
 
+async def test_a_link_is_revoked_once_by_the_tenant_that_has_it(api: Api) -> None:
+    await api.post("/v1/tenants", {"id": "acme", "name": "Acme"}, 201)
+    acme = {"ringback-tenant": "acme"}
+    made = (await api.call("POST", PATH, {}, headers=acme)).json()
+    one = f"{PATH}/{made['id']}"
+
+    problem(await api.call("DELETE", one), 404, "not-found")  # the key's own tenant has none
+    others = [scope for scope in Scope if scope is not Scope.ADMIN]
+    problem(await api.call("DELETE", one, headers=await api.key(*others)), 403, "forbidden")
+    assert (await api.call("DELETE", one, headers=acme)).status_code == 204
+
+    entry = (await api.get("/v1/audit-log?limit=1"))["data"][0]
+    assert (entry["action"], entry["target"]) == ("portal_link.revoked", made["id"])
+    assert (entry["actor"], entry["tenantId"]) == ("key_admin", "acme")
+    problem(await api.call("DELETE", one, headers=acme), 404, "not-found")
+    problem(await api.call("DELETE", f"{PATH}/pl_none"), 404, "not-found")
+
+
 async def test_links_that_are_over_are_forgotten(api: Api) -> None:
     await link(api)
     await api.sql("UPDATE portal_links SET ends_at = 1")

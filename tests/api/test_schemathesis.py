@@ -131,6 +131,7 @@ def known(server: Server, key: dict[str, str]) -> dict[str, str]:
         client.post("/v1/tenants", json={"id": "known", "name": "Known"})
         scoped = {"tenantId": "default", "name": "x", "scopes": ["events:write"]}
         made = client.post("/v1/api-keys", json=scoped).json()
+        link = client.post("/v1/portal-links").json()
         while not (letters := client.get("/v1/dead-letters").json()["data"]):
             time.sleep(0.02)  # the sweep buries what has nowhere to go
     return {
@@ -141,6 +142,7 @@ def known(server: Server, key: dict[str, str]) -> dict[str, str]:
         "dead-letters": letters[0]["id"],
         "api-keys": made["id"],
         "tenants": "known",
+        "portal-links": link["id"],
         "problems": "conflict",
         "docs": "index",
     }

@@ -21,6 +21,7 @@ _VARYING = (
     (re.compile(r"\bwhsec_[A-Za-z0-9+/=]+"), "SECRET"),
     (re.compile(r"\brb_[A-Za-z0-9_-]{40,}"), "KEY"),
     (re.compile(r"\brb_[0-9a-f]{8}\b"), "PREFIX"),
+    (re.compile(r"#pl_[A-Za-z0-9_-]{43}"), "#LINK"),
     (re.compile(r"\bshop\d+\b"), "TENANT"),
 )
 
@@ -75,6 +76,8 @@ def test_things(told: Terminal, shop: Shop) -> None:
         run("replay", "--since", "1d"),
         run("subscription", "delete", subscription["id"]),
         run("dead-letter", "discard", letter["id"], "--yes"),
+        run("portal-link", "create", "--ttl-seconds", "60"),
+        run("portal-link", "revoke", "pl_nothing"),
     )
 
 
@@ -97,4 +100,5 @@ def test_mistakes(run: Terminal) -> None:
 
 def test_help() -> None:
     run = Terminal()
-    check("help", run("--help"), run("event", "--help"), run("event", "send", "--help"))
+    nouns = (("event",), ("event", "send"), ("portal-link",))
+    check("help", run("--help"), *(run(*words, "--help") for words in nouns))

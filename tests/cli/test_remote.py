@@ -331,6 +331,78 @@ def test_keys_and_what_they_may_not_do(shop: Shop) -> None:
     assert "RINGBACK_API_KEY" in revoked.err
 
 
+def test_a_key_gets_another_text(shop: Shop) -> None:
+    admin = Terminal(shop.terminal().environ)
+    make = ("key", "create", "jobs", "--scopes", "events:write", "--of", shop.tenant)
+    made = admin(*make, "-o", "json").json
+
+    asked = admin("key", "rotate", made["id"])
+    assert (asked.code, asked.out) == (2, "")
+    assert "Nobody can be asked" in asked.err
+    rotated = admin("key", "rotate", made["id"], "--yes", "-o", "json").json
+
+    assert (rotated["id"], rotated["scopes"]) == (made["id"], made["scopes"])
+    send = ("event", "send", "note", "--operation", "o")
+    codes = [
+        Terminal({"RINGBACK_URL": shop.url, "RINGBACK_API_KEY": text})(*send).code
+        for text in (made["key"], rotated["key"])
+    ]
+    assert codes == [3, 0]
+    assert admin("key", "rotate", "key_none", "--yes").code == 4
+
+
+def test_a_portal_link_is_made_and_revoked(shop: Shop) -> None:
+    run = shop.terminal()
+    hook = created(run, "https://example.com/hook")
+    limits = ("--ttl-seconds", "60", "--session-seconds", "120")
+    make = ("portal-link", "create", "--subscription", hook, "--scopes", "deliveries:read")
+    done = run(*make, *limits, "-o", "json")
+
+    made = done.json
+    assert (made["tenantId"], made["subscriptionId"]) == (shop.tenant, hook)
+    assert (made["scopes"], made["sessionSeconds"]) == (["deliveries:read"], "120.0")
+    assert f"ringback portal-link revoke {made['id']} --tenant {shop.tenant}" in done.err
+    where, _, secret = made["url"].partition("#")
+    own = {"origin": shop.url, "sec-fetch-site": "same-origin"}
+    opened = httpx.post(where, data={"link": secret}, headers=own)
+    cookie = {"cookie": opened.headers["set-cookie"].partition(";")[0]}
+    assert httpx.get(f"{shop.url}/portal", headers=cookie).status_code == 200
+
+    asked = run("portal-link", "revoke", made["id"])
+    assert (asked.code, asked.out) == (2, "")
+    assert run("portal-link", "revoke", made["id"], "--yes").code == 0
+    assert httpx.get(f"{shop.url}/portal", headers=cookie).status_code == 401
+    again = run("portal-link", "revoke", made["id"], "--yes")
+    assert (again.code, again.out) == (4, "")
+    bare = run("portal-link", "create", "-o", "json").json
+    assert "subscriptionId" not in bare
+    assert Terminal(run.environ)("portal-link", "revoke", bare["id"], "--yes").code == 4
+
+
+def test_what_no_portal_link_may_be_is_refused(shop: Shop) -> None:
+    run = shop.terminal()
+    assert run("portal-link", "create", "--scopes", "admin").code == 2
+    assert run("portal-link", "create", "--session-seconds", "1").code == 2
+    assert run("portal-link", "create", "--subscription", "sub_none").code == 4
+    make = ("key", "create", "jobs", "--scopes", "events:write", "--of", shop.tenant)
+    key = Terminal(run.environ)(*make, "-o", "json").json["key"]
+    theirs = Terminal({"RINGBACK_URL": shop.url, "RINGBACK_API_KEY": key})
+    assert theirs("portal-link", "create").code == 3
+
+
+def test_a_failed_operation_is_tried_again(run: Terminal) -> None:
+    error = '{"title": "x", "retryable": true}'
+    run("event", "send", "FAILED", "--operation", "job-1", "--error", error)
+
+    first = run("operation", "retry", "job-1", "-o", "json").json
+    again = run("operation", "retry", "job-1", "-o", "json").json
+
+    assert first["retryOf"] == "job-1"
+    assert first["operationId"] == again["operationId"]
+    run("event", "send", "STARTED", "--operation", "job-2")
+    assert run("operation", "retry", "job-2").code == 5
+
+
 def test_without_a_key_it_says_how_to_give_one(shop: Shop) -> None:
     done = Terminal({"RINGBACK_URL": shop.url})("event", "list")
 

@@ -22,9 +22,11 @@ FORMS: Final[dict[str, tuple[Scope | None, str | None]]] = {
     "/dead-letters/replay": (Scope.DELIVERIES_REPLAY, "replay.started"),
     "/dead-letters/{id}/replay": (Scope.DELIVERIES_REPLAY, "delivery.replayed"),
     "/dead-letters/{id}/discard": (Scope.DELIVERIES_REPLAY, "dead_letter.discarded"),
+    "/deliveries/replay": (Scope.DELIVERIES_REPLAY, "replay.started"),
     "/deliveries/{id}/retry": (Scope.DELIVERIES_REPLAY, "delivery.retried"),
     "/deliveries/{id}/cancel": (Scope.DELIVERIES_REPLAY, "delivery.cancelled"),
     "/subscriptions": (Scope.SUBSCRIPTIONS_WRITE, "subscription.created"),
+    "/subscriptions/{id}/edit": (Scope.SUBSCRIPTIONS_WRITE, "subscription.changed"),
     "/subscriptions/{id}/pause": (Scope.SUBSCRIPTIONS_WRITE, "subscription.paused"),
     "/subscriptions/{id}/resume": (Scope.SUBSCRIPTIONS_WRITE, "subscription.resumed"),
     "/subscriptions/{id}/test": (Scope.SUBSCRIPTIONS_WRITE, "subscription.tested"),
@@ -42,6 +44,7 @@ FORMS: Final[dict[str, tuple[Scope | None, str | None]]] = {
     "/keys/{id}/revoke": (Scope.ADMIN, "api_key.revoked"),
     "/tenants": (Scope.ADMIN, "tenant.created"),
     "/tenants/leave": (Scope.ADMIN, None),
+    "/tenants/{id}/edit": (Scope.ADMIN, "tenant.changed"),
     "/tenants/{id}/act": (Scope.ADMIN, None),
 }
 HOOK: Final = "https://example.com/hook"
@@ -240,11 +243,15 @@ async def test_what_a_subscription_never_got_is_sent(
     made = await api.subscribe(receiver.url())
     path = f"/console/subscriptions/{made['id']}/replay"
 
-    page = await admin.press(path, {"only": "missing", "reach": "3600000", "dryRun": "false"})
+    page = await admin.press(
+        path, {"only": "missing", "reach": "3600000", "dryRun": "false", "rate": "10"}
+    )
 
     assert page.says("ringback.replay")
     entry = await newest(api)
     assert (entry["action"], entry["detail"]["only"]) == ("replay.started", "missing")
+    assert entry["detail"]["rate_per_second"] == 10
+    assert f"/console/audit-log?target={entry['target']}" in page.links
     wrong = await admin.send(path, {"only": "some", "reach": "3600000"})
     assert wrong.status_code == 404
 
@@ -302,19 +309,90 @@ async def test_a_key_is_made_rotated_and_revoked(api: Api, admin: Visitor) -> No
     assert (await newest(api))["action"] == "api_key.rotated"
     assert (await admin.press(f"/console/keys/{key['id']}/revoke")).says("revoked")
     assert (await newest(api))["action"] == "api_key.revoked"
-    faulty = await admin.send("/console/keys", {"tenantId": "default", "name": ""})
+    fields = {"tenantId": "shop", "name": "", "life": "2592000000"}
+    faulty = await admin.send("/console/keys", fields)
     assert faulty.status_code == 422
-    assert Document(faulty.text).says("/scopes")
+    page = Document(faulty.text)
+    assert page.says("/scopes")
+    assert (page.fields["tenantId"], page.fields["life"]) == ("shop", "2592000000")
+    wrong = {had.get("id") for _, had in page.tags if had.get("aria-invalid")}
+    assert wrong == {"name", "scopes"}
 
 
 async def test_a_tenant_is_made(api: Api, admin: Visitor) -> None:
-    page = await admin.press("/console/tenants", {"id": "shop", "name": "Shop & <b>Co</b>"})
+    origins = "https://app.example.com\r\nhttp://localhost:3000"
+    fields = {"id": "shop", "name": "Shop & <b>Co</b>", "portalOrigins": origins}
+    page = await admin.press("/console/tenants", fields)
 
     assert page.says("Shop & <b>Co</b>")
+    assert page.says("https://app.example.com, http://localhost:3000")
     assert (await newest(api))["action"] == "tenant.created"
     twice = await admin.send("/console/tenants", {"id": "shop", "name": "x"})
-    assert twice.status_code == 422
+    assert twice.status_code == 409
     assert (await admin.send("/console/tenants/none/act")).status_code == 404
+    wrong = await admin.send("/console/tenants", {"id": "a b", "name": "x", "portalOrigins": "*"})
+    assert wrong.status_code == 422
+    shown = Document(wrong.text)
+    assert (shown.fields["id"], shown.fields["portalOrigins"]) == ("a b", "*")
+    faulty = {had.get("name") for _, had in shown.tags if had.get("aria-invalid")}
+    assert faulty == {"id", "portalOrigins"}
+
+
+async def test_a_tenants_settings_are_changed(api: Api, admin: Visitor) -> None:
+    await api.post("/v1/tenants", {"id": "shop", "name": "Shop"}, 201)
+    path = "/console/tenants/shop/edit"
+    assert path in (await admin.get("/console/tenants")).links
+    fields = (await admin.get(path)).fields
+    wanted = {"name": "Big shop", "verification": "challenge", "portalOrigins": "https://a.test"}
+
+    assert (await admin.press(path, {**fields, **wanted})).says("Saved.")
+
+    now = await api.get("/v1/tenants/shop")
+    assert now["portalOrigins"] == ["https://a.test"]
+    assert (now["name"], now["verification"]) == ("Big shop", "challenge")
+    assert (await newest(api))["action"] == "tenant.changed"
+    fields = (await admin.get(path)).fields
+    assert (await admin.press(path, fields)).says("nothing was saved")
+    await admin.press(path, {**fields, "portalOrigins": ""})
+    assert (await api.get("/v1/tenants/shop"))["portalOrigins"] == []
+    fields = (await admin.get(path)).fields
+    wrong = await admin.send(path, {**fields, "name": "", "portalOrigins": "https://a.test/x"})
+    assert wrong.status_code == 422
+    shown = Document(wrong.text)
+    assert shown.fields["portalOrigins"] == "https://a.test/x"
+    faulty = {had.get("name") for _, had in shown.tags if had.get("aria-invalid")}
+    assert faulty == {"name", "portalOrigins"}
+    assert (await admin.send("/console/tenants/none/edit")).status_code == 404
+    await admin.get("/console/tenants/none/edit", 404)
+
+
+async def test_a_tenants_setting_that_somebody_else_changed_is_not_overwritten(
+    api: Api, admin: Visitor
+) -> None:
+    await api.post("/v1/tenants", {"id": "shop", "name": "Shop"}, 201)
+    path = "/console/tenants/shop/edit"
+    fields = (await admin.get(path)).fields
+    theirs = {"name": "Theirs", "portalOrigins": ["https://a.test"]}
+    await api.call("PATCH", "/v1/tenants/shop", theirs)
+
+    answer = await admin.send(path, {**fields, "name": "Mine"})
+
+    assert answer.status_code == 409
+    page = Document(answer.text)
+    assert page.says("Somebody else has made it: Theirs")
+    assert (page.fields["name"], page.fields["portalOrigins"]) == ("Mine", "https://a.test")
+    await admin.press(path, {**fields, "verification": "challenge"})
+    now = await api.get("/v1/tenants/shop")
+    assert (now["name"], now["verification"]) == ("Theirs", "challenge")
+    await admin.press(path, page.fields)
+    assert (await api.get("/v1/tenants/shop"))["name"] == "Mine"
+
+
+async def test_the_documentation_is_a_step_away(api: Api, admin: Visitor) -> None:
+    for page in (await admin.get("/console"), await visitor(api).get("/console/sign-in")):
+        for where in ("/docs", "/docs/index"):
+            assert where in page.links
+            assert (await admin.client.get(where)).status_code == 200
 
 
 async def test_what_is_done_is_done_as_the_visitors_key(api: Api) -> None:
@@ -335,7 +413,7 @@ async def test_a_form_of_another_kind_or_too_large_is_refused(api: Api, admin: V
         headers={**OWN, "content-type": "application/json"},
     )
     large = await admin.client.post(
-        "/console/subscriptions", data={"token": token, "url": "x" * 70_000}, headers=OWN
+        "/console/subscriptions", data={"token": token, "url": "x" * 600_000}, headers=OWN
     )
     many = await admin.client.post(
         "/console/subscriptions",
@@ -344,4 +422,7 @@ async def test_a_form_of_another_kind_or_too_large_is_refused(api: Api, admin: V
     )
 
     assert [as_json.status_code, large.status_code, many.status_code] == [415, 413, 400]
+    key = {"key": "x" * 70_000}  # of who is a stranger less is taken
+    refused = await visitor(api).client.post("/console/sign-in", data=key, headers=OWN)
+    assert refused.status_code == 413
     assert (await api.get("/v1/subscriptions"))["data"] == []

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -185,15 +186,18 @@ def paths(letter: dict[str, Any]) -> dict[str, str]:
         "replay": f"/dead-letters/replay?subscriptionId={letter['subscriptionId']}",
         "deliveries": "/deliveries",
         "delivery": f"/deliveries/{letter['deliveryId']}",
+        "deliveries-replay": f"/deliveries/replay?status=dead&eventType={letter['eventType']}",
         "subscriptions": "/subscriptions",
         "subscription-new": "/subscriptions/new",
         "subscription": f"/subscriptions/{letter['subscriptionId']}",
+        "subscription-edit": f"/subscriptions/{letter['subscriptionId']}/edit",
         "operations": "/operations",
         "operation": f"/operations/{letter['operationId']}",
         "events": "/events",
         "event": f"/events/{letter['eventId']}",
         "keys": "/keys",
         "tenants": "/tenants",
+        "tenant-edit": "/tenants/default/edit",
         "audit-log": "/audit-log",
         "system": "/system",
     }
@@ -247,6 +251,83 @@ async def test_a_subscription_is_made_tested_rotated_and_paused(
         await page.get_by_role("link", name="To the subscription").click()
         await page.get_by_role("button", name="Pause").click()
         await expect(page.locator("#live > p .state")).to_have_text("paused")
+
+
+@needs_chromium
+async def test_a_subscription_is_edited_and_a_fault_is_said_where_it_is(
+    browser: Browser, server: Server, receiver: Receiver
+) -> None:
+    async with server.client() as client, opened(browser, server, "light", NARROW) as watched:
+        hook = {"url": receiver.url("/mine"), "eventTypes": ["a"], "headers": {"x-token": "secret"}}
+        made = (await client.post("/v1/subscriptions", json=hook)).json()
+        page = watched.page
+        await watched.sign_in(server.admin_key)
+        await watched.go(f"/subscriptions/{made['id']}")
+        await page.get_by_role("link", name="Edit").click()
+        await page.get_by_label("Event types").fill("COMPLETED, a b")
+        await page.get_by_label("Own headers").fill("x-token: ****\nx-more: 1")
+        await page.get_by_role("button", name="Save").click()
+        field = page.get_by_label("Event types")
+        await expect(field).to_have_attribute("aria-invalid", "true")
+        await expect(field).to_have_accessible_description(re.compile("No. 2: "))
+        await expect(page.get_by_label("Own headers")).to_have_value("x-token: ****\nx-more: 1")
+        await watched.shot("edit-fault")
+        await page.get_by_role("link", name="/eventTypes/1").click()
+        await expect(field).to_be_in_viewport()
+        await field.fill("COMPLETED")
+        other = {"description": "theirs"}
+        await client.patch(f"/v1/subscriptions/{made['id']}", json=other)
+        await page.get_by_role("button", name="Save").click()
+        await expect(page.get_by_text("Somebody changed this subscription")).to_be_visible()
+        await expect(page.get_by_label("Description")).to_have_value("theirs")
+        await watched.shot("edit-meanwhile")
+        await page.get_by_role("button", name="Save").click()
+        await expect(page.get_by_text("Saved.")).to_be_visible()
+        now = (await client.get(f"/v1/subscriptions/{made['id']}")).json()
+        assert (now["eventTypes"], now["description"]) == (["COMPLETED"], "theirs")
+        assert sorted(now["headers"]) == ["x-more", "x-token"]
+        # the two refusals have statuses that the browser notes
+        assert len(watched.faults) == 2
+        assert all("status of 4" in each for each in watched.faults)
+        watched.faults.clear()
+
+
+@needs_chromium
+async def test_what_a_filter_shows_is_replayed_slowly_and_stopped(
+    browser: Browser, server: Server, receiver: Receiver
+) -> None:
+    receiver.script = lambda _: Reply(500)
+    async with server.client() as client, opened(browser, server) as watched:
+        hook = {"url": receiver.url("/bulk"), "eventTypes": ["bulk"]}
+        made = (await client.post("/v1/subscriptions", json=hook)).json()
+        many = [{"type": "bulk", "operationId": f"bulk-{n}"} for n in range(30)]
+        await client.post("/v1/events", json=many)
+        query = f"?subscriptionId={made['id']}"
+        while True:
+            found = (await client.get(f"/v1/dead-letters{query}")).json()["data"]
+            if len(found) == len(many):
+                break
+            await asyncio.sleep(0.02)
+        receiver.script = lambda _: Reply(200)
+        page = watched.page
+        await watched.sign_in(server.admin_key)
+        await watched.go(f"/deliveries{query}")
+        await page.get_by_text("Replay in bulk").click()
+        await watched.shot("replay-why-not")
+        await page.get_by_role("link", name="Show what is dead of these").click()
+        await page.get_by_role("link", name="Replay all of these").click()
+        await expect(page.get_by_text("30 dead deliveries would be sent again")).to_be_visible()
+        await page.get_by_label("Pace").select_option("1")
+        await page.get_by_role("button", name="Replay 30").click()
+        state = page.locator("#live > p .state")
+        await expect(state).to_have_text("PROCESSING")
+        await expect(page.get_by_text("of 30")).to_be_visible()
+        await watched.shot("replay-under-way")
+        await page.get_by_text("Cancel…").click()
+        await page.get_by_role("button", name="Cancel").click()
+        await expect(state).to_have_text("CANCELLED")
+        left = (await client.get(f"/v1/dead-letters{query}&resolved=false")).json()["data"]
+        assert 0 < len(left) <= len(many)
 
 
 @needs_chromium

@@ -1,5 +1,6 @@
 """Every page, empty and full: shown to who may see it, with its headers, in one tenant."""
 
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
@@ -8,7 +9,10 @@ import pytest
 from service.api import description
 from service.domain.api_keys import Scope
 from service.ports import StoreUnavailableError
+from service.runtime import storage
+from service.runtime.presence import at_work
 from service.store import paging
+from service.store.checkup import Server, State
 from tests.support.api import Api
 from tests.support.console import Visitor, visitor
 from tests.support.receiver import Receiver, Reply
@@ -26,6 +30,7 @@ EMPTY: Final = {
     "/dead-letters/replay": "Nothing is left",
     "/deliveries": "ringback demo",
     "/deliveries?status=dead": "No delivery is like this",
+    "/deliveries/replay?status=dead": "None of these can be sent again now",
     "/subscriptions": "curl -X POST",
     "/subscriptions?status=paused": "No subscription is like this",
     "/subscriptions/new": "Where events are sent",
@@ -43,6 +48,7 @@ NEEDED: Final = {
     "/dead-letters/all": Scope.DELIVERIES_READ,
     "/dead-letters/replay": Scope.DELIVERIES_REPLAY,
     "/deliveries": Scope.DELIVERIES_READ,
+    "/deliveries/replay?status=dead": Scope.DELIVERIES_REPLAY,
     "/subscriptions": Scope.SUBSCRIPTIONS_READ,
     "/subscriptions/new": Scope.SUBSCRIPTIONS_WRITE,
     "/operations": Scope.OPERATIONS_READ,
@@ -323,6 +329,42 @@ async def test_the_settings_show_no_secret(admin: Visitor) -> None:
 
     assert page.says("RINGBACK_RETRY_SCHEDULE")
     assert "a2tra2tra2" not in page.html
+
+
+async def test_the_system_page_says_who_does_what(
+    api: Api, admin: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = await admin.get("/console/system")
+    for words in ("api yes", "worker yes", "sweeper yes", "Processes 1", "dramatiq", "msgspec"):
+        assert page.says(words), words
+    assert page.says("it has not begun")
+    assert not page.says("missing")
+    opened = replace(api.opened, roles=frozenset({"api"}))
+    settings = type(api.opened.base.settings)
+    monkeypatch.setattr(settings, "is_embedded", property(lambda _: False))
+    server = Server(160004, 1, 1, 100, 8, 2, frozenset({"api", "worker"}), False, "x", None)  # noqa: FBT003  as it comes
+
+    async def seen(*_: object) -> State:
+        return State("x", "0009", "0009", server=server)
+
+    monkeypatch.setattr(storage, "state", seen)
+    work = await at_work(opened)
+    assert {each.name: (each.is_here, each.is_anywhere) for each in work.parts} == {
+        "api": (True, True),
+        "worker": (False, True),
+        "sweeper": (False, False),
+    }
+    assert (work.processes, work.server, work.revision) == (2, "PostgreSQL 16", "0009")
+    assert (await admin.get("/console/system")).says("missing")
+
+    async def away(*_: object) -> State:
+        raise StoreUnavailableError("It is away.")
+
+    monkeypatch.setattr(storage, "state", away)
+    work = await at_work(opened)
+    assert {each.is_anywhere for each in work.parts} == {None}
+    assert (work.processes, work.server, work.revision) == (None, None, None)
+    assert (await admin.get("/console/system")).says("not known")
 
 
 async def test_files_are_those_that_pages_name_and_are_asked_for_anew(admin: Visitor) -> None:

@@ -140,6 +140,24 @@ async def test_links_and_sessions_die_with_their_subscription(api: Api) -> None:
     await visitor(api).enter(unused, 401)
 
 
+async def test_a_link_that_is_revoked_opens_nothing_and_its_session_is_over(api: Api) -> None:
+    unused, used, kept = [await link(api) for _ in range(3)]
+    guest, other = visitor(api), visitor(api)
+    await guest.enter(used)
+    await other.enter(kept)
+    store = api.opened.stores.tickets
+    assert await store.in_force([used["id"], kept["id"]]) == {used["id"], kept["id"]}
+
+    for made in (unused, used):
+        path = f"/v1/portal-links/{made['id']}"
+        assert (await api.call("DELETE", path)).status_code == 204
+
+    await visitor(api).enter(unused, 401)
+    assert not await is_in(guest)
+    assert await is_in(other)
+    assert await store.in_force([used["id"], kept["id"]]) == {kept["id"]}
+
+
 async def test_signing_out_ends_the_session_and_not_only_in_this_browser(api: Api) -> None:
     guest = await consumer(api)
     copied = dict(guest.client.cookies)

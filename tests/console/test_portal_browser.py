@@ -44,9 +44,12 @@ def paths(letter: dict[str, Any]) -> dict[str, str]:
         "dead-letter-one": f"/dead-letters/{letter['id']}",
         "replay": f"/dead-letters/replay?subscriptionId={letter['subscriptionId']}",
         "deliveries": "/deliveries",
+        "deliveries-replay": "/deliveries/replay?status=dead",
         "delivery": f"/deliveries/{letter['deliveryId']}",
         "subscriptions": "/subscriptions",
         "subscription": f"/subscriptions/{letter['subscriptionId']}",
+        "subscription-new": "/subscriptions/new",
+        "subscription-edit": f"/subscriptions/{letter['subscriptionId']}/edit",
         "events": "/events",
         "event": f"/events/{letter['eventId']}",
     }

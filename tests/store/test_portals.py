@@ -128,6 +128,25 @@ async def test_links_go_with_their_tenant(
     assert [row["id"] for row in await rows(portal_links)] == ["pl_1"]
 
 
+async def test_who_has_a_link_revokes_it(
+    portals: PortalStore, issued: PortalLink, rows: Rows
+) -> None:
+    kept_one = replace(issued, id="pl_2")
+    assert await portals.issue(b"other", kept_one) == kept_one
+    assert await portals.open(b"link") is not None
+
+    refused = await portals.revoke(replace(WHO, tenant_id="acme"), "pl_1")
+    assert isinstance(refused, Refusal)
+    assert await portals.guest(b"link") is not None
+    assert await portals.revoke(WHO, "pl_1") is None
+
+    assert await portals.guest(b"link") is None
+    assert isinstance(await portals.revoke(WHO, "pl_1"), Refusal)
+    assert [row["id"] for row in await rows(portal_links)] == ["pl_2"]
+    noted = [row for row in await rows(schema.audit_log) if row["action"] == "portal_link.revoked"]
+    assert [(row["actor"], row["target"]) for row in noted] == [(WHO.key_id, "pl_1")]
+
+
 async def test_the_same_request_makes_one_link(
     portals: PortalStore, issued: PortalLink, rows: Rows
 ) -> None:

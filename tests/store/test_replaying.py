@@ -419,7 +419,10 @@ async def test_a_plan_narrows_what_is_replayed(world: World) -> None:
     async def matched(**members: object) -> set[tuple[int, str]]:
         name = f"dry{len(await world.rows(schema.replays))}"
         plan = world.plan(**members)
+        counted = await world.replay.count_replay("default", plan)
+        assert await world.replay.count_replay("other", plan) in (0, None)
         run = await start(world, plan, name)
+        assert run.matched == counted
         if run.matched is not None:
             dry = await world.replay.step_replay(run, 100)
             assert dry.run.replayed == run.matched
@@ -439,6 +442,9 @@ async def test_a_plan_narrows_what_is_replayed(world: World) -> None:
         (second.no, "note"),
     }
     assert await matched(event_types=("x.*",)) == {(first.no, "x.1"), (second.no, "x.1")}
+    assert await world.replay.count_replay("default", world.plan(event_types=("x.*",))) is None
+    assert await matched(event_types=("x.1", "none")) == {(first.no, "x.1"), (second.no, "x.1")}
+    assert await world.replay.count_replay("default", world.plan(event_types=("x.1",))) == 2
     assert await matched(subscription_no=first.no) == {
         (first.no, "x.1"), (first.no, "y.1"), (first.no, "note"),
     }  # fmt: skip

@@ -25,7 +25,12 @@ class Document(HTMLParser):
     links: list[str] = field(default_factory=list)
     tags: list[tuple[str, dict[str, str | None]]] = field(default_factory=list)
     token: str = ""
+    #: What a browser would send back of each field that is no box, by name.
+    fields: dict[str, str] = field(default_factory=dict)
     _form: list[str] = field(default_factory=list)
+    #: The choice whose options come, and the field whose text comes.
+    _select: str = ""
+    _filled: str = ""
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -38,14 +43,35 @@ class Document(HTMLParser):
             self._form = self.forms.setdefault(had.get("action") or "", [])
         elif tag == "a":
             self.links.append(had.get("href") or "")
-        elif tag in ("input", "select", "button") and had.get("name"):
+        elif tag == "option":
+            self._offered(had)
+        elif tag in ("input", "select", "textarea", "button") and had.get("name"):
             self._form.append(str(had["name"]))
+            self._filled_in(tag, str(had["name"]), had)
             if had["name"] == "token":
                 self.token = str(had["value"])
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("textarea", "option"):
+            self._filled = ""
 
     def handle_data(self, data: str) -> None:
         if data.strip():
             self.text.append(" ".join(data.split()))
+        if self._filled:
+            self.fields[self._filled] = data.removeprefix("\n").strip()
+
+    def _filled_in(self, tag: str, name: str, had: dict[str, str | None]) -> None:
+        self._select = name if tag == "select" else ""
+        self._filled = name if tag == "textarea" else ""
+        if tag != "button" and had.get("type") not in ("checkbox", "radio"):
+            self.fields[name] = had.get("value") or ""
+
+    def _offered(self, had: dict[str, str | None]) -> None:
+        """An option; without one that is said to be chosen, the field is sent empty."""
+        if "selected" in had and self._select:
+            self.fields[self._select] = had.get("value") or ""
+            self._filled = "" if "value" in had else self._select
 
     def says(self, words: str) -> bool:
         """Whether a reader sees these words."""

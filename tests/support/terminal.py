@@ -18,7 +18,7 @@ from service.cli import exact, main
 
 #: Made once: it takes longer than most commands.
 _command = cache(typer.main.get_command)
-_ID = re.compile(r"\b(op|evt|sub|dlv|dl|key)_[0-9a-f]{16,}\b")
+_ID = re.compile(r"\b(op|evt|sub|dlv|dl|key|pl)_[0-9a-f]{16,}\b")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d{3})?Z?")
 #: What NO_COLOR leaves: bold and dim.
 _EMPHASIS = re.compile(r"\x1b\[[0-9;]*m")

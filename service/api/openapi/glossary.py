@@ -309,6 +309,7 @@ PARAMETER_WORDS: Final[dict[str, str]] = {
     "dead-letters": "The dead letter's id.",
     "api-keys": "The key's id, not the key.",
     "tenants": "The tenant's id.",
+    "portal-links": "The link's id, not its secret.",
     "tenantId": "Only of this tenant.",
     "actor": "Only what was done with this API key, or portal link: its id.",
     "action": "Only this action.",

@@ -4,7 +4,7 @@ from typing import Annotated, Final
 
 import typer
 
-from service.cli import inputs, shown
+from service.cli import exact, inputs, shown
 from service.cli.asking import Yes, confirm
 from service.cli.client import Connected, named
 from service.cli.commanding import command, group
@@ -46,6 +46,25 @@ def create(
     made = api.post(_PATH, body if expires is None else {**body, "expiresAt": expires})
     out.one(made, shown.KEY_CARD)
     say("Keep the key: only a hash of it is stored. RINGBACK_API_KEY is where this command looks.")
+
+
+@command(app, "rotate", "ringback key rotate key_1 --overlap-seconds 3600 --yes")
+def rotate(
+    name: Name,
+    api: Connected,
+    out: Printed,
+    overlap: Annotated[
+        float, typer.Option("--overlap-seconds", min=0, help="How long the old text is good too.")
+    ] = 0.0,
+    *,
+    yes: Yes = False,
+) -> None:
+    """Give a key another text. It is shown this once; id, tenant and scopes stay."""
+    found = api.get(named(_ONE, name))
+    confirm(f"Rotate {name}, {found['name']!r}? Its text ends after {overlap:g} s.", yes=yes)
+    body = {"overlapSeconds": exact.Number(overlap)}
+    out.one(api.post(named(f"{_ONE}/rotate", name), body), shown.KEY_CARD)
+    say("Keep the key: only a hash of it is stored.")
 
 
 @command(app, "revoke", "ringback key revoke key_0653be4ce6e000016a41976f --yes")

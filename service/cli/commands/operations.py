@@ -8,7 +8,7 @@ from service.cli import inputs, progress, shown
 from service.cli.asking import Yes, confirm
 from service.cli.client import Connected, named
 from service.cli.commanding import command, group
-from service.cli.render import Printed
+from service.cli.render import Printed, say
 
 app = group("operation", "Where jobs are, and how they ended.")
 Json = Any
@@ -57,6 +57,14 @@ def watch(name: Name, api: Connected, out: Printed) -> None:
     it failed or was cancelled.
     """
     progress.watch(api, out, name)
+
+
+@command(app, "retry", "ringback operation retry job-1")
+def retry(name: Name, api: Connected, out: Printed) -> None:
+    """Try a failed operation once more: a new one, or the same new one when asked again."""
+    made = api.post(named(f"{_ONE}/retry", name))
+    out.one(made, shown.OPERATION_CARD)
+    say(f"Next: ringback operation watch {made['operationId']}")
 
 
 @command(app, "cancel", "ringback operation cancel job-1 --reason 'not needed any more' --yes")

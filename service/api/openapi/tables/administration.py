@@ -135,6 +135,15 @@ TABLE: Final[Table] = {
         answers={201: json("The link, once.", PortalLinkOut, examples.PORTAL_LINK)},
         problems={RefusalKind.NOT_FOUND: "There is no such subscription, or tenant."},
     ),
+    ("DELETE", "/v1/portal-links/{id}"): Described(
+        id="revokePortalLink",
+        tag=Tag.OPERATORS,
+        summary="Revoke a link into the consumer portal",
+        text="For one that got into the wrong hands: it opens nothing any more, and the session "
+        "that it opened is over with the next request. It has to be of the tenant that the key "
+        "acts for (`Ringback-Tenant`).",
+        answers={204: Answered("It is revoked.")},
+    ),
     ("GET", "/v1/audit-log"): Described(
         id="listAuditLog",
         tag=Tag.OPERATORS,

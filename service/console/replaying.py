@@ -1,0 +1,18 @@
+"""What people say of a bulk replay besides what it is about."""
+
+from dataclasses import replace
+from typing import Final
+
+from service.console.visits import Form
+from service.ports import ReplayPlan
+
+#: Deliveries per second that a replay may be held to; the empty word is no limit.
+RATES: Final = ("", "1", "10", "100", "1000")
+_LONGEST_NOTE: Final = 1024
+
+
+def paced(plan: ReplayPlan, form: Form) -> ReplayPlan:
+    """The plan with the pace and the note that a form gives."""
+    rate, note = form.one("rate"), form.one("note")[:_LONGEST_NOTE]
+    per_second = float(rate) if rate in RATES and rate else None
+    return replace(plan, rate_per_second=per_second, note=note or None)
