@@ -13,7 +13,7 @@ from typing import Final
 from sqlalchemy import and_, bindparam, exists, func, or_, select
 
 from service.ports import SilentOperation
-from service.store import subscribing
+from service.store import forgotten, subscribing
 from service.store.database import Database, Tx, alone
 from service.store.schema import (
     Big,
@@ -82,7 +82,9 @@ _GONE: Final = Statement(
     .where(
         operations.c.forgotten_at.is_not(None),
         operations.c.ended_at < bindparam("now", type_=Big) - bindparam("retention", type_=Big),
-        ~exists().where(events.c.operation_key == operations.c.key),
+        ~exists().where(
+            events.c.operation_key == operations.c.key, events.c.key >= forgotten.FLOOR
+        ),
         or_(subscriptions.c.no.is_(None), ~_IS_STILL_NEEDED),
     )
     .order_by(operations.c.ended_at)

@@ -1,0 +1,47 @@
+"""How far retention has come: events before a key are forgotten, even while their rows are there.
+
+On PostgreSQL the rows of a day go all at once, when their part is dropped; what hangs on an event
+goes before, in batches. So that nobody finds half of it, reads of events begin at that key, and who
+sends an event again holds retention where it is until that is committed.
+"""
+
+from typing import Final
+
+from sqlalchemy import select
+
+from service.domain import ids
+from service.store.database import Tx
+from service.store.schema_retention import retention
+from service.store.statements import Statement
+
+#: The first key whose event is not forgotten.
+FLOOR: Final = select(retention.c.forgotten_before).scalar_subquery()
+
+_PLACE: Final = select(retention.c.forgotten_before)
+_HELD: Final = Statement(_PLACE.with_for_update(read=True, key_share=True))
+_TAKEN: Final = Statement(_PLACE.with_for_update())
+#: Milliseconds by which the clocks of two processes may differ.
+_MARGIN: Final = 3_600_000
+
+
+async def hold(tx: Tx) -> int:
+    """The first key whose event is not forgotten, for as long as this is not committed."""
+    return int((await tx.fetch(_HELD))[0][0])
+
+
+async def take(tx: Tx) -> int:
+    """The same, for retention itself: nobody holds it meanwhile."""
+    return int((await tx.fetch(_TAKEN))[0][0])
+
+
+async def move(tx: Tx, floor: int) -> None:
+    """Forget every event with a smaller key than ``floor``."""
+    await tx.sql("UPDATE retention SET forgotten_before = ?", (floor,))
+
+
+def first_of(operation_key: int) -> int:
+    """A key that no event of this operation is before: parts of older days are not looked into.
+
+    An event's key is larger than its operation's. Versions before 0010 went by their clocks only.
+    """
+    return ids.key_floor(ids.key_time(operation_key) - _MARGIN)
