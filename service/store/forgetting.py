@@ -99,7 +99,11 @@ async def _forget_events(tx: Tx, floor: int) -> int:
             continue
         old = await _old(tx, stretch._replace(low=low, high=high))
         if old:
-            await _delete(tx, old)
+            await _delete_of(tx, old)
+            if stretch.is_whole:
+                await forgotten.move(tx, old[-1][0] + 1)
+            else:
+                await tx.fetch(_EVENTS, keys=[row[0] for row in old])
             return len(old)
         if high < floor and await tx.fetch(_LEFT, low=low, high=high):
             return 0  # somebody still wants one
@@ -107,23 +111,17 @@ async def _forget_events(tx: Tx, floor: int) -> int:
 
 
 async def _old(tx: Tx, stretch: Stretch) -> list[Row]:
-    """The oldest events of a stretch that go now, their own rows deleted or taken for gone."""
+    """The oldest events of a stretch that nobody wants; their key, tenant, id and feed position."""
     statement = _OLDEST if stretch.is_whole else _LOCKED
     found = await tx.fetch(statement, low=stretch.low, high=stretch.high)
     # once more, now that they are locked: a replay may have come before
     replayed = await tx.fetch(_REPLAYED, keys=[row[0] for row in found]) if found else []
     wanted = {row[0] for row in replayed}
-    if not stretch.is_whole:
-        old = [row for row in found if row[0] not in wanted]
-        await tx.fetch(_EVENTS, keys=[row[0] for row in old])
-        return old
-    old = list(takewhile(lambda row: row[0] not in wanted, found))
-    if old:
-        await forgotten.move(tx, old[-1][0] + 1)
-    return old
+    picked = takewhile if stretch.is_whole else filter
+    return list(picked(lambda row: row[0] not in wanted, found))
 
 
-async def _delete(tx: Tx, old: Sequence[Row]) -> None:
+async def _delete_of(tx: Tx, old: Sequence[Row]) -> None:
     """Delete what hangs on events.
 
     What an open dead letter has of its event is its own copy; its attempts stay with it.

@@ -7,17 +7,17 @@ sends an event again holds retention where it is until that is committed.
 
 from typing import Final
 
-from sqlalchemy import select
+from sqlalchemy import literal_column, select
 
 from service.domain import ids
 from service.store.database import Tx
 from service.store.schema_retention import retention
 from service.store.statements import Statement
 
+_PLACE: Final = select(retention.c.forgotten_before).where(retention.c.no == literal_column("1"))
 #: The first key whose event is not forgotten.
-FLOOR: Final = select(retention.c.forgotten_before).scalar_subquery()
+FLOOR: Final = _PLACE.scalar_subquery()
 
-_PLACE: Final = select(retention.c.forgotten_before)
 _HELD: Final = Statement(_PLACE.with_for_update(read=True, key_share=True))
 _TAKEN: Final = Statement(_PLACE.with_for_update())
 #: Milliseconds by which the clocks of two processes may differ.
@@ -36,7 +36,7 @@ async def take(tx: Tx) -> int:
 
 async def move(tx: Tx, floor: int) -> None:
     """Forget every event with a smaller key than ``floor``."""
-    await tx.sql("UPDATE retention SET forgotten_before = ?", (floor,))
+    await tx.sql("UPDATE retention SET forgotten_before = ? WHERE no = 1", (floor,))
 
 
 def first_of(operation_key: int) -> int:

@@ -69,7 +69,7 @@ _NEWEST_OF_REST: Final = "SELECT max({key}) FROM {table}_rest"
 #: An event that is not forgotten; besides, a delivery that nothing else is left of.
 _IS_NEEDED: Final = (
     "SELECT EXISTS (SELECT FROM events WHERE key >= ? AND key < ? "
-    "AND key >= (SELECT forgotten_before FROM retention)) "
+    "AND key >= (SELECT forgotten_before FROM retention WHERE no = 1)) "
     "OR EXISTS (SELECT FROM delivery_queue q WHERE event_key >= ? AND event_key < ? "
     "AND NOT EXISTS (SELECT FROM dead_letters d "
     "WHERE d.event_key = q.event_key AND d.subscription_no = q.subscription_no))"
