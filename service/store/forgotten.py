@@ -18,10 +18,13 @@ _PLACE: Final = select(retention.c.forgotten_before).where(retention.c.no == lit
 #: The first key whose event is not forgotten.
 FLOOR: Final = _PLACE.scalar_subquery()
 
+#: How much smaller than its operation's the key of an event may be: who reads a log leaves parts of
+#: earlier days alone. It is larger; but versions before 0010 went by their clocks, which were an
+#: hour apart at most.
+LEAD: Final = ids.key_floor(ids.key_time(0) + 3_600_000)
+
 _HELD: Final = Statement(_PLACE.with_for_update(read=True, key_share=True))
 _TAKEN: Final = Statement(_PLACE.with_for_update())
-#: Milliseconds by which the clocks of two processes may differ.
-_MARGIN: Final = 3_600_000
 
 
 async def hold(tx: Tx) -> int:
@@ -37,11 +40,3 @@ async def take(tx: Tx) -> int:
 async def move(tx: Tx, floor: int) -> None:
     """Forget every event with a smaller key than ``floor``."""
     await tx.sql("UPDATE retention SET forgotten_before = ? WHERE no = 1", (floor,))
-
-
-def first_of(operation_key: int) -> int:
-    """A key that no event of this operation is before: parts of older days are not looked into.
-
-    An event's key is larger than its operation's. Versions before 0010 went by their clocks only.
-    """
-    return ids.key_floor(ids.key_time(operation_key) - _MARGIN)

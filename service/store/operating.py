@@ -183,7 +183,7 @@ async def _events_of(tx: Tx, operation: Operation | None) -> list[Row]:
     """Key and type of the operation's newest events, newest first."""
     if operation is None:
         return []
-    first = max(forgotten.first_of(operation.key), await forgotten.hold(tx))
+    first = max(operation.key - forgotten.LEAD, await forgotten.hold(tx))
     return await tx.fetch(_EVENTS, operation=operation.key, first=first)
 
 

@@ -242,7 +242,7 @@ async def _events_of_operation(tx: Tx, tenant_id: str, name: str) -> Select[Any]
     )
     if rows:
         key = rows[0]["key"]
-        first = forgotten.first_of(key)
+        first = key - forgotten.LEAD
         return select(events.c.key).where(events.c.operation_key == key, events.c.key >= first)
     return select(dead_letters.c.event_key).where(
         dead_letters.c.tenant_id == tenant_id, dead_letters.c.operation_id == name

@@ -58,7 +58,7 @@ class FeedReads:
 
     async def log(self, operation_key: int, after: int, limit: int) -> list[EventView]:
         """Events of the operation with a sequence above ``after``, oldest first."""
-        first = forgotten.first_of(operation_key)
+        first = operation_key - forgotten.LEAD
         given = {"operation": operation_key, "after": after, "first": first, "count": limit}
         rows = await self._database.look(_LOG, **given)
         return [EventView(*row) for row in rows]
