@@ -27,8 +27,8 @@ pytestmark = pytest.mark.anyio
 
 HOUR = DAY // 24
 WRITE = "INSERT INTO attempts (event_key, subscription_no, number, trigger, started_at) VALUES"
-#: Parts there are at once: of the days ahead.
-PARTS = AHEAD // DAY
+#: Parts there are at once: of today and of the days ahead.
+PARTS = AHEAD // DAY + 1
 TABLES = ("events", "attempts")
 
 
@@ -40,8 +40,6 @@ def place(url: str) -> Place:
 @pytest.fixture
 async def parted(world: World) -> World:
     """A world on a day that has a part."""
-    await renewed(world)
-    world.clock.advance(DAY)
     await renewed(world)
     return world
 
@@ -106,7 +104,6 @@ async def forgotten(world: World, retention: int = DAY) -> None:
 async def old(world: World, outcome: int = 200) -> list[DeliveryRef]:
     """Two deliveries that came to this end in a part of their own, long ago; their events gone."""
     await renewed(world)
-    world.clock.advance(DAY)
     lane = await world.subscribe()
     refs = await world.queued(lane, 2)
     await world.deliver_due(outcome)
@@ -137,11 +134,10 @@ async def test_parts_are_made_ahead_and_what_is_of_an_event_goes_into_that_of_it
     start = world.clock.now()
     # one of each table at a time
     assert [await world.sweep.renew_parts(DAY) for _ in range(PARTS + 1)] == [2] * PARTS + [0]
-    days = [name_of(start + day * DAY) for day in range(1, PARTS + 1)]
+    days = [name_of(start + day * DAY) for day in range(PARTS)]
     assert await parts(world) == [*days, "attempts_rest"]
-    of_events = [name_of(start + day * DAY, "events") for day in range(1, PARTS + 1)]
+    of_events = [name_of(start + day * DAY, "events") for day in range(PARTS)]
     assert await parts(world, "events") == [*of_events, "events_rest"]
-    world.clock.advance(DAY)
     lane = await world.subscribe()
 
     first, *_ = await world.queued(lane, 2)
@@ -149,14 +145,14 @@ async def test_parts_are_made_ahead_and_what_is_of_an_event_goes_into_that_of_it
     world.clock.advance(DAY)
     await world.queued(lane, 1)
     await world.deliver_due()
-    assert [await world.sweep.renew_parts(DAY) for _ in range(3)] == [2, 2, 0]
+    assert [await world.sweep.renew_parts(DAY) for _ in range(2)] == [2, 0]
 
     assert await where(world) == {days[0]: 4, days[1]: 1}
     assert await where(world, "events") == {of_events[0]: 2, of_events[1]: 1}
     assert [each["number"] for each in await world.attempts(first)] == [1, 2]
 
 
-async def test_a_day_that_has_begun_gets_no_part(world: World) -> None:
+async def test_a_day_of_which_there_is_something_already_gets_no_part(world: World) -> None:
     lane = await world.subscribe()
     await world.queued(lane, 2)
     await world.deliver_due()
@@ -186,17 +182,17 @@ async def test_a_day_of_which_there_are_rows_elsewhere_gets_no_part(world: World
 
     await renewed(world)
 
-    days = [name_of(ahead + day * DAY) for day in range(1, 5)]
+    days = [name_of(ahead + day * DAY) for day in range(1, PARTS - 3)]
     assert await parts(world) == [*days, "attempts_rest"]
 
 
-async def test_a_sweep_that_was_away_for_long_goes_on_with_tomorrow(world: World) -> None:
+async def test_a_sweep_that_was_away_for_long_goes_on_with_today(world: World) -> None:
     await renewed(world)
     world.clock.advance(AHEAD + 10 * DAY)
 
     await renewed(world)
 
-    days = [name_of(world.clock.now() + day * DAY) for day in range(1, PARTS + 1)]
+    days = [name_of(world.clock.now() + day * DAY) for day in range(PARTS)]
     assert await parts(world) == [*days, "attempts_rest"]
 
 
@@ -524,8 +520,9 @@ async def test_parts_are_forgotten_in_order(parted: World) -> None:
 async def test_within_a_part_numbers_are_unique(
     world: World, days: int, operation: int, sequence: int, position: int, index: str
 ) -> None:
+    world.clock.advance(DAY)
     await renewed(world)
-    low = key_floor(world.clock.now() + days * DAY)
+    low = key_floor(world.clock.now() - days * DAY)  # in a part, or in the rest
     text = (
         "INSERT INTO events (key, tenant_id, id, type, operation_key, sequence, created_at, "
         "feed_position, body) VALUES ($1, 'default', 'e', 'note', $2, $3, 0, $4, '')"
@@ -572,19 +569,20 @@ async def test_no_event_is_before_its_operation_whoever_is_behind(
 # --- in nobody's way
 
 
+@pytest.mark.parametrize("begins", ["at once", "later"])
 async def test_events_are_accepted_while_parts_are_made_and_dropped(
-    parted: World, other: World
+    world: World, other: World, begins: str
 ) -> None:
-    await ahead(parted)
-    for _ in range(3):
-        await parted.posted(event("op", "note"))
-        parted.clock.advance(DAY)
+    for _ in range(3 if begins == "later" else 0):
+        await ahead(world)
+        await world.posted(event("op", "note"))
+        world.clock.advance(DAY)
     done = asyncio.Event()
 
     async def tidies() -> None:
         while not done.is_set():
-            await parted.sweep.forget(DAY)
-            await parted.sweep.renew_parts(DAY)
+            await world.sweep.forget(DAY)
+            await world.sweep.renew_parts(DAY)
             await asyncio.sleep(0)
 
     async def posts(world: World) -> None:
@@ -592,15 +590,15 @@ async def test_events_are_accepted_while_parts_are_made_and_dropped(
             await world.posted(event("op"), event("shared"))
 
     tidying = asyncio.create_task(tidies())
-    await asyncio.gather(posts(parted), posts(other))
+    await asyncio.gather(posts(world), posts(other))
     done.set()
     await tidying
 
-    operation = await parted.operation("shared")
-    log = await parted.read.log(operation.key, 0, 100)
+    operation = await world.operation("shared")
+    log = await world.read.log(operation.key, 0, 100)
     assert [each.sequence for each in log] == list(range(1, 81))
-    days = [name_of(parted.clock.now() - day * DAY, "events") for day in (3, 2)]
-    assert not set(days) & set(await parts(parted, "events"))
+    days = [name_of(world.clock.now() - day * DAY, "events") for day in (3, 2)]
+    assert not set(days) & set(await parts(world, "events"))
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -678,9 +676,9 @@ async def test_what_there_was_before_is_one_part_and_goes_row_by_row(
         assert [row["sequence"] for row in await world.log()] == [1, 1, 2]
 
         await renewed(world)
-        days = [name_of(clock.now() + day * DAY) for day in range(2, PARTS + 1)]
+        days = [name_of(clock.now() + day * DAY) for day in range(2, PARTS)]
         assert await parts(world) == [*days, "attempts_past", "attempts_rest"]
-        of_events = [name_of(clock.now() + day * DAY, "events") for day in range(2, PARTS + 1)]
+        of_events = [name_of(clock.now() + day * DAY, "events") for day in range(2, PARTS)]
         assert await parts(world, "events") == [*of_events, "events_past", "events_rest"]
         clock.advance(2 * DAY)
         (last,) = await world.queued(lane, 1)

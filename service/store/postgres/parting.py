@@ -25,7 +25,7 @@ from service.store.database import Database, Stretch, Tx, alone
 #: Milliseconds: how much time a part is for, and how far ahead there are parts.
 DAY: Final = 86_400_000
 AHEAD: Final = 7 * DAY
-#: Milliseconds by which the clocks of others may be ahead, or their transactions behind.
+#: Milliseconds by which transactions of others may be behind.
 _MARGIN: Final = DAY // 24
 #: Of a part with more dead letters nothing is dropped: to copy what is kept would take too long.
 MOST_LETTERS: Final = 50_000
@@ -167,10 +167,11 @@ async def _parts(tx: Tx, table: str) -> list[Part]:
 async def _make_next(tx: Tx, parted: Parted, parts: Sequence[Part]) -> int:
     """Make the part after the last one, if it is time for it; how many.
 
-    One at a time: while it is attached nobody may write into the rest. Nor of a day that has begun:
-    a row would go to the rest that the server had found a place for there just before.
+    One at a time: while it is attached nobody may write into the rest, which is read meanwhile. So
+    the first is today's, if there is nothing of today yet. A job whose row the server had found a
+    place for in the rest just before runs once more.
     """
-    low = max(_day_of(ids.key_floor(tx.now + _MARGIN)) + _KEYS, parts[-1].high if parts else 0)
+    low = max(_day_of(ids.key_floor(tx.now)), parts[-1].high if parts else 0)
     # a day of which there are rows elsewhere gets no part any more
     newest = (await tx.sql(_NEWEST_OF_REST.format(**parted._asdict())))[0][0]
     if newest is not None and newest >= low:
