@@ -66,7 +66,7 @@ def _parts(server: Server) -> Finding:
         return Finding("database", Level.OK, f"{server.user} may make and drop the parts of tables")
     remedy = (
         "Let the sweeper's user own the tables and create some in their schema (ALTER TABLE ... "
-        "OWNER TO, GRANT CREATE ON SCHEMA): else old attempts are deleted one by one."
+        "OWNER TO, GRANT CREATE ON SCHEMA): else what is old is deleted row by row."
     )
     found = f"{server.user} may not make or drop the parts of tables"
     return Finding("database", Level.WARNING, found, remedy)

@@ -64,10 +64,16 @@ _FIND_OPERATIONS: Final = Statement(
     .order_by(operations.c.id)
     .with_for_update()
 )
+_FIND_IDS: Final = Statement(
+    select(event_ids.c.event_key).where(
+        event_ids.c.tenant_id == bindparam("tenant"), among(event_ids.c.id, "names")
+    )
+)
+#: By keys that are given, so that only the parts are looked into that they are of.
 _FIND_EVENTS: Final = Statement(
-    select(event_ids.c.id, events.c.type, events.c.operation_id, events.c.sequence, events.c.status)
-    .join(events, events.c.key == event_ids.c.event_key)
-    .where(event_ids.c.tenant_id == bindparam("tenant"), among(event_ids.c.id, "names"))
+    select(
+        events.c.id, events.c.type, events.c.operation_id, events.c.sequence, events.c.status
+    ).where(among(events.c.key, "keys"))
 )
 _EVENT_KEY: Final = Statement(
     select(event_ids.c.event_key).where(
@@ -200,9 +206,8 @@ class AcceptStore:
             for row in await tx.fetch(_FIND_OPERATIONS, tenant=tenant, names=sorted(wanted)):
                 operation = operation_of(row)
                 known[tenant, operation.id] = operation
-            if ids:
-                for row in await tx.fetch(_FIND_EVENTS, tenant=tenant, names=sorted(ids)):
-                    seen[tenant, row[0]] = KnownEvent(*row[1:])
+            for row in await _known_events(tx, tenant, sorted(ids)):
+                seen[tenant, row[0]] = KnownEvent(*row[1:])
         making = Making(self._keys, tx.now, lambda: self._dice.bytes(4), self._ttl)
         return Planner(known, seen, making)
 
@@ -253,6 +258,12 @@ async def _is_logged(tx: Tx, done: _Done) -> bool:
         rows = await tx.fetch(_EVENT_KEY, tenant=event.tenant_id, name=event.id)
         return rows == [(event.key,)]
     return True
+
+
+async def _known_events(tx: Tx, tenant: str, names: list[str]) -> list[Row]:
+    """Those of these events that there are: id, type, operation id, sequence and status."""
+    found = await tx.fetch(_FIND_IDS, tenant=tenant, names=names) if names else []
+    return await tx.fetch(_FIND_EVENTS, keys=[row[0] for row in found]) if found else []
 
 
 def _names(group: Sequence[AcceptRequest]) -> dict[str, tuple[set[str], set[str]]]:

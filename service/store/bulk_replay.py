@@ -18,6 +18,7 @@ from service.domain.matching import is_literal, matches_any, wants
 from service.domain.operation import REPLAY_TYPE, Operation, is_end
 from service.domain.subscription import Subscription
 from service.ports import ReplayPlan, ReplayRun, ReplayStep
+from service.store import forgotten
 from service.store.database import Tx
 from service.store.queueing import enqueue, reopen
 from service.store.rows import (
@@ -264,6 +265,7 @@ async def _candidates(tx: Tx, run: ReplayRun) -> list[dict[str, Any]]:
     """The next events of the tenant, with what the subscription has of each."""
     no = run.plan.subscription_no
     queued, done = delivery_queue.c, deliveries.c
+    floor = max(ids.key_floor(run.plan.since), await forgotten.hold(tx))
     return await tx.query(
         select(
             events.c.key,
@@ -281,7 +283,7 @@ async def _candidates(tx: Tx, run: ReplayRun) -> list[dict[str, Any]]:
         )
         .where(
             events.c.key > run.cursor.event_key,
-            events.c.key >= ids.key_floor(run.plan.since),
+            events.c.key >= floor,
             events.c.key < ids.key_floor(run.plan.until),
             events.c.tenant_id == run.operation.tenant_id,
         )

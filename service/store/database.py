@@ -9,13 +9,13 @@ leaves it out.
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from enum import Enum
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from sqlalchemy import Executable, Table
 
 from service.store.statements import Many, Row, Statement, Write
 
-__all__ = ["Database", "Job", "Proof", "Reads", "Tx", "Use", "alone"]
+__all__ = ["Database", "Job", "Proof", "Reads", "Stretch", "Tx", "Use", "alone"]
 
 T = TypeVar("T")
 
@@ -28,6 +28,15 @@ class Use(Enum):
     SETTLE = "settle"
     READ = "read"
     REST = "rest"
+
+
+class Stretch(NamedTuple):
+    """Event keys from ``low`` to before ``high``."""
+
+    low: int
+    high: int
+    #: Whether rows go all at once, when their part is dropped; else one by one.
+    is_whole: bool
 
 
 class Tx(Protocol):
@@ -83,8 +92,8 @@ class Tx(Protocol):
     async def hold(self, names: Iterable[str]) -> set[str]:
         """Hold names until the transaction ends; those of them that another transaction holds."""
 
-    async def loose(self, keys: Sequence[int]) -> Sequence[int]:
-        """Of these events those whose attempts are deleted one by one: others' go by the part."""
+    async def stretches(self, table: Table) -> list[Stretch]:
+        """All keys there can be, oldest first, by how rows of the table are deleted."""
 
 
 Job = Callable[[Tx], Awaitable[T]]

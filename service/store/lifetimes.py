@@ -8,12 +8,12 @@ The subscription with the highest number always stays: SQLite gives the next one
 one, so its number would come back, and with it whatever still goes by that number in memory.
 """
 
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import and_, bindparam, exists, func, or_, select
+from sqlalchemy import ColumnElement, and_, bindparam, func, or_, select
 
 from service.ports import SilentOperation
-from service.store import subscribing
+from service.store import forgotten, subscribing
 from service.store.database import Database, Tx, alone
 from service.store.schema import (
     Big,
@@ -57,11 +57,22 @@ _EXPIRED: Final = Statement(
     .limit(CHUNK)
     .with_for_update(skip_locked=True)
 )
+
+
+def _has(column: ColumnElement[Any], *which: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Whether there is such a row: the least ``column``, for which an index is taken.
+
+    For EXISTS PostgreSQL may read all rows, to know it of many, or to come across one.
+    """
+    least = select(func.min(column)).where(*which).correlate(operations, subscriptions)
+    return least.scalar_subquery().is_not(None)
+
+
 _newest: Final = subscriptions.alias("newest")
 #: A tombstone's own subscription may go when nothing of it is open or told of.
 _IS_STILL_NEEDED: Final = or_(
-    exists().where(delivery_queue.c.subscription_no == subscriptions.c.no),
-    exists().where(dead_letters.c.subscription_no == subscriptions.c.no),
+    _has(delivery_queue.c.due_at, delivery_queue.c.subscription_no == subscriptions.c.no),
+    _has(dead_letters.c.state, dead_letters.c.subscription_no == subscriptions.c.no),
     subscriptions.c.no == select(func.max(_newest.c.no)).scalar_subquery(),
 )
 _GONE: Final = Statement(
@@ -82,7 +93,12 @@ _GONE: Final = Statement(
     .where(
         operations.c.forgotten_at.is_not(None),
         operations.c.ended_at < bindparam("now", type_=Big) - bindparam("retention", type_=Big),
-        ~exists().where(events.c.operation_key == operations.c.key),
+        ~_has(
+            events.c.sequence,
+            events.c.operation_key == operations.c.key,
+            events.c.key >= operations.c.key - forgotten.LEAD,
+            events.c.key >= forgotten.FLOOR,
+        ),
         or_(subscriptions.c.no.is_(None), ~_IS_STILL_NEEDED),
     )
     .order_by(operations.c.ended_at)

@@ -15,7 +15,7 @@ from service.domain.matching import wants
 from service.domain.operation import Operation, changed, refuse_expired
 from service.domain.subscription import Subscription
 from service.ports import Described, Once, OperationPlan, Replayed
-from service.store import auditing, subscribing
+from service.store import auditing, forgotten, subscribing
 from service.store.database import Database, Tx
 from service.store.moving import MovedError, judged_again
 from service.store.once import once as do_once
@@ -42,7 +42,7 @@ _BY_CLIENT_JOB: Final = Statement(
 )
 _EVENTS: Final = Statement(
     select(events.c.key, events.c.type)
-    .where(events.c.operation_key == bindparam("operation"))
+    .where(events.c.operation_key == bindparam("operation"), events.c.key >= bindparam("first"))
     .order_by(events.c.sequence.desc())
     .limit(_MAX_BEFORE)
     # as long as their deliveries are not committed, retention leaves them
@@ -181,7 +181,10 @@ async def _complete(tx: Tx, known: Operation, new: Operation, ttl: int) -> Opera
 
 async def _events_of(tx: Tx, operation: Operation | None) -> list[Row]:
     """Key and type of the operation's newest events, newest first."""
-    return [] if operation is None else await tx.fetch(_EVENTS, operation=operation.key)
+    if operation is None:
+        return []
+    first = max(operation.key - forgotten.LEAD, await forgotten.hold(tx))
+    return await tx.fetch(_EVENTS, operation=operation.key, first=first)
 
 
 async def _make_up(

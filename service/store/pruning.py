@@ -7,6 +7,7 @@ from sqlalchemy import Select, and_, bindparam, exists, func, select
 from service.domain import ids
 from service.domain.delivery import DeadLetterState
 from service.ports.pruning import Past
+from service.store import forgotten
 from service.store.database import Database
 from service.store.schema import (
     Big,
@@ -36,10 +37,14 @@ def _count(table: Any) -> Select[Any]:
     return select(func.count()).select_from(table)
 
 
-_EVENTS: Final = Statement(_count(events).where(events.c.key < bindparam("floor")))
+_EVENTS: Final = Statement(
+    _count(events).where(events.c.key < bindparam("floor"), events.c.key >= forgotten.FLOOR)
+)
 _OPEN: Final = Statement(
     _count(delivery_queue.join(events, events.c.key == delivery_queue.c.event_key)).where(
-        delivery_queue.c.event_key < bindparam("floor"), delivery_queue.c.token.is_(None)
+        delivery_queue.c.event_key < bindparam("floor"),
+        delivery_queue.c.event_key >= forgotten.FLOOR,
+        delivery_queue.c.token.is_(None),
     )
 )
 _DELIVERIES, _ATTEMPTS = (Statement(_finished(table)) for table in (deliveries, attempts))

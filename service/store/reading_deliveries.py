@@ -28,6 +28,7 @@ from service.domain.delivery import DeliveryStatus, Trigger, is_finished
 from service.domain.ids import DeliveryRef, key_floor
 from service.domain.times import HURRIED, NEVER
 from service.ports import AttemptView, DeliveryFilter, DeliveryView, Page, Span
+from service.store import forgotten
 from service.store.database import Database, Tx
 from service.store.paging import Condition, Place, down_to, floor_of, page_of
 from service.store.schema import (
@@ -240,7 +241,9 @@ async def _events_of_operation(tx: Tx, tenant_id: str, name: str) -> Select[Any]
         select(operations.c.key).where(operations.c.tenant_id == tenant_id, operations.c.id == name)
     )
     if rows:
-        return select(events.c.key).where(events.c.operation_key == rows[0]["key"])
+        key = rows[0]["key"]
+        first = key - forgotten.LEAD
+        return select(events.c.key).where(events.c.operation_key == key, events.c.key >= first)
     return select(dead_letters.c.event_key).where(
         dead_letters.c.tenant_id == tenant_id, dead_letters.c.operation_id == name
     )

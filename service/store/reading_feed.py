@@ -10,6 +10,7 @@ from typing import Final
 from sqlalchemy import bindparam, select
 
 from service.ports import EventView, FeedSlice
+from service.store import forgotten
 from service.store.database import Database
 from service.store.reading_operations import EVENT_COLUMNS
 from service.store.schema import events, operations, tenants
@@ -17,18 +18,29 @@ from service.store.statements import Statement, among
 
 _LOG: Final = Statement(
     select(*EVENT_COLUMNS)
-    .where(events.c.operation_key == bindparam("operation"), events.c.sequence > bindparam("after"))
+    .where(
+        events.c.operation_key == bindparam("operation"),
+        events.c.sequence > bindparam("after"),
+        events.c.key >= bindparam("first"),
+        events.c.key >= forgotten.FLOOR,
+    )
     .order_by(events.c.sequence)
     .limit(bindparam("count"))
 )
 _FEED: Final = Statement(
     select(*EVENT_COLUMNS)
-    .where(events.c.tenant_id == bindparam("tenant"), events.c.feed_position > bindparam("after"))
+    .where(
+        events.c.tenant_id == bindparam("tenant"),
+        events.c.feed_position > bindparam("after"),
+        events.c.key >= bindparam("first"),
+    )
     .order_by(events.c.feed_position)
     .limit(bindparam("count"))
 )
 _FEED_BOUNDS: Final = Statement(
-    select(tenants.c.feed_floor, tenants.c.feed_position).where(tenants.c.id == bindparam("tenant"))
+    select(tenants.c.feed_floor, tenants.c.feed_position, forgotten.FLOOR).where(
+        tenants.c.id == bindparam("tenant")
+    )
 )
 _LOG_ENDS: Final = Statement(
     select(operations.c.key, operations.c.sequence).where(among(operations.c.key, "keys"))
@@ -46,14 +58,17 @@ class FeedReads:
 
     async def log(self, operation_key: int, after: int, limit: int) -> list[EventView]:
         """Events of the operation with a sequence above ``after``, oldest first."""
-        rows = await self._database.look(_LOG, operation=operation_key, after=after, count=limit)
+        first = operation_key - forgotten.LEAD
+        given = {"operation": operation_key, "after": after, "first": first, "count": limit}
+        rows = await self._database.look(_LOG, **given)
         return [EventView(*row) for row in rows]
 
     async def feed(self, tenant_id: str, after: int, limit: int) -> FeedSlice:
         """Events of the tenant behind the place ``after``, in the order of their commits."""
         async with self._database.read() as tx:
-            floor, end = (await tx.fetch(_FEED_BOUNDS, tenant=tenant_id))[0]
-            rows = await tx.fetch(_FEED, tenant=tenant_id, after=after, count=limit)
+            floor, end, first = (await tx.fetch(_FEED_BOUNDS, tenant=tenant_id))[0]
+            given = {"tenant": tenant_id, "after": after, "first": first, "count": limit}
+            rows = await tx.fetch(_FEED, **given) if limit and after < end else []
         return FeedSlice([EventView(*row) for row in rows], floor, end)
 
     async def log_ends(self, operation_keys: Sequence[int]) -> dict[int, int]:

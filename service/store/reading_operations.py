@@ -39,17 +39,19 @@ _NO: Final = (subscriptions.c.no,)
 _ENDED_BADLY: Final = frozenset({"CANCELLED", "COMPLETED_WITH_ERRORS", "FAILED"})
 _SUBSCRIPTION_COLUMNS: Final = tuple(subscriptions.c[name] for name in SUBSCRIPTION_COLUMNS)
 
-# These two answer the polls of every client, so they are compiled once.
+# These answer the polls of every client, so they are compiled once.
 _OPERATION: Final = Statement(
     select(*_OPERATION_COLUMNS).where(
         operations.c.tenant_id == bindparam("tenant"), operations.c.id == bindparam("name")
     )
 )
-_EVENT: Final = Statement(
-    select(*EVENT_COLUMNS)
-    .join(event_ids, event_ids.c.event_key == events.c.key)
-    .where(event_ids.c.tenant_id == bindparam("tenant"), event_ids.c.id == bindparam("name"))
+_EVENT_KEY: Final = Statement(
+    select(event_ids.c.event_key).where(
+        event_ids.c.tenant_id == bindparam("tenant"), event_ids.c.id == bindparam("name")
+    )
 )
+#: By a key that is given, so that only the part is looked into that it is of.
+_EVENT: Final = Statement(select(*EVENT_COLUMNS).where(events.c.key == bindparam("key")))
 
 
 class OperationReads:
@@ -82,7 +84,8 @@ class OperationReads:
 
     async def event(self, tenant_id: str, name: str) -> EventView | None:
         """One event."""
-        rows = await self._database.look(_EVENT, tenant=tenant_id, name=name)
+        keys = await self._database.look(_EVENT_KEY, tenant=tenant_id, name=name)
+        rows = await self._database.look(_EVENT, key=keys[0][0]) if keys else []
         return EventView(*rows[0]) if rows else None
 
     async def subscription(self, tenant_id: str, name: str) -> Subscription | None:

@@ -15,6 +15,7 @@ from service.domain.ids import DeliveryRef, key_floor
 from service.domain.matching import wants
 from service.domain.subscription import Subscription
 from service.ports import EventView, Page, Span, UndeliveredView
+from service.store import forgotten
 from service.store.database import Database, Tx
 from service.store.paging import LOOKED_AT
 from service.store.reading_operations import EVENT_COLUMNS
@@ -64,7 +65,7 @@ async def _log(tx: Tx, after: int) -> list[dict[str, Any]]:
     own = events.c
     return await tx.query(
         select(own.key, own.tenant_id, own.type, own.operation_type, own.operation_id)
-        .where(own.key > after)
+        .where(own.key > after, own.key >= forgotten.FLOOR)
         .order_by(own.key)
         .limit(_CHUNK)
     )

@@ -15,7 +15,7 @@ from service.domain.outcome import ErrorClass
 from service.domain.subscription import Subscription, SubscriptionStatus, changed
 from service.domain.times import HURRIED, NEVER
 from service.ports import Once, Replayed, ReplayPlan, ReplayRun, ReplayStep
-from service.store import auditing, bulk_replay, ordering
+from service.store import auditing, bulk_replay, forgotten, ordering
 from service.store.database import Database, Tx
 from service.store.once import once
 from service.store.queueing import reopen
@@ -84,7 +84,7 @@ class ReplayStore:
         queued = await _queued(tx, ref)
         if queued is not None:
             return await _hurry(tx, ref, queued, trigger)
-        has_event = await _is_kept(tx, events, events.c.key == ref.event_key)
+        has_event = await _has_event(tx, ref.event_key)
         if not has_event and not await _is_kept(tx, dead_letters, _pair(dead_letters, ref)):
             return not_found("delivery", name)  # there is nothing left that could be sent
         finished = await tx.query(
@@ -201,7 +201,7 @@ class ReplayStore:
         async def job(tx: Tx) -> Refusal | None:
             name = ids.dead_letter_id(ref)
             # first this, then the letter: retention takes them in this order
-            has_event = await _is_kept(tx, events, events.c.key == ref.event_key)
+            has_event = await _has_event(tx, ref.event_key)
             which = and_(_pair(dead_letters, ref), dead_letters.c.tenant_id == tenant_id)
             found = await tx.query(select(dead_letters).where(which).with_for_update())
             if not found:
@@ -246,6 +246,11 @@ async def _refuse_replay(tx: Tx, ref: DeliveryRef) -> Refusal | None:
         "retry the delivery.",
         deliveryId=ids.delivery_id(ref),
     )
+
+
+async def _has_event(tx: Tx, key: int) -> bool:
+    """Whether the event is there and not forgotten; as long as this is not committed, it stays."""
+    return key >= await forgotten.hold(tx) and await _is_kept(tx, events, events.c.key == key)
 
 
 async def _is_kept(tx: Tx, table: Table, which: ColumnElement[bool]) -> bool:

@@ -23,7 +23,8 @@ from sqlalchemy import (
 
 import service.store.schema_health
 import service.store.schema_portal
-import service.store.schema_processes  # noqa: F401  as above
+import service.store.schema_processes
+import service.store.schema_retention  # noqa: F401  as above
 from service.store import schema_base, schema_keys
 
 #: What is asked of the schema, and of all tables.
@@ -248,6 +249,7 @@ events = Table(
     Column("created_at", Big, nullable=False),
     Column("feed_position", Big, nullable=False),
     Column("body", LargeBinary, nullable=False),
+    # on PostgreSQL unique within each part
     Index("uq_events_operation_key_sequence", "operation_key", "sequence", unique=True),
     Index("uq_events_tenant_id_feed_position", "tenant_id", "feed_position", unique=True),
 )

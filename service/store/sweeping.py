@@ -13,7 +13,7 @@ from service.domain.outcome import ErrorClass
 from service.domain.retry import Dead, DeadReason, crashed
 from service.domain.times import HURRIED
 from service.ports import Backlog
-from service.store import burying, forgetting, ordering
+from service.store import burying, forgetting, forgotten, ordering
 from service.store.announcing import Announcer, lock_tenants
 from service.store.burying import Corpse
 from service.store.database import Database, Tx, alone
@@ -172,7 +172,7 @@ _OLD: Final = Statement(
     _queued(subscriptions.c.deleted_at).where(
         delivery_queue.c.event_key < bindparam("floor"),
         delivery_queue.c.token.is_(None),
-        or_(events.c.key.is_not(None), dead_letters.c.event_key.is_(None)),
+        or_(events.c.key >= forgotten.FLOOR, dead_letters.c.event_key.is_(None)),
     )
 )
 _NEWEST: Final = tuple(

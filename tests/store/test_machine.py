@@ -7,7 +7,7 @@ place. ``TEST_EFFORT=20`` makes twenty times the tries.
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Container, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +29,8 @@ from service.domain.retry import DeadReason, Delivered, RetryAfter
 from service.domain.subscription import Subscription
 from service.domain.times import HURRIED, NEVER
 from service.ports import Claimed, LaneQuota, ReplayRun, Settlement
+from service.store import schema
+from service.store.database import Stretch
 from service.store.postgres import parting
 from tests.support.clock import FakeClock
 from tests.support.databases import Place
@@ -200,19 +202,31 @@ class Model:
                 self.bury(ref)
         self.move_up()
 
-    def forget(self) -> None:
+    def forget(self, stretches: Iterable[Stretch]) -> None:
         floor = key_floor(self.now - RETENTION)
         for ref, pair in self.pairs.items():
             if ref.event_key < floor and ref.event_key in self.events and pair.status == "pending":
                 self.bury(ref)
         queued = {ref.event_key for ref, pair in self.pairs.items() if pair.queued}
-        for key in [key for key in self.events if key < floor and key not in queued]:
+        for key in list(self.old(stretches, floor, queued)):
             del self.events[key]
         for ref, pair in list(self.pairs.items()):
             orphan = ref.event_key not in self.events and ref.event_key not in queued
             if orphan and pair.letter in (None, "resolved"):
                 del self.pairs[ref]
         self.move_up()
+
+    def old(
+        self, stretches: Iterable[Stretch], floor: int, queued: Container[int]
+    ) -> Iterator[int]:
+        """The events that retention takes: what is dropped whole, only in order."""
+        for low, high, is_whole in stretches:
+            keys = sorted(key for key in self.events if low <= key < min(high, floor))
+            wanted = [key for key in keys if key in queued]
+            end = wanted[0] if is_whole and wanted else high
+            yield from (key for key in keys if key < end and key not in queued)
+            if wanted:
+                return
 
     def claimable(self, number: int) -> list[DeliveryRef]:
         """What a lane has to give now."""
@@ -228,6 +242,10 @@ class Model:
             and not pair.parked
             and pair.due <= horizon
         ]
+
+
+#: The events that are not forgotten.
+KEPT = "events WHERE key >= (SELECT forgotten_before FROM retention)"
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -493,12 +511,16 @@ class StoreMachine(RuleBasedStateMachine):
     def forgets(self, ms: int) -> None:
         self.time_passes(ms)
         self.do(self.until_nothing_is_left(lambda: self.world.sweep.forget(RETENTION)))
-        self.model.forget()
+        self.model.forget(self.do(self.stretches()))
         self.renew_parts()
         self.claims = [each for each in self.claims if each.ref in self.model.pairs]
 
     def renew_parts(self) -> None:
         self.do(self.until_nothing_is_left(lambda: self.world.sweep.renew_parts(RETENTION)))
+
+    async def stretches(self) -> list[Stretch]:
+        async with self.world.database.read() as tx:
+            return await tx.stretches(schema.events)
 
     async def until_nothing_is_left(self, work: Callable[[], Awaitable[object]]) -> None:
         while await work():
@@ -697,7 +719,7 @@ class StoreMachine(RuleBasedStateMachine):
     def the_log_has_no_gaps(self) -> None:
         columns = "key, operation_id, sequence, type, id, feed_position"
         told, rows = (
-            self.rows(columns, f"events WHERE operation_id IS {which}")
+            self.rows(columns, f"{KEPT} AND operation_id IS {which}")
             for which in ("NULL", "NOT NULL")
         )
         known = {

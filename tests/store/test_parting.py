@@ -1,4 +1,4 @@
-"""Attempts in parts by time, on PostgreSQL: made ahead, dropped whole, never in the way."""
+"""Tables in parts by time, on PostgreSQL: made ahead, dropped whole, never in the way."""
 
 import asyncio
 import time
@@ -10,20 +10,26 @@ import asyncpg
 import pytest
 
 from service.domain.delivery import Trigger
+from service.domain.errors import RefusalKind
 from service.domain.ids import DeliveryRef, key_floor
+from service.lab.bench.counted import watch
+from service.ports import Span
+from service.store import schema
 from service.store.postgres import migrating, parting
 from service.store.postgres.parting import AHEAD, DAY
+from service.store.pruning import PruneStore
 from tests.support.clock import FakeClock
 from tests.support.databases import Place
 from tests.support.postgres import Databases
-from tests.support.world import LEASE, SCHEDULE, World, opened_world
+from tests.support.world import LEASE, SCHEDULE, World, event, opened_world, refused
 
 pytestmark = pytest.mark.anyio
 
 HOUR = DAY // 24
 WRITE = "INSERT INTO attempts (event_key, subscription_no, number, trigger, started_at) VALUES"
-#: Parts there are at once: of the days ahead.
-PARTS = AHEAD // DAY
+#: Parts there are at once: of today and of the days ahead.
+PARTS = AHEAD // DAY + 1
+TABLES = ("events", "attempts")
 
 
 @pytest.fixture
@@ -35,8 +41,6 @@ def place(url: str) -> Place:
 async def parted(world: World) -> World:
     """A world on a day that has a part."""
     await renewed(world)
-    world.clock.advance(DAY)
-    await renewed(world)
     return world
 
 
@@ -47,23 +51,35 @@ async def other(world: World, clock: FakeClock) -> AsyncIterator[World]:
         yield other
 
 
-def name_of(at: int) -> str:
+@pytest.fixture
+def given() -> Iterator[list[str]]:
+    """Every statement that databases are given which are opened after this."""
+    given: list[str] = []
+    end = watch(lambda sql, _: given.append(sql))
+    yield given
+    end()
+
+
+def name_of(at: int, table: str = "attempts") -> str:
     """The part of a moment."""
-    return f"attempts_{datetime.fromtimestamp(at / 1000, UTC):%Y%m%d}"
+    return f"{table}_{datetime.fromtimestamp(at / 1000, UTC):%Y%m%d}"
 
 
-async def parts(world: World) -> list[str]:
+async def parts(world: World, table: str = "attempts") -> list[str]:
     rows = await world.sql(
         "SELECT inhrelid::regclass::text FROM pg_inherits "
-        "WHERE inhparent = 'attempts'::regclass ORDER BY 1"
+        "WHERE inhparent = ?::text::regclass ORDER BY 1",
+        table,
     )
     return [row[0] for row in rows]
 
 
-async def where(world: World) -> dict[str, int]:
-    """How many attempts are in which part."""
+async def where(world: World, table: str = "attempts") -> dict[str, int]:
+    """How many rows are in which part, those of forgotten events among them."""
     return dict(
-        await world.sql("SELECT tableoid::regclass::text, count(*) FROM attempts GROUP BY 1")
+        await world.sql(
+            f"SELECT tableoid::regclass::text, count(*) FROM {table} GROUP BY 1"  # noqa: S608  a word of this file
+        )
     )
 
 
@@ -88,7 +104,6 @@ async def forgotten(world: World, retention: int = DAY) -> None:
 async def old(world: World, outcome: int = 200) -> list[DeliveryRef]:
     """Two deliveries that came to this end in a part of their own, long ago; their events gone."""
     await renewed(world)
-    world.clock.advance(DAY)
     lane = await world.subscribe()
     refs = await world.queued(lane, 2)
     await world.deliver_due(outcome)
@@ -113,14 +128,16 @@ async def another(world: World, statement: str) -> AsyncIterator[asyncpg.Connect
 # --- made ahead
 
 
-async def test_parts_are_made_ahead_and_attempts_go_into_that_of_their_event(
+async def test_parts_are_made_ahead_and_what_is_of_an_event_goes_into_that_of_its_day(
     world: World,
 ) -> None:
     start = world.clock.now()
-    assert [await world.sweep.renew_parts(DAY) for _ in range(PARTS + 1)] == [1] * PARTS + [0]
-    days = [name_of(start + day * DAY) for day in range(1, PARTS + 1)]
+    # one of each table at a time
+    assert [await world.sweep.renew_parts(DAY) for _ in range(PARTS + 1)] == [2] * PARTS + [0]
+    days = [name_of(start + day * DAY) for day in range(PARTS)]
     assert await parts(world) == [*days, "attempts_rest"]
-    world.clock.advance(DAY)
+    of_events = [name_of(start + day * DAY, "events") for day in range(PARTS)]
+    assert await parts(world, "events") == [*of_events, "events_rest"]
     lane = await world.subscribe()
 
     first, *_ = await world.queued(lane, 2)
@@ -128,13 +145,14 @@ async def test_parts_are_made_ahead_and_attempts_go_into_that_of_their_event(
     world.clock.advance(DAY)
     await world.queued(lane, 1)
     await world.deliver_due()
-    assert [await world.sweep.renew_parts(DAY) for _ in range(3)] == [1, 1, 0]
+    assert [await world.sweep.renew_parts(DAY) for _ in range(2)] == [2, 0]
 
     assert await where(world) == {days[0]: 4, days[1]: 1}
+    assert await where(world, "events") == {of_events[0]: 2, of_events[1]: 1}
     assert [each["number"] for each in await world.attempts(first)] == [1, 2]
 
 
-async def test_a_day_that_has_begun_gets_no_part(world: World) -> None:
+async def test_a_day_of_which_there_is_something_already_gets_no_part(world: World) -> None:
     lane = await world.subscribe()
     await world.queued(lane, 2)
     await world.deliver_due()
@@ -149,10 +167,13 @@ async def test_a_day_that_has_begun_gets_no_part(world: World) -> None:
 
     assert await where(world) == {"attempts_rest": 3, name_of(today + DAY): 1}
     assert name_of(today) not in await parts(world)
+    tomorrow = name_of(today + DAY, "events")
+    assert await where(world, "events") == {"events_rest": 3, tomorrow: 1}
     # what is of no part goes row by row, at its time
     world.clock.advance(1)
     await forgotten(world)
     assert await where(world) == {name_of(today + DAY): 1}
+    assert await where(world, "events") == {tomorrow: 1}
 
 
 async def test_a_day_of_which_there_are_rows_elsewhere_gets_no_part(world: World) -> None:
@@ -161,17 +182,17 @@ async def test_a_day_of_which_there_are_rows_elsewhere_gets_no_part(world: World
 
     await renewed(world)
 
-    days = [name_of(ahead + day * DAY) for day in range(1, 5)]
+    days = [name_of(ahead + day * DAY) for day in range(1, PARTS - 3)]
     assert await parts(world) == [*days, "attempts_rest"]
 
 
-async def test_a_sweep_that_was_away_for_long_goes_on_with_tomorrow(world: World) -> None:
+async def test_a_sweep_that_was_away_for_long_goes_on_with_today(world: World) -> None:
     await renewed(world)
     world.clock.advance(AHEAD + 10 * DAY)
 
     await renewed(world)
 
-    days = [name_of(world.clock.now() + day * DAY) for day in range(1, PARTS + 1)]
+    days = [name_of(world.clock.now() + day * DAY) for day in range(PARTS)]
     assert await parts(world) == [*days, "attempts_rest"]
 
 
@@ -179,15 +200,18 @@ async def test_of_two_sweepers_one_makes_the_parts_and_one_drops_them(
     world: World, other: World
 ) -> None:
     made = await asyncio.gather(*(each.sweep.renew_parts(DAY) for each in (world, other) * 3))
-    assert len(await parts(world)) == sum(made) + 1
+    there = [name for table in TABLES for name in await parts(world, table)]
+    assert len(there) == sum(made) + len(TABLES)
     await old(world)
 
-    gone = name_of(world.clock.now() - 2 * DAY)
+    gone = [name_of(world.clock.now() - 2 * DAY, table) for table in TABLES]
     await ahead(world)
     done = await asyncio.gather(*(each.sweep.renew_parts(DAY) for each in (world, other) * 3))
+    await renewed(world)
 
-    assert sorted(done) == [0] * 5 + [1]
-    assert gone not in await parts(world)
+    assert 1 <= sum(done) <= len(TABLES)
+    for name, table in zip(gone, TABLES, strict=True):
+        assert name not in await parts(world, table)
 
 
 # --- dropped whole
@@ -209,10 +233,14 @@ async def test_a_part_is_dropped_when_all_of_its_events_are_gone(parted: World) 
     await forgotten(world, retention)
     assert len(await world.log()) == 2
     assert await where(world) == dict.fromkeys(days, 2)
+    of_events = [name_of(start + day * DAY, "events") for day in range(3)]
+    assert await where(world, "events") == dict.fromkeys(of_events, 2)
     await renewed(world, retention)
 
     assert await where(world) == dict.fromkeys(days[1:], 2)
+    assert await where(world, "events") == dict.fromkeys(of_events[1:], 2)
     assert days[0] not in await parts(world)
+    assert of_events[0] not in await parts(world, "events")
 
 
 async def test_a_part_stays_as_long_as_an_event_of_its_time_does(parted: World) -> None:
@@ -223,13 +251,18 @@ async def test_a_part_stays_as_long_as_an_event_of_its_time_does(parted: World) 
     world.clock.advance(2 * DAY)
     (held,) = await world.claim(lane.no, quota=1)
     await forgotten(world)
-    assert [row["key"] for row in await world.log()] == [held.ref.event_key]
+    # nothing is forgotten before what came earlier
+    assert [row["key"] for row in await world.log()] == sorted(
+        {held.ref.event_key, max(waiting, leased).event_key}
+    )
 
     await renewed(world)
     assert len(await world.attempts(held.ref)) == 1
+    assert sum((await where(world, "events")).values()) >= 2
 
     await world.settle([held])
     await forgotten(world)
+    assert await world.log() == []
     await renewed(world)
     assert await world.attempts(held.ref) == []
     given_up = leased if held.ref == waiting else waiting
@@ -305,22 +338,283 @@ async def test_a_result_that_comes_when_its_part_is_gone_is_written_down(parted:
     assert await where(world) == {"attempts_rest": 1}
 
 
+async def test_of_a_part_that_is_dropped_whole_no_event_is_deleted(
+    given: list[str], parted: World
+) -> None:
+    world = parted
+    await world.subscribe(retry_schedule=(0.0,))
+    await world.posted(*(event(f"op{n}", id=f"e{n}") for n in range(3)))
+    await world.deliver_due()
+    world.clock.advance(2 * DAY)
+    given.clear()
+
+    await forgotten(world)
+    await renewed(world)
+
+    assert [sql for sql in given if sql.startswith(("DELETE FROM events ", "UPDATE events "))] == []
+    assert any(sql.startswith("DROP TABLE events_") for sql in given)
+    for table in (schema.events, schema.event_ids, schema.deliveries, schema.attempts):
+        assert await world.rows(table) == []
+
+
+async def test_an_open_delivery_of_a_dropped_part_goes_on_as_a_dead_letter(parted: World) -> None:
+    world = parted
+    lane = await world.subscribe()
+    (ref,) = await world.queued(lane, 1)
+    (said,) = await world.log()
+    day = name_of(world.clock.now(), "events")
+    world.clock.advance(2 * DAY)
+
+    await forgotten(world)
+    await renewed(world)
+
+    assert day not in await parts(world, "events")
+    letter = await world.letter(ref)
+    assert letter is not None
+    assert (letter["state"], letter["reason"]) == ("open", "expired")
+    assert letter["body"] == said["body"]
+    assert await world.replay.replay_one("default", ref, Trigger.REPLAY, "key_test") == ref
+    await forgotten(world)  # it lives on the letter's copy, and does not expire again
+    (sent,) = await world.claim()
+    assert (sent.ref, sent.body) == (ref, said["body"])
+    await world.settle([sent])
+    await forgotten(world)
+    assert await world.letter(ref) is None
+
+
+async def test_what_lives_on_its_copy_does_not_expire_while_the_event_is_still_there(
+    parted: World,
+) -> None:
+    world = parted
+    lane = await world.subscribe()
+    (ref,) = await world.queued(lane, 1)
+    world.clock.advance(DAY + 1)
+    await forgotten(world)
+    assert await world.replay.replay_one("default", ref, Trigger.REPLAY, "key_test") == ref
+
+    await forgotten(world)
+
+    assert sum((await where(world, "events")).values()) >= 1
+    assert await world.status(ref) == "pending"
+    await world.deliver_due()
+    assert await world.status(ref) == "delivered"
+    await forgotten(world)
+    assert await world.rows(schema.deliveries) == []
+
+
+async def test_a_part_is_kept_for_a_delivery_that_has_nothing_else(parted: World) -> None:
+    world = parted
+    (made,) = await world.posted(event("op", id="e"))
+    key = (await world.event_keys())[made.id]
+    lane = await world.subscribe()
+    world.clock.advance(2 * DAY)
+    await forgotten(world)
+    # as if somebody had sent it again who knows nothing of this
+    await world.sql(
+        "INSERT INTO delivery_queue (event_key, subscription_no, due_at, attempts, step, trigger) "
+        "VALUES (?, ?, 0, 0, 0, 'replay')",
+        key,
+        lane.no,
+    )
+
+    await renewed(world)
+    assert sum((await where(world, "events")).values()) == 1
+
+    await forgotten(world)  # to be read on the letter's copy
+    await renewed(world)
+    assert key not in [row["key"] for row in await world.rows(schema.events)]
+    assert await world.letter(DeliveryRef(key, lane.no)) is not None
+
+
+async def test_a_forgotten_event_is_found_by_nobody_while_its_row_is_there(parted: World) -> None:
+    world = parted
+    lane = await world.subscribe()
+    await world.posted(event("op", "STARTED", id="first"))
+    (delivered,) = await world.deliver_due()
+    world.clock.advance(HOUR)
+    await world.posted(event("op", id="second"))
+    operation = await world.operation()
+    world.clock.advance(DAY - HOUR + 1)
+    await forgotten(world)
+    assert len(await world.rows(schema.events)) == 2
+
+    assert [each.id for each in await world.read.log(operation.key, 0, 9)] == ["second"]
+    assert await world.read.event("default", "first") is None
+    feed = await world.read.feed("default", 0, 9)
+    assert ([each.id for each in feed.events], feed.floor) == (["second"], 1)
+    missing = await world.read.undelivered("default", lane, 0, Span(9))
+    assert [each.event.id for each in missing.items] == ["second"]
+    past = await PruneStore(world.database).past(DAY)
+    assert (past.events, past.deliveries) == (0, 0)
+    again = await world.replay.replay_one("default", delivered.ref, Trigger.MANUAL, "key_test")
+    assert refused(again).kind is RefusalKind.NOT_FOUND
+    plan = world.plan(subscription_no=lane.no, only="all")
+    run = await world.replay.start_replay(world.replay_operation(), plan, "key_test")
+    step = await world.replay.step_replay(run, 9)  # type: ignore[arg-type]  # a run
+    assert step.run.replayed == 0
+    # and its id is free
+    (once_more,) = await world.posted(event("op", id="first"))
+    assert (once_more.duplicate, once_more.sequence) == (False, 3)
+
+
+async def test_a_description_makes_up_for_no_forgotten_event(parted: World) -> None:
+    world = parted
+    await world.posted(event("op", "STARTED"))
+    world.clock.advance(DAY + 1)
+    await forgotten(world)
+
+    await world.described(webhook={"event_types": ("*",)})
+
+    assert await world.rows(schema.delivery_queue) == []
+
+
+async def test_a_tombstone_goes_when_its_events_are_forgotten(parted: World) -> None:
+    world = parted
+    await world.posted(event("op", "STARTED"), event("op", "COMPLETED"))
+    world.clock.advance(DAY + 1)
+    await world.lifetimes.strip()
+    assert await world.lifetimes.remove_tombstones(DAY) == 0
+
+    await forgotten(world)
+
+    assert len(await world.rows(schema.events)) == 2
+    assert await world.lifetimes.remove_tombstones(DAY) == 1
+
+
+async def test_what_is_younger_than_an_hour_goes_row_by_row(parted: World) -> None:
+    world = parted
+    await world.posted(event("op"))
+    world.clock.advance(HOUR // 2)
+    await world.posted(event("op"))
+    world.clock.advance(HOUR // 2 + 1)
+
+    await forgotten(world, 1)
+
+    assert await world.log() == []
+    assert sum((await where(world, "events")).values()) == 1
+
+
+async def test_parts_are_forgotten_in_order(parted: World) -> None:
+    world = parted
+    lane = await world.subscribe()
+    for _ in range(2):
+        await world.queued(lane, 1)
+        world.clock.advance(DAY)
+    (held,) = await world.claim(lane.no, quota=1)
+    await forgotten(world, 1)
+    assert len(await world.log()) == 2
+
+    await world.settle([held])
+    await forgotten(world, 1)
+    assert await world.log() == []
+
+
+# --- unique, and in order
+
+
+@pytest.mark.parametrize("days", [0, 1])
+@pytest.mark.parametrize(
+    ("operation", "sequence", "position", "index"),
+    [(7, 3, 9, "operation_key_sequence"), (8, 1, 4, "tenant_id_feed_position")],
+)
+async def test_within_a_part_numbers_are_unique(
+    world: World, days: int, operation: int, sequence: int, position: int, index: str
+) -> None:
+    world.clock.advance(DAY)
+    await renewed(world)
+    low = key_floor(world.clock.now() - days * DAY)  # in a part, or in the rest
+    text = (
+        "INSERT INTO events (key, tenant_id, id, type, operation_key, sequence, created_at, "
+        "feed_position, body) VALUES ($1, 'default', 'e', 'note', $2, $3, 0, $4, '')"
+    )
+    connection = await asyncpg.connect(str(world.place))
+    try:
+        await connection.execute(text, low, 7, 3, 4)
+        with pytest.raises(asyncpg.UniqueViolationError) as error:
+            await connection.execute(text, low + 1, operation, sequence, position)
+        assert index in str(error.value)
+    finally:
+        await connection.close()
+
+
+async def test_a_log_over_several_parts_is_one(parted: World) -> None:
+    world = parted
+    for _ in range(3):
+        await world.posted(event("op"))
+        world.clock.advance(DAY)
+        await ahead(world)
+    operation = await world.operation()
+
+    assert len(await where(world, "events")) == 3
+    found = await world.read.log(operation.key, 0, 9)
+    assert [each.sequence for each in found] == [1, 2, 3]
+    feed = await world.read.feed("default", 1, 9)
+    assert [each.feed_position for each in feed.events] == [2, 3]
+
+
+async def test_no_event_is_before_its_operation_whoever_is_behind(
+    parted: World, other: World
+) -> None:
+    await parted.posted(event("op"))
+    now = parted.clock.at
+    parted.clock.at = now - 2 * DAY
+    await other.posted(event("op"))
+    parted.clock.at = now
+
+    operation = await parted.operation()
+    assert min(row["key"] for row in await parted.log()) > operation.key
+    assert len(await parted.read.log(operation.key, 0, 9)) == 2
+
+
 # --- in nobody's way
 
 
-async def test_a_part_that_somebody_reads_is_dropped_later(world: World) -> None:
+@pytest.mark.parametrize("begins", ["at once", "later"])
+async def test_events_are_accepted_while_parts_are_made_and_dropped(
+    world: World, other: World, begins: str
+) -> None:
+    for _ in range(3 if begins == "later" else 0):
+        await ahead(world)
+        await world.posted(event("op", "note"))
+        world.clock.advance(DAY)
+    done = asyncio.Event()
+
+    async def tidies() -> None:
+        while not done.is_set():
+            await world.sweep.forget(DAY)
+            await world.sweep.renew_parts(DAY)
+            await asyncio.sleep(0)
+
+    async def posts(world: World) -> None:
+        for _ in range(40):
+            await world.posted(event("op"), event("shared"))
+
+    tidying = asyncio.create_task(tidies())
+    await asyncio.gather(posts(world), posts(other))
+    done.set()
+    await tidying
+
+    operation = await world.operation("shared")
+    log = await world.read.log(operation.key, 0, 100)
+    assert [each.sequence for each in log] == list(range(1, 81))
+    days = [name_of(world.clock.now() - day * DAY, "events") for day in (3, 2)]
+    assert not set(days) & set(await parts(world, "events"))
+
+
+@pytest.mark.parametrize("table", TABLES)
+async def test_a_part_that_somebody_reads_is_dropped_later(world: World, table: str) -> None:
     await old(world)
     await ahead(world)
-    before = await parts(world)
+    before = await parts(world, table)
 
-    async with another(world, "SELECT * FROM attempts"):
+    async with another(world, f"TABLE {table}"):
         began = time.monotonic()
-        assert await world.sweep.renew_parts(DAY) == 0
+        assert await world.sweep.renew_parts(DAY) == 1  # that of the other table
         assert time.monotonic() - began < 5
-        assert await parts(world) == before
+        assert await parts(world, table) == before
 
     assert await world.sweep.renew_parts(DAY) == 1
-    assert await where(world) == {}
+    assert await where(world, table) == {}
 
 
 async def test_parts_are_made_beside_somebody_who_writes_results(world: World) -> None:
@@ -328,7 +622,7 @@ async def test_parts_are_made_beside_somebody_who_writes_results(world: World) -
     world.clock.advance(DAY)
 
     async with another(world, f"{WRITE} ({key_floor(world.clock.now())}, 1, 1, 'schedule', 0)"):
-        assert await world.sweep.renew_parts(10 * DAY) == 1
+        assert await world.sweep.renew_parts(10 * DAY) == 2
 
 
 async def test_who_may_not_make_tables_deletes_row_by_row_and_says_so_once(
@@ -377,28 +671,37 @@ async def test_what_there_was_before_is_one_part_and_goes_row_by_row(
         await world.queued(lane, 1)
         await world.deliver_due()
         assert await where(world) == {"attempts_past": 3}
+        assert await where(world, "events") == {"events_past": 3}
         assert len(await world.attempts(first)) == 1
+        assert [row["sequence"] for row in await world.log()] == [1, 1, 2]
 
         await renewed(world)
-        days = [name_of(clock.now() + day * DAY) for day in range(2, PARTS + 1)]
+        days = [name_of(clock.now() + day * DAY) for day in range(2, PARTS)]
         assert await parts(world) == [*days, "attempts_past", "attempts_rest"]
+        of_events = [name_of(clock.now() + day * DAY, "events") for day in range(2, PARTS)]
+        assert await parts(world, "events") == [*of_events, "events_past", "events_rest"]
         clock.advance(2 * DAY)
         (last,) = await world.queued(lane, 1)
         await world.deliver_due()
         assert await where(world) == {"attempts_past": 3, days[0]: 1}
+        assert await where(world, "events") == {"events_past": 3, of_events[0]: 1}
 
         await forgotten(world)
         assert await where(world) == {days[0]: 1}
+        assert await where(world, "events") == {of_events[0]: 1}
         assert len(await world.attempts(last)) == 1
         await renewed(world)
         assert "attempts_past" in await parts(world)  # its time is not over
+        assert "events_past" in await parts(world, "events")
         clock.advance(DAY)
         await renewed(world)
         assert "attempts_past" not in await parts(world)
+        assert "events_past" not in await parts(world, "events")
 
 
 async def test_where_there_was_nothing_before_there_is_no_part_of_it(before: str) -> None:
     await migrating.migrate(before)
     database = await asyncpg.connect(before)
-    assert await database.fetchval("SELECT to_regclass('attempts_past')") is None
+    for table in TABLES:
+        assert await database.fetchval(f"SELECT to_regclass('{table}_past')") is None
     await database.close()

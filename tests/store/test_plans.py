@@ -22,6 +22,7 @@ from service.ports import (
     Principal,
     Span,
 )
+from service.store.postgres.parting import AHEAD
 from tests.support import plans
 from tests.support.clock import FakeClock
 from tests.support.databases import Place
@@ -32,22 +33,25 @@ pytestmark = pytest.mark.anyio
 
 PAGE = Span(51)
 HOUR = 3_600_000
+DAY = 24 * HOUR
+#: Days of events that a store keeps.
+DAYS = 30
 OPERATION = "past-000000000100"
 EVENT = "evt_past000000000100"
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+@pytest.fixture(scope="module", params=["sqlite", "postgres", "parts"])
 def empty(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Place]:
-    """A migrated store."""
+) -> Iterator[tuple[Place, int]]:
+    """A migrated store, and how many days back it has parts."""
     if request.param == "sqlite":
         path = tmp_path_factory.mktemp("plans") / "ringback.db"
         path.write_bytes(migrated_file())
-        yield path
+        yield path, 0
         return
     with request.getfixturevalue("databases").database() as url:
-        yield url
+        yield url, DAYS if request.param == "parts" else 0
 
 
 @pytest.fixture(scope="module")
@@ -57,13 +61,25 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(scope="module")
-async def filled(empty: Place) -> Place:
+async def filled(empty: tuple[Place, int]) -> Place:
     """The store with two hundred thousand deliveries to a hundred subscriptions."""
+    place, days = empty
     clock = FakeClock()
-    async with opened_world(empty, clock) as world:
+    async with opened_world(place, clock) as world:
         first = await world.subscribe("sub")
-    await plans.fill(empty, plans.bulk(clock.now(), first.no))
-    return empty
+        if days:
+            await make_parts(world, clock, days)
+    await plans.fill(place, plans.bulk(clock.now(), first.no), days)
+    return place
+
+
+async def make_parts(world: World, clock: FakeClock, days: int) -> None:
+    """Make them as a sweeper does from day to day."""
+    clock.advance(-(days + 1) * DAY)
+    for _ in range(days + 1):
+        while await world.sweep.renew_parts(1_000 * DAY):
+            pass
+        clock.advance(DAY)
 
 
 @pytest.fixture
@@ -133,6 +149,34 @@ async def test_logs_and_the_feed(world: World, filled: Place, given: list[Given]
     await world.read.event("default", "evt_past000000000100")
 
     assert await read_whole(filled, given) == {}
+
+
+@pytest.mark.parametrize("empty", ["parts"], indirect=True)
+async def test_the_hot_path_looks_into_few_parts(
+    world: World, filled: Place, given: list[Given]
+) -> None:
+    assert isinstance(filled, str)
+    tag = world.clock.now()
+    request = AcceptRequest("default", [event(f"few-{tag}", id=f"few-{tag}")])
+    await world.accept.accept([request])
+    await world.accept.accept([request])  # a known id
+    await world.settle(await world.claim(1, quota=100))
+    await world.read.event("default", f"few-{tag}")
+    of_their_keys = await plans.parts_read(filled, given)
+    given.clear()
+    operation = await world.operation(f"few-{tag}")
+    await world.read.log(operation.key, 0, 50)
+    of_a_log = await plans.parts_read(filled, given)
+    given.clear()
+    await world.read.feed("default", 50_000, 50)
+    of_the_feed = await plans.parts_read(filled, given)
+
+    assert len(of_their_keys) >= 4
+    assert max(of_their_keys.values()) == 1
+    # from the day of its operation on: that, the days ahead, the rest
+    assert max(of_a_log.values()) <= 1 + AHEAD // DAY + 1
+    # nothing says which days its places are of: a step along the index of each
+    assert max(of_the_feed.values()) > DAYS
 
 
 def now(world: World) -> int:

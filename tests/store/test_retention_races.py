@@ -20,6 +20,9 @@ from tests.support.world import World, event, opened_world, refused
 
 pytestmark = pytest.mark.anyio
 
+DAY = 86_400_000
+#: Milliseconds after which what was written in a part may be dropped with it.
+LONG = DAY // 8
 #: Stops whoever is to write into the audit log: nearly the last that a change does.
 BEFORE_THE_NOTE = "LOCK TABLE audit_log IN SHARE MODE"
 #: Stops retention after it has looked for what is queued, before it deletes any event.
@@ -34,6 +37,18 @@ def place(url: str) -> Place:
     return url
 
 
+@pytest.fixture(params=["rest", "part"])
+async def world(
+    request: pytest.FixtureRequest, place: Place, clock: FakeClock
+) -> AsyncIterator[World]:
+    """A world whose events go row by row, or one in which they go with their part."""
+    async with opened_world(place, clock) as world:
+        if request.param == "part":
+            await world.sweep.renew_parts(10**12)
+            world.clock.advance(DAY)
+        yield world
+
+
 @pytest.fixture
 async def other(world: World, clock: FakeClock) -> AsyncIterator[World]:
     """Another process on the same database."""
@@ -46,7 +61,7 @@ async def delivered(world: World) -> DeliveryRef:
     lane = await world.subscribe()
     (ref,) = await world.queued(lane, 1)
     await world.deliver_due()
-    world.clock.advance(10**6)
+    world.clock.advance(LONG)
     return ref
 
 
@@ -55,6 +70,7 @@ async def dead(world: World) -> DeliveryRef:
     lane = await world.subscribe()
     (ref,) = await world.queued(lane, 1)
     await world.exhaust()
+    world.clock.advance(LONG)
     return ref
 
 
@@ -96,7 +112,8 @@ async def test_a_retry_that_comes_second_finds_nothing(
 
     assert await forgetting == 1
     assert refused(await retry).kind is RefusalKind.NOT_FOUND
-    for table in (schema.events, schema.deliveries, schema.delivery_queue):
+    assert await world.log() == []
+    for table in (schema.deliveries, schema.delivery_queue):
         assert await world.rows(table) == []
 
 
@@ -142,7 +159,7 @@ async def test_a_retry_that_comes_after_its_dead_letter_finds_nothing(
 async def late(world: World) -> None:
     """An operation that nobody described yet, its events past retention."""
     await world.posted(event("op", "STARTED"), event("op", "note"))
-    world.clock.advance(10**6)
+    world.clock.advance(LONG)
 
 
 def described(world: World) -> Awaitable[Any]:
@@ -182,7 +199,7 @@ async def test_a_bulk_replay_that_comes_second_makes_nothing(world: World, other
     lane = await world.subscribe()
     plan = world.plan(subscription_no=lane.no, only="missing")
     run = await world.replay.start_replay(world.replay_operation(), plan, "key_test")
-    world.clock.advance(10**6)
+    world.clock.advance(LONG)
     async with Held(world, BEFORE_THE_DELETION):
         forgetting = await started(world.sweep.forget(1))
         assert not forgetting.done()
@@ -210,5 +227,7 @@ async def test_a_dead_letter_that_is_discarded_meanwhile_leaves_no_delivery(
     await forgetting
     assert await discarding is None
     await forgotten(world)
-    for table in (schema.events, schema.deliveries, schema.attempts, schema.dead_letters):
+    assert await world.log() == []
+    assert await world.sql("SELECT number FROM attempts_rest") == []
+    for table in (schema.deliveries, schema.dead_letters):
         assert await world.rows(table) == []

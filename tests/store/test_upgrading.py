@@ -11,13 +11,13 @@ import os
 import subprocess
 import sys
 import tarfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, create_engine, inspect
+from sqlalchemy import Connection, create_engine, inspect, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -47,17 +47,36 @@ class Shape:
 
     #: (name, type, whether it may be NULL, default).
     columns: tuple[tuple[str, str, bool, str | None], ...]
-    #: Names of columns that are unique together, and for which rows.
+    #: Names of columns that are unique together, and for which rows; of a table in parts, within
+    #: each of them.
     unique: frozenset[tuple[tuple[str, ...], str]]
 
 
 Schema = dict[str, Shape]
+PARTS = (
+    "SELECT inhparent::regclass::text, inhrelid::regclass::text FROM pg_inherits "
+    "JOIN pg_class ON oid = inhparent WHERE relkind = 'p'"
+)
 
 
 def schema_of(connection: Connection) -> Schema:
     looked = inspect(connection)
     names = set(looked.get_table_names()) - {"alembic_version"}
-    return {name: shape_of(looked, name) for name in names}
+    shapes = {name: shape_of(looked, name) for name in names}
+    for name, parts in parts_of(connection).items():
+        common = frozenset.intersection(*(shapes[part].unique for part in parts))
+        shapes[name] = replace(shapes[name], unique=shapes[name].unique | common)
+    return shapes
+
+
+def parts_of(connection: Connection) -> dict[str, list[str]]:
+    """The parts of each table that has some."""
+    if connection.dialect.name != "postgresql":
+        return {}
+    found: dict[str, list[str]] = {}
+    for whole, part in connection.execute(text(PARTS)):
+        found.setdefault(whole, []).append(part)
+    return found
 
 
 def shape_of(looked: Any, table: str) -> Shape:  # noqa: ANN401  SQLAlchemy's own, which differs by database

@@ -5,12 +5,13 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from functools import partial
-from itertools import count
+from itertools import count, product
 from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
 
+from service.domain.ids import key_floor
 from service.lab.bench import filling
 from service.lab.bench.filling import Bulk, Words
 from tests.support.databases import Place
@@ -59,6 +60,24 @@ _FORGOTTEN: Final = (
     "UPDATE operations SET forgotten_at = {since}, expires_at = {since}, ended_at = {since} "
     "WHERE status = 'PROCESSING' AND key / 2097152 % 5 = 0"
 )
+_FULL: Final = (
+    "SELECT relname FROM pg_class WHERE relkind = 'r' "
+    "AND relnamespace = 'public'::regnamespace AND pg_relation_size(oid) > 0"
+)
+_DAY: Final = key_floor(1_700_086_400_000) - key_floor(1_700_000_000_000)
+_SOME: Final = 3_000
+_COPY_EVENTS: Final = (
+    "INSERT INTO events (key, tenant_id, id, type, operation_key, operation_id, sequence, status, "
+    "created_at, feed_position, body) SELECT key - {back}, 'past', id || '-{day}', type, "
+    "operation_key - {back}, operation_id, sequence, status, created_at, "
+    "feed_position - {day} * {some}, body FROM events WHERE tenant_id = 'default' "
+    "ORDER BY key LIMIT {some}"
+)
+_COPY_ATTEMPTS: Final = (
+    "INSERT INTO attempts (event_key, subscription_no, number, trigger, started_at) "
+    "SELECT event_key - {back}, subscription_no, number, trigger, started_at FROM attempts "
+    "ORDER BY event_key DESC LIMIT {some}"
+)
 #: What does not come with events: answers that are repeated, the audit log, ends of operations.
 _REST: Final = (_ANSWERS, _AUDIT, _ENDED, _FORGOTTEN)
 
@@ -87,10 +106,11 @@ def texts(rows: Bulk, words: Words) -> Iterator[list[str]]:
     yield [text.format(**given) for text in _REST]
 
 
-async def fill(place: Place, rows: Bulk) -> None:
-    """Fill a store, and let the database look at what it has now.
+async def fill(place: Place, rows: Bulk, days: int = 0) -> None:
+    """Fill a store, some of it also so many days back, and let the database look at what it has.
 
-    PostgreSQL does so by itself sooner or later; SQLite never does, so here it does not either.
+    PostgreSQL does so by itself sooner or later, table by table: not at what is empty, nor at a
+    whole of parts. SQLite never does, so here it does not either.
     """
     if isinstance(place, Path):
         with closing(sqlite3.connect(place)) as file:
@@ -103,7 +123,25 @@ async def fill(place: Place, rows: Bulk) -> None:
     try:
         for statements in texts(rows, filling.POSTGRES):
             await connection.execute("; ".join(statements))
-        await connection.execute("VACUUM (ANALYZE)")
+        for day, text in product(range(1, days + 1), (_COPY_EVENTS, _COPY_ATTEMPTS)):
+            await connection.execute(text.format(back=day * _DAY, day=day, some=_SOME))
+        for (name,) in await connection.fetch(_FULL):
+            await connection.execute(f'VACUUM (ANALYZE) "{name}"')
+    finally:
+        await connection.close()
+
+
+async def parts_read(url: str, given: Sequence[Given]) -> dict[str, int]:
+    """By statement about events, how many parts of them it would look into."""
+    once = {sql: values for sql, values in given if sql.startswith(_PLANNED) and "events" in sql}
+    connection = await asyncpg.connect(url)
+    try:
+        found = {}
+        for sql, values in once.items():
+            nodes = _nodes(await _plan(connection, sql, values))
+            names = {node.get("Relation Name", "") for node in nodes}
+            found[sql] = sum(name.startswith("events_") for name in names)
+        return found
     finally:
         await connection.close()
 
@@ -138,12 +176,17 @@ async def _on_postgres(url: str, given: dict[str, Any]) -> dict[str, list[str]]:
     try:
         found = {}
         for sql, values in given.items():
-            (plan,) = await connection.fetch(f"EXPLAIN (FORMAT JSON) {sql}", *values)
-            nodes = _nodes(json.loads(plan[0])[0]["Plan"])
+            nodes = _nodes(await _plan(connection, sql, values))
             found[sql] = [f"Seq Scan on {name}" for name in map(_scanned, nodes) if name]
         return found
     finally:
         await connection.close()
+
+
+async def _plan(connection: Any, sql: str, values: Any) -> dict[str, Any]:  # noqa: ANN401  the library has no types
+    (plan,) = await connection.fetch(f"EXPLAIN (FORMAT JSON) {sql}", *values)
+    top: dict[str, Any] = json.loads(plan[0])[0]["Plan"]
+    return top
 
 
 def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:

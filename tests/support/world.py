@@ -227,14 +227,19 @@ class World:
         """Accept events none of which is refused."""
         return [accepted(each) for each in await self.post(*events, tenant=tenant)]
 
+    async def kept(self) -> list[dict[str, Any]]:
+        """The events that are not forgotten, oldest first."""
+        ((floor,),) = await self.sql("SELECT forgotten_before FROM retention")
+        return [row for row in await self.rows(schema.events) if row["key"] >= floor]
+
     async def log(self) -> list[dict[str, Any]]:
         """The events of operations, oldest first."""
-        rows = await self.rows(schema.events)
+        rows = await self.kept()
         return [row for row in rows if row["operation_id"] is not None]
 
     async def told(self) -> list[dict[str, Any]]:
         """The operational events, oldest first."""
-        rows = await self.rows(schema.events)
+        rows = await self.kept()
         return [row for row in rows if row["operation_id"] is None]
 
     async def event_keys(self) -> dict[str, int]:

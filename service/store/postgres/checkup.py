@@ -43,8 +43,9 @@ _ROLES = (
     "AND application_name LIKE 'ringback %'"
 )
 _MAY_PART = (
-    "SELECT pg_has_role(relowner, 'USAGE') AND has_schema_privilege(relnamespace, 'CREATE') "
-    "FROM pg_class WHERE oid = to_regclass('attempts')"
+    "SELECT bool_and(pg_has_role(relowner, 'USAGE') "
+    "AND has_schema_privilege(relnamespace, 'CREATE')) "
+    "FROM pg_class WHERE oid IN (to_regclass('attempts'), to_regclass('events'))"
 )
 _HAS_NODES = "SELECT to_regclass('nodes') IS NOT NULL"
 

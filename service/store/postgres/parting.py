@@ -1,11 +1,11 @@
-"""Attempts lie in parts by time, a day each: retention drops a part whole.
+"""Events and attempts lie in parts by time, a day each: retention drops a part whole.
 
-Attempts go with their events, but of what is in a part of a day no row is deleted. When no event of
-its time is left, and no dead letter, the part is dropped. Where there are dead letters their
-attempts are kept: a part with nothing else takes its place. ``attempts_past`` is what there was
-before there were parts; in ``attempts_rest`` is what is of no part's time, such as the attempts
-of what is replayed after its part is gone. In both, and in what was kept, rows are deleted one by
-one.
+Of what is in a part of a day no row is deleted when it is old; what hangs on its events is
+(:mod:`service.store.forgetting`). When all events of its time are forgotten, the part is dropped.
+Where there are dead letters their attempts are kept: a part with nothing else takes its place.
+``events_past`` and ``attempts_past`` are what there was before there were parts; in ``events_rest``
+and ``attempts_rest`` is what is of no part's time, such as the attempts of what is replayed after
+its part is gone. In these, and in what was kept, rows are deleted one by one.
 
 A delivery never waits long for this: whatever would have to wait for a lock gives up at once, and
 is done in the next round.
@@ -20,12 +20,12 @@ import asyncpg
 
 from service.domain import ids
 from service.ports import StoreUnavailableError
-from service.store.database import Database, Tx, alone
+from service.store.database import Database, Stretch, Tx, alone
 
 #: Milliseconds: how much time a part is for, and how far ahead there are parts.
 DAY: Final = 86_400_000
 AHEAD: Final = 7 * DAY
-#: Milliseconds by which the clocks of others may be ahead.
+#: Milliseconds by which transactions of others may be behind.
 _MARGIN: Final = DAY // 24
 #: Of a part with more dead letters nothing is dropped: to copy what is kept would take too long.
 MOST_LETTERS: Final = 50_000
@@ -35,8 +35,8 @@ _PATIENCE: Final = "100"
 _PUT_OFF: Final = (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError)
 _KEPT: Final = "_kept"
 NOT_ALLOWED: Final = (
-    "Attempts get no parts by the day, and are deleted one by one when they are old: %s. Let the "
-    "sweeper's database user own the tables and create some in their schema."
+    "Events and attempts get no parts by the day, and are deleted one by one when they are old: "
+    "%s. Let the sweeper's database user own the tables and create some in their schema."
 )
 
 #: A day of event keys.
@@ -45,35 +45,53 @@ _KEYS: Final = ids.key_floor(ids.key_time(0) + DAY)
 _IMPATIENT: Final = f"SELECT set_config('lock_timeout', '{_PATIENCE}', true)"
 _PARTS: Final = (
     "SELECT c.relname, pg_get_expr(c.relpartbound, c.oid) FROM pg_inherits i "
-    "JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'attempts'::regclass"
+    "JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = ?::text::regclass"
 )
 _BOUNDS: Final = re.compile(r"FROM \((?:'(\d+)'|MINVALUE)\) TO \('(\d+)'\)")
 _STORAGE: Final = (
     "autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.05, "
     "autovacuum_analyze_scale_factor = 0.02"
 )
-_MAKE: Final = "CREATE TABLE {name} (LIKE attempts INCLUDING INDEXES) WITH (" + _STORAGE + ")"
-_ATTACH: Final = "ALTER TABLE attempts ATTACH PARTITION {name} FOR VALUES FROM ({low}) TO ({high})"
-_DETACH: Final = "ALTER TABLE attempts DETACH PARTITION {name}"
+#: Like the rest, which has the indexes that all parts together cannot have.
+_MAKE: Final = "CREATE TABLE {name} (LIKE {table}_rest INCLUDING INDEXES) WITH (" + _STORAGE + ")"
+_ATTACH: Final = "ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM ({low}) TO ({high})"
+_DETACH: Final = "ALTER TABLE {table} DETACH PARTITION {name}"
 _DROP: Final = "DROP TABLE {name}"
 _CLOSE: Final = "LOCK TABLE {name} IN SHARE MODE"
 #: Known of the rows before the part is attached: they are not read once more then.
-_WITHIN: Final = "ALTER TABLE {name} ADD CHECK (event_key >= {low} AND event_key < {high})"
+_WITHIN: Final = "ALTER TABLE {name} ADD CHECK ({key} >= {low} AND {key} < {high})"
 #: Few of very many: by the letters, each of which is one pair.
 _KEEP: Final = (
     "INSERT INTO {name}" + _KEPT + " SELECT a.* FROM dead_letters d JOIN {name} a "
     "USING (event_key, subscription_no) WHERE d.event_key >= {low} AND d.event_key < {high}"
 )
-_NEWEST_OF_REST: Final = "SELECT max(event_key) FROM attempts_rest"
-_HAS_EVENTS: Final = "SELECT EXISTS (SELECT FROM events WHERE key >= ? AND key < ?)"
+_NEWEST_OF_REST: Final = "SELECT max({key}) FROM {table}_rest"
+#: An event that is not forgotten; besides, a delivery that nothing else is left of.
+_IS_NEEDED: Final = (
+    "SELECT EXISTS (SELECT FROM events WHERE key >= ? AND key < ? "
+    "AND key >= (SELECT forgotten_before FROM retention WHERE no = 1)) "
+    "OR EXISTS (SELECT FROM delivery_queue q WHERE event_key >= ? AND event_key < ? "
+    "AND NOT EXISTS (SELECT FROM dead_letters d "
+    "WHERE d.event_key = q.event_key AND d.subscription_no = q.subscription_no))"
+)
 _LETTERS: Final = (
     "SELECT count(*) FROM (SELECT FROM dead_letters WHERE event_key >= ? AND event_key < ? "
     "LIMIT ?) AS found"
 )
 
 
+class Parted(NamedTuple):
+    """A table in parts."""
+
+    table: str
+    #: The column that says which part a row is in.
+    key: str
+    #: Whether rows are kept for the dead letters of their deliveries.
+    is_kept: bool
+
+
 class Part(NamedTuple):
-    """A part of the table: event keys from ``low`` to before ``high``."""
+    """A part of a table: event keys from ``low`` to before ``high``."""
 
     low: int
     high: int
@@ -85,18 +103,28 @@ class Part(NamedTuple):
         return self.name[-1].isdigit()
 
 
+#: A dead letter has its own copy of the event, but not of the attempts.
+PARTED: Final = (
+    Parted("events", "key", is_kept=False),
+    Parted("attempts", "event_key", is_kept=True),
+)
+
+
 async def renew(database: Database, retention: int) -> int:
-    """Make the next part for the days to come, or drop the oldest that nobody needs; how many.
+    """Make the next part of each table, or drop the oldest that nobody needs; how many.
 
     Raises:
         InsufficientPrivilegeError: the database's user may not do that; rows go one by one.
     """
+    return sum([await _renew(database, each, retention) for each in PARTED])
 
+
+async def _renew(database: Database, parted: Parted, retention: int) -> int:
     async def job(tx: Tx) -> int:
         await tx.sql(_IMPATIENT)
-        parts = await _parts(tx)
+        parts = await _parts(tx, parted.table)
         floor = ids.key_floor(tx.now - retention)
-        return await _make_next(tx, parts) or await _drop_one(tx, parts, floor)
+        return await _make_next(tx, parted, parts) or await _drop_one(tx, parted, parts, floor)
 
     try:
         return await database.write(alone(job, 0, "parts"))
@@ -106,16 +134,29 @@ async def renew(database: Database, retention: int) -> int:
         raise
 
 
-async def loose(tx: Tx, keys: Sequence[int]) -> list[int]:
-    """Of these events those whose attempts are deleted one by one."""
-    whole = [part for part in await _parts(tx) if part.is_whole]
-    return [key for key in keys if not any(part.low <= key < part.high for part in whole)]
+async def stretches(tx: Tx, table: str) -> list[Stretch]:
+    """All keys there can be, oldest first, by how rows of the table are deleted.
+
+    What is so young that others may still write rows before it goes one by one.
+    """
+    settled = ids.key_floor(tx.now - _MARGIN)
+    found: list[Stretch] = []
+    low = 0
+    for part in await _parts(tx, table):
+        high = min(part.high, settled)
+        if part.is_whole and part.low < high:
+            if low < part.low:
+                found.append(Stretch(low, part.low, is_whole=False))
+            found.append(Stretch(part.low, high, is_whole=True))
+            low = high
+    return [*found, Stretch(low, ids.MAX_KEY, is_whole=False)]
 
 
-async def _parts(tx: Tx) -> list[Part]:
+async def _parts(tx: Tx, table: str) -> list[Part]:
     """The parts that are for a time, oldest first."""
     # of one that is dropped meanwhile there are none
-    found = [(name, _BOUNDS.search(bounds or "")) for name, bounds in await tx.sql(_PARTS)]
+    rows = await tx.sql(_PARTS, (table,))
+    found = [(name, _BOUNDS.search(bounds or "")) for name, bounds in rows]
     return sorted(
         Part(int(bounds[1] or 0), int(bounds[2]), name)
         for name, bounds in found
@@ -123,54 +164,58 @@ async def _parts(tx: Tx) -> list[Part]:
     )
 
 
-async def _make_next(tx: Tx, parts: Sequence[Part]) -> int:
+async def _make_next(tx: Tx, parted: Parted, parts: Sequence[Part]) -> int:
     """Make the part after the last one, if it is time for it; how many.
 
-    One at a time: while it is attached nobody may write into the rest. Nor of a day that has begun:
-    a result would go to the rest that the server had found a place for there just before.
+    One at a time: while it is attached nobody may write into the rest, which is read meanwhile. So
+    the first is today's, if there is nothing of today yet. A job whose row the server had found a
+    place for in the rest just before runs once more.
     """
-    low = max(_day_of(ids.key_floor(tx.now + _MARGIN)) + _KEYS, parts[-1].high if parts else 0)
+    low = max(_day_of(ids.key_floor(tx.now)), parts[-1].high if parts else 0)
     # a day of which there are rows elsewhere gets no part any more
-    newest = (await tx.sql(_NEWEST_OF_REST))[0][0]
+    newest = (await tx.sql(_NEWEST_OF_REST.format(**parted._asdict())))[0][0]
     if newest is not None and newest >= low:
         low = _day_of(newest) + _KEYS
     if low >= ids.key_floor(tx.now + AHEAD):
         return 0
     at = datetime.fromtimestamp(ids.key_time(low) / 1000, UTC)
-    await _do(tx, Part(low, low + _KEYS, f"attempts_{at:%Y%m%d}"), _MAKE, _ATTACH)
+    made = Part(low, low + _KEYS, f"{parted.table}_{at:%Y%m%d}")
+    await _do(tx, parted, made, _MAKE, _ATTACH)
     return 1
 
 
-async def _drop_one(tx: Tx, parts: Iterable[Part], floor: int) -> int:
+async def _drop_one(tx: Tx, parted: Parted, parts: Iterable[Part], floor: int) -> int:
     """Drop the oldest part of which nothing is needed, or all that is not; how many."""
     for part in parts:
-        if part.high > floor or (await tx.sql(_HAS_EVENTS, part[:2]))[0][0]:
+        if part.high > floor or (await tx.sql(_IS_NEEDED, part[:2] * 2))[0][0]:
             continue
-        letters = (await tx.sql(_LETTERS, (*part[:2], MOST_LETTERS + 1)))[0][0]
+        letters = 0
+        if parted.is_kept:
+            letters = (await tx.sql(_LETTERS, (*part[:2], MOST_LETTERS + 1)))[0][0]
         if not letters:
-            await _do(tx, part, _DROP)
+            await _do(tx, parted, part, _DROP)
             return 1
         if part.is_whole and letters <= MOST_LETTERS:
-            await _thin(tx, part)
+            await _thin(tx, parted, part)
             return 1
     return 0
 
 
-async def _thin(tx: Tx, part: Part) -> None:
-    """Put the attempts of dead letters into the place of a part.
+async def _thin(tx: Tx, parted: Parted, part: Part) -> None:
+    """Put the rows that are kept for dead letters into the place of a part.
 
     Nothing waits meanwhile but what would write into this part; the last steps take no time.
     """
     kept = part._replace(name=part.name + _KEPT)
-    await _do(tx, kept, _MAKE, _WITHIN)
-    await _do(tx, part, _CLOSE, _KEEP, _DETACH)
-    await _do(tx, kept, _ATTACH)
-    await _do(tx, part, _DROP)
+    await _do(tx, parted, kept, _MAKE, _WITHIN)
+    await _do(tx, parted, part, _CLOSE, _KEEP, _DETACH)
+    await _do(tx, parted, kept, _ATTACH)
+    await _do(tx, parted, part, _DROP)
 
 
-async def _do(tx: Tx, part: Part, *statements: str) -> None:
+async def _do(tx: Tx, parted: Parted, part: Part, *statements: str) -> None:
     for statement in statements:
-        await tx.sql(statement.format(**part._asdict()))
+        await tx.sql(statement.format(**parted._asdict(), **part._asdict()))
 
 
 def _day_of(key: int) -> int:

@@ -6,6 +6,7 @@ from typing import Any, Final
 from asyncpg import Connection
 from sqlalchemy import Executable, Table
 
+from service.store.database import Stretch
 from service.store.postgres import compiling, parting
 from service.store.statements import Insert, Many, Row, Statement, Write
 
@@ -104,9 +105,9 @@ class PostgresTx:
         wanted = sorted(set(names))
         return {row[0] for row in await self._rows(compiling.HOLD, (wanted,))} if wanted else set()
 
-    async def loose(self, keys: Sequence[int]) -> Sequence[int]:
-        """Of these events those whose attempts are deleted one by one."""
-        return await parting.loose(self, keys)
+    async def stretches(self, table: Table) -> list[Stretch]:
+        """All keys there can be, oldest first, by how rows of the table are deleted."""
+        return await parting.stretches(self, table.name)
 
     def _identified(self, number: str, begun: int) -> None:
         self.number, self.begun = number, begun

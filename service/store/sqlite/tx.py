@@ -8,6 +8,8 @@ from sqlalchemy import CursorResult, Executable, Table
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.domain import ids
+from service.store.database import Stretch
 from service.store.sqlite import compiling
 from service.store.statements import Insert, Many, Row, Statement, Write
 
@@ -85,9 +87,9 @@ class SqliteTx:
         """Nobody else holds anything: there is one writer."""
         return set()
 
-    async def loose(self, keys: Sequence[int]) -> Sequence[int]:
-        """All of them: tables have no parts."""
-        return keys
+    async def stretches(self, table: Table) -> list[Stretch]:  # noqa: ARG002  it has no parts
+        """All keys there can be: rows are deleted one by one."""
+        return [Stretch(0, ids.MAX_KEY, is_whole=False)]
 
     async def _run(self, text: str, arguments: Sequence[Any]) -> list[Row]:
         return list(await self._driver.execute_fetchall(text, arguments))
