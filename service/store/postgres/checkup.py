@@ -8,6 +8,7 @@ from service.ports import Clock
 from service.store import keeping
 from service.store.checkup import Server, State
 from service.store.postgres import migrating
+from service.store.postgres.asking import asked
 from service.store.postgres.connections import Address
 from service.store.postgres.database import PostgresDatabase
 from service.store.postgres.nodes import LIVING
@@ -67,15 +68,12 @@ async def look(url: str, clock: Clock) -> State:
     """
     address = Address.of(url)
     revision = await migrating.revision(address)
-    connection = await address.connect()
-    try:
+    async with asked(address) as connection:
         before = clock.now()
         there = await connection.fetchval(_TIME)
         ahead = there - (before + clock.now()) / 2
         careless = tuple(row[0] for row in await connection.fetch(_CARELESS))
         server = await _server(connection, is_pooled=address.is_pooled)
-    finally:
-        await connection.close()
     return State(address.name, revision, head(), ahead, careless, server)
 
 
@@ -108,17 +106,11 @@ async def careless(url: str) -> tuple[str, ...]:
     Raises:
         StoreUnavailableError: it cannot be reached.
     """
-    connection = await Address.of(url).connect()
-    try:
+    async with asked(Address.of(url)) as connection:
         return tuple(row[0] for row in await connection.fetch(_CARELESS))
-    finally:
-        await connection.close()
 
 
 async def sealed_samples(url: str, clock: Clock) -> list[tuple[bytes, str]]:
     """A few sealed values of a database at the wanted revision, with their contexts."""
-    connection = await Address.of(url).connect()
-    try:
+    async with asked(Address.of(url)) as connection:
         return await keeping.sealed_samples(_Looking(connection, clock))
-    finally:
-        await connection.close()

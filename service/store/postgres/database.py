@@ -20,7 +20,7 @@ from service.ports import Clock, StoreUnavailableError
 from service.store import auditing
 from service.store.database import Job, Proof, Use
 from service.store.postgres import faults, parting
-from service.store.postgres.connections import LIMITS, SURE_OF_TRANSACTION, Address, Pool
+from service.store.postgres.connections import LIMITS, Address, Pool, of_transaction
 from service.store.postgres.faults import Fault
 from service.store.postgres.nodes import free_node, renew_node, take_node
 from service.store.postgres.server_time import ServerTime
@@ -49,9 +49,7 @@ _BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 _SNAPSHOT: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _TIME: Final = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 #: Goes in the same message as the BEGIN before it: it costs no way to the server and back.
-_LIMITED: Final = "; SELECT " + ", ".join(
-    (*(f"set_config('{k}', '{v}', true)" for k, v in LIMITS.items()), SURE_OF_TRANSACTION)
-)
+_LIMITED: Final = f"; {of_transaction(LIMITS)}"
 _BEGUN: Final = f"SELECT {_TIME}, pg_current_xact_id()::text"
 _FATE: Final = "SELECT pg_xact_status(?::text::xid8)"
 

@@ -16,7 +16,8 @@ import asyncpg
 from asyncpg import Connection
 
 from service.ports import StoreUnavailableError
-from service.store.postgres import faults
+from service.store.postgres import asking, faults
+from service.store.postgres.asking import asked
 from service.store.postgres.connections import Address
 
 #: Seconds for which a start waits for others to be gone: the server may just be finding out.
@@ -52,19 +53,16 @@ async def meet(url: str) -> None:
         StoreUnavailableError: one does.
     """
     address = Address.of(url)
-    connection = await address.connect()
+    async with asked(address) as connection:
 
-    async def is_let_in() -> bool:
-        return bool(await connection.fetchval(_SHARE, timeout=_ANSWER))
+        async def is_let_in() -> bool:
+            return bool(await connection.fetchval(_SHARE, timeout=_ANSWER))
 
-    try:
         await _patiently(
             is_let_in,
             f"A process without RINGBACK_REDIS_URL works with {address.name}, and would hear of "
             "nothing that this one does. Give all processes the same redis:// URL, that one first.",
         )
-    finally:
-        await _hung_up(connection)
 
 
 @asynccontextmanager
@@ -74,6 +72,7 @@ async def alone(url: str) -> AsyncIterator[None]:
     Raises:
         StoreUnavailableError: another one does.
     """
+    await asking.check(url)
     place = _Place(Address.of(url))
     try:
         await place.take()
