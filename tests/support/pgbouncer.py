@@ -1,5 +1,6 @@
-"""A real PgBouncer for tests, where there is one on PATH: each statement of a client may be on
-another connection to the server than the transaction before it.
+"""A real PgBouncer for tests, where there is one on PATH.
+
+Each transaction of a client may be on another connection to the server than the one before.
 """
 
 import os

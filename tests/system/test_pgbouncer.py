@@ -1,4 +1,4 @@
-"""Behind a real PgBouncer in transaction mode, with fewer connections to the server than processes."""
+"""Behind a real PgBouncer that has fewer connections to the server than there are processes."""
 
 import asyncio
 import signal
@@ -58,7 +58,7 @@ def cluster(tmp_path: Path, url: str, valkey: Valkey) -> Iterator[Cluster]:
 
 
 async def kill(pooler: PgBouncer, _: postgres.Server) -> None:
-    """kill -9, and a new one."""
+    """It is killed, and a new one started."""
     await asyncio.to_thread(pooler.kill)
     await asyncio.sleep(0.2)
     await asyncio.to_thread(pooler.start)

@@ -40,9 +40,7 @@ def upgrade(path: Path, wanted: str) -> None:
         ) from error
 
 
-async def upgrade_server(
-    connect: Callable[[], Awaitable[Any]], limits: str, wanted: str
-) -> None:
+async def upgrade_server(connect: Callable[[], Awaitable[Any]], limits: str, wanted: str) -> None:
     """Upgrade a PostgreSQL database to the revision ``wanted``; on any error it stays as it was.
 
     ``limits`` is the statement that gives them to the transaction.
