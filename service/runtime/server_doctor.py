@@ -23,6 +23,8 @@ def of_server(server: Server, name: str) -> Iterator[Finding]:
     yield _connections(server)
     if server.is_pooled:
         yield _pooler(name)
+    if server.is_standby:
+        yield _standby(name)
     if server.may_part is not None:
         yield _parts(server)
     yield from _roles(server)
@@ -59,6 +61,14 @@ def _pooler(name: str) -> Finding:
         "else statements fail there, and limits do not hold."
     )
     return Finding("database", Level.WARNING, f"a pooler stands before {name}", remedy)
+
+
+def _standby(name: str) -> Finding:
+    remedy = (
+        "Name its primary in RINGBACK_DATABASE_URL, or promote it: until then nothing is taken and "
+        "nothing is delivered."
+    )
+    return Finding("database", Level.FAULT, f"{name} is a standby, which takes no change", remedy)
 
 
 def _parts(server: Server) -> Finding:
