@@ -92,6 +92,7 @@ class _Place:
     def __init__(self, address: Address) -> None:
         self._address = address
         self._connection: Connection | None = None
+        self._is_lost = asyncio.Event()
         self._taken = (
             f"Another process works with {address.name}, and RINGBACK_REDIS_URL is not set: each "
             "would hear of nothing that the other does. Stop the other one, or give all processes "
@@ -107,27 +108,40 @@ class _Place:
         await _patiently(is_alone, self._taken)
 
     async def keep(self) -> None:
-        """Take it again whenever the connection was lost; say so when another was faster."""
+        """Take it again as soon as the connection was lost; say so when another was faster."""
         while True:
-            await asyncio.sleep(_LOOK)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK):
+                    await self._is_lost.wait()
             try:
-                if self._connection is not None:
-                    await self._connection.execute("SELECT 1", timeout=_ANSWER)
-                elif not await self._is_held():
-                    _logger.error(self._taken)
-                    await self.leave()
+                await self._look()
             except _LOST:
                 await self.leave()
 
     async def leave(self) -> None:
         """Give it back."""
         connection, self._connection = self._connection, None
+        self._is_lost.clear()
         if connection is not None:
+            connection.remove_termination_listener(self._lost)
             await _hung_up(connection)
+
+    async def _look(self) -> None:
+        if self._is_lost.is_set():  # a pooler may bound how long a transaction is idle
+            await self.leave()
+        if self._connection is not None:
+            await self._connection.execute("SELECT 1", timeout=_ANSWER)
+        elif not await self._is_held():
+            _logger.error(self._taken)
+            await self.leave()
+
+    def _lost(self, _: Connection) -> None:
+        self._is_lost.set()
 
     async def _is_held(self) -> bool:
         if self._connection is None:
             self._connection = await self._address.connect()
+            self._connection.add_termination_listener(self._lost)
             if self._address.is_pooled:
                 await self._connection.execute(_ENDLESS, timeout=_ANSWER)
         hold = _HOLD_POOLED if self._address.is_pooled else _HOLD
