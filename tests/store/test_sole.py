@@ -8,11 +8,12 @@ import asyncpg
 import pytest
 
 from service.ports import StoreUnavailableError
-from service.store.postgres import PostgresDatabase, sole
+from service.runtime.clock import SystemClock
+from service.store.postgres import PostgresDatabase, database, sole
 from service.store.postgres.connections import Address
 from tests.support import postgres
 from tests.support.clock import FakeClock
-from tests.support.pooling import SPELLED, Spelled
+from tests.support.pooling import SPELLED, Spelled, with_flag
 
 pytestmark = pytest.mark.anyio
 
@@ -70,6 +71,32 @@ async def test_it_does_not_join_those_that_have_one(url: str) -> None:
             await stack.enter_async_context(sole.alone(url))
     async with sole.alone(url):
         pass
+
+
+async def test_behind_a_pooler_it_waits_for_signs_of_life(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There nobody sees whose sessions there are."""
+    monkeypatch.setattr(database, "_TEND", 0.05)
+    living = PostgresDatabase(with_flag(url), SystemClock(), roles=("api", "worker"))
+    await living.open()
+    with pytest.raises(StoreUnavailableError, match="RINGBACK_REDIS_URL is not set"):
+        async with sole.alone(with_flag(url)):
+            pass
+    await living.close()
+    async with sole.alone(with_flag(url)):  # it gave its number back
+        pass
+
+
+async def test_behind_a_pooler_it_does_not_wait_for_the_dead_for_long(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sole, "RENEWAL", 500)
+    crashed = PostgresDatabase(with_flag(url), SystemClock(), roles=("api", "worker"))
+    await crashed.open()
+    async with asyncio.timeout(20), sole.alone(with_flag(url)):
+        pass
+    await crashed.close()
 
 
 @SPELLED

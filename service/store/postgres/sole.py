@@ -19,6 +19,7 @@ from service.ports import StoreUnavailableError
 from service.store.postgres import asking, faults
 from service.store.postgres.asking import asked
 from service.store.postgres.connections import Address
+from service.store.postgres.nodes import RENEWED
 
 #: Seconds for which a start waits for others to be gone: the server may just be finding out.
 PATIENCE: Final = 5.0
@@ -26,6 +27,8 @@ _POLL: Final = 0.1
 #: Seconds between two looks whether the lock is still there, and for each answer.
 _LOOK: Final = 10.0
 _ANSWER: Final = 5.0
+#: Milliseconds within which a process that lives says so.
+RENEWAL: Final = 15_000
 
 _KEY: Final = "hashtextextended('ringback/sole', 0)"
 #: Held as long as the connection; behind a pooler, as long as the transaction.
@@ -41,6 +44,7 @@ _OTHERS: Final = (
     "SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
     "AND datname = current_database() AND application_name LIKE 'ringback %'"
 )
+_HAS_NODES: Final = "SELECT to_regclass('nodes') IS NOT NULL"
 _LOST: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, StoreUnavailableError, OSError)
 
 _logger = logging.getLogger(__name__)
@@ -106,6 +110,8 @@ class _Place:
             return await self._is_held() and await self._others() == 0
 
         await _patiently(is_alone, self._taken)
+        if self._address.is_pooled:
+            await self._outlast()
 
     async def keep(self) -> None:
         """Take it again as soon as the connection was lost; say so when another was faster."""
@@ -147,6 +153,19 @@ class _Place:
         hold = _HOLD_POOLED if self._address.is_pooled else _HOLD
         return bool(await self._connection.fetchval(hold, timeout=_ANSWER))
 
+    async def _outlast(self) -> None:
+        """Wait until all who may live are sure to be gone: a pooler tells of nobody's session."""
+        async with asked(self._address) as connection:
+            if not await connection.fetchval(_HAS_NODES):
+                return
+            before = await _renewed(connection)
+            while before:
+                await asyncio.sleep(_POLL)
+                now = await _renewed(connection)
+                if any(until > before.get(no, until) for no, until in now.items()):
+                    raise StoreUnavailableError(self._taken)
+                before = now
+
     async def _others(self) -> int:
         """Connections of processes that may have a Redis."""
         if self._connection is None:
@@ -170,6 +189,11 @@ async def _patiently(is_so: Callable[[], Awaitable[bool]], otherwise: str) -> No
             await asyncio.sleep(_POLL)
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         raise faults.unavailable(error) from error
+
+
+async def _renewed(connection: Connection) -> dict[int, int]:
+    """The numbers of processes that lived a moment ago, and until when they have them."""
+    return dict(await connection.fetch(RENEWED, RENEWAL, timeout=_ANSWER))
 
 
 async def _hung_up(connection: Connection) -> None:
