@@ -25,6 +25,8 @@ def of_server(server: Server, name: str) -> Iterator[Finding]:
         yield _pooler(name)
     if server.is_standby:
         yield _standby(name)
+    if server.denied:
+        yield _denied(server)
     if server.may_part is not None:
         yield _parts(server)
     yield from _roles(server)
@@ -69,6 +71,18 @@ def _standby(name: str) -> Finding:
         "nothing is delivered."
     )
     return Finding("database", Level.FAULT, f"{name} is a standby, which takes no change", remedy)
+
+
+def _denied(server: Server) -> Finding:
+    first, *others = server.denied
+    found = f"{server.user} may not work with {first}"
+    if others:
+        found += f" and {len(others)} other tables and sequences"
+    remedy = (
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES and USAGE ON ALL SEQUENCES of the "
+        "schema to it, and again after each migration; or let it own them."
+    )
+    return Finding("database", Level.FAULT, found, remedy)
 
 
 def _parts(server: Server) -> Finding:

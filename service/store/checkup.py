@@ -28,6 +28,8 @@ class Server:
     #: The user, and whether it may make and drop the parts of tables; ``None``: there are none yet.
     user: str
     may_part: bool | None
+    #: The tables and sequences that the user may not work with.
+    denied: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,9 +105,29 @@ async def test_it_says_what_the_user_may_not_do(tmp_path: Path, own: postgres.Se
 
     parts = "plain may not make or drop the parts of tables"
     assert ("warning", parts) in of("database", found)
+    assert "fault" not in {level for level, _ in of("database", found)}
     ((level, said),) = of("connections", found)
     assert level == "warning"
     assert " of 5 connections are in use" in said
+
+
+async def test_a_user_who_may_only_read_is_told(tmp_path: Path, own: postgres.Server) -> None:
+    for statement in (
+        "CREATE ROLE stranger LOGIN",
+        "CREATE ROLE reader LOGIN IN ROLE pg_read_all_data",
+    ):
+        await postgres.run(own.url(), statement)
+    for name, said in (
+        ("reader", "reader may not work with "),
+        ("stranger", "permission denied for table alembic_version"),
+    ):
+        settings = with_url(own.url().replace("postgres@", f"{name}@"))
+        found = of("database", await examined(tmp_path, settings))
+        assert [level for level, each in found if said in each] == ["fault"], found
+    settings = with_url(own.url().replace("postgres@", "reader@"))
+    done = await asyncio.to_thread(ringback, tmp_path, "serve", settings=settings)
+    assert done.returncode == 1
+    assert "The database did not take the change: permission denied" in done.stderr
 
 
 @pytest.mark.parametrize("flag", ["", "&pgbouncer=true"])

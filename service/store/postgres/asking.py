@@ -19,6 +19,7 @@ from service.store.postgres.connections import Address
 _KEPT: Final = "SELECT name, setting FROM pg_settings WHERE name = ANY($1::text[])"
 #: How a pooler says that it lends connections for a single statement.
 _SINGLE: Final = "statement pooling"
+_DENIED: Final = asyncpg.InsufficientPrivilegeError
 #: Seconds.
 _CLOSING: Final = 5.0
 
@@ -38,7 +39,7 @@ async def asked(address: Address) -> AsyncIterator[Connection]:
             await _check_limits(address, connection)
         yield connection
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-        if faults.sort(error) is faults.Fault.OWN:
+        if faults.sort(error) is faults.Fault.OWN and not isinstance(error, _DENIED):
             raise
         raise _unreadable(address, error) from error
     finally:

@@ -47,6 +47,15 @@ _MAY_PART = (
     "SELECT pg_has_role(relowner, 'USAGE') AND has_schema_privilege(relnamespace, 'CREATE') "
     "FROM pg_class WHERE oid = to_regclass('attempts')"
 )
+#: Parts of tables are reached through these, which is all that rights are asked for.
+_DENIED = (
+    "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace "
+    "AND NOT relispartition AND relname <> 'alembic_version' AND CASE "
+    "WHEN relkind = 'S' THEN NOT has_sequence_privilege(oid, 'USAGE') "
+    "WHEN relkind IN ('r', 'p') THEN NOT (has_table_privilege(oid, 'SELECT') "
+    "AND has_table_privilege(oid, 'INSERT') AND has_table_privilege(oid, 'UPDATE') "
+    "AND has_table_privilege(oid, 'DELETE')) ELSE false END ORDER BY relname"
+)
 _HAS_NODES = "SELECT to_regclass('nodes') IS NOT NULL"
 
 
@@ -98,6 +107,7 @@ async def _server(connection: Connection, *, is_pooled: bool) -> Server:
         is_standby=is_standby,
         user=user,
         may_part=await connection.fetchval(_MAY_PART),
+        denied=tuple(row[0] for row in await connection.fetch(_DENIED)),
     )
 
 

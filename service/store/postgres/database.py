@@ -89,7 +89,10 @@ class PostgresDatabase:
     async def open(self) -> None:
         """Connect, and take a number for the keys of this process."""
         self._is_open = True
-        self.node = await self.write(take_node)
+        try:
+            self.node = await self.write(take_node)
+        except InsufficientPrivilegeError as error:
+            raise faults.unavailable(error) from error
         self._tending = asyncio.create_task(self._tend(), name="store-tending")
 
     async def close(self) -> None:
