@@ -6,12 +6,15 @@ from typing import Any, Final
 
 import redis
 
+from service.broker import NAMESPACE
 from service.broker.on_redis import connect
 from service.ports import Clock
 
 #: Seconds that it may take to answer here, where nobody waits for it.
 _PATIENCE: Final = 5.0
 _PINGS: Final = 20
+#: A list that nobody takes from.
+_LIST: Final = f"{NAMESPACE}:doctor"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,8 @@ class Health:
     limit: int
     #: Milliseconds by which its clock is ahead of ours; half a round trip may be wrong with it.
     ahead: float
+    #: What it says to a message such as wakes are; empty: it takes them.
+    refusal: str = ""
 
 
 def ask(url: str, clock: Clock) -> Health | str:
@@ -58,7 +63,17 @@ def _asked(client: redis.Redis, clock: Clock) -> Health:
         policy=str(memory.get("maxmemory_policy", "")),
         limit=int(memory.get("maxmemory", 0)),
         ahead=seconds * 1000 + micros / 1000 - between,
+        refusal=_refusal(client),
     )
+
+
+def _refusal(client: redis.Redis) -> str:
+    try:
+        client.rpush(_LIST, b"")
+        client.ltrim(_LIST, 1, 0)  # which leaves nothing
+    except redis.ResponseError as error:
+        return str(error)
+    return ""
 
 
 def _seconds(client: redis.Redis, clock: Clock) -> float:

@@ -21,6 +21,10 @@ from service.store.checkup import State
 
 #: The oldest Redis that has what is used.
 _OLDEST_REDIS: Final = (6, 2)
+_WITHOUT_REDIS: Final = (
+    "without it deliveries start up to a second later, and watchers hear of events up to two "
+    "seconds later; nothing is lost."
+)
 #: Milliseconds by which clocks may differ: unusual, and a fault.
 _ODD_SKEW: Final = 1_000
 _BAD_SKEW: Final = 5_000
@@ -139,15 +143,18 @@ def _redis(settings: Settings) -> Iterator[Finding]:
         return
     health = redis_checkup.ask(settings.redis_url, SystemClock())
     if isinstance(health, str):
-        remedy = (
-            "Start it, or correct RINGBACK_REDIS_URL. Without it deliveries start up to a second "
-            "later, and watchers hear of events up to two seconds later; nothing is lost."
-        )
+        remedy = f"Start it, or correct RINGBACK_REDIS_URL: {_WITHOUT_REDIS}"
         yield Finding("redis", Level.FAULT, health, remedy)
         return
     yield _version(health)
     yield _latency(health)
     yield _policy(health)
+    if health.refusal:
+        remedy = (
+            "Name a primary in RINGBACK_REDIS_URL, as a user who may write, and give it memory: "
+            f"{_WITHOUT_REDIS}"
+        )
+        yield Finding("redis", Level.FAULT, f"it takes no wakes: {health.refusal}", remedy)
     yield _skew("redis", health.ahead)
 
 

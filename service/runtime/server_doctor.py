@@ -23,6 +23,10 @@ def of_server(server: Server, name: str) -> Iterator[Finding]:
     yield _connections(server)
     if server.is_pooled:
         yield _pooler(name)
+    if server.is_standby:
+        yield _standby(name)
+    if server.denied:
+        yield _denied(server)
     if server.may_part is not None:
         yield _parts(server)
     yield from _roles(server)
@@ -59,6 +63,26 @@ def _pooler(name: str) -> Finding:
         "else statements fail there, and limits do not hold."
     )
     return Finding("database", Level.WARNING, f"a pooler stands before {name}", remedy)
+
+
+def _standby(name: str) -> Finding:
+    remedy = (
+        "Name its primary in RINGBACK_DATABASE_URL, or promote it: until then nothing is taken and "
+        "nothing is delivered."
+    )
+    return Finding("database", Level.FAULT, f"{name} is a standby, which takes no change", remedy)
+
+
+def _denied(server: Server) -> Finding:
+    first, *others = server.denied
+    found = f"{server.user} may not work with {first}"
+    if others:
+        found += f" and {len(others)} other tables and sequences"
+    remedy = (
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES and USAGE ON ALL SEQUENCES of the "
+        "schema to it, and again after each migration; or let it own them."
+    )
+    return Finding("database", Level.FAULT, found, remedy)
 
 
 def _parts(server: Server) -> Finding:

@@ -1,8 +1,9 @@
 """The URL of a PostgreSQL database: what it may say, so that nothing of it is dropped silently."""
 
-from difflib import get_close_matches
 from typing import Final
-from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlencode, urlsplit, urlunsplit
+
+from service.settings import parameters
 
 POSTGRES: Final = "postgresql://"
 POSTGRES_FORM: Final = "postgresql://user:password@host:5432/database"
@@ -48,11 +49,12 @@ def server_url(url: str) -> str:
         ValueError: it is none, or says what nobody would heed; no value of it is repeated.
     """
     parts = _parts(url)
-    given = parse_qsl(parts.query, keep_blank_values=True)
-    names = [name for name, _ in given]
+    given = parameters.read(parts.query, _KNOWN)
     for name, value in given:
-        _check(name, value, names.count(name))
-    if POOLED not in names:
+        if name == POOLED and not _word(value):
+            raise ValueError(f"has a {POOLED} that is neither true nor false; write {POOLED}=true")
+        parameters.check_value(name, value)
+    if POOLED not in dict(given):
         return url
     spelled = [(name, _word(value) if name == POOLED else value) for name, value in given]
     return urlunsplit(parts._replace(query=urlencode(spelled, safe="/")))
@@ -69,21 +71,6 @@ def _parts(url: str) -> SplitResult:
     if not port_fits or len(parts.path) <= 1 or not names_a_host or parts.fragment:
         raise ValueError(f"is not the URL of a PostgreSQL database; use {POSTGRES_FORM}")
     return parts
-
-
-def _check(name: str, value: str, times: int) -> None:
-    if name not in _KNOWN:
-        closest = get_close_matches(name.lower(), _KNOWN, n=1, cutoff=0.6)
-        hint = (
-            f"did you mean {closest[0]}?" if closest else f"known are {', '.join(sorted(_KNOWN))}"
-        )
-        raise ValueError(f"has a parameter {name!r} that would not be heeded; {hint}")
-    if times > 1:
-        raise ValueError(f"gives {name} {times} times; give it once")
-    if name == POOLED and not _word(value):
-        raise ValueError(f"has a {POOLED} that is neither true nor false; write {POOLED}=true")
-    if not value:
-        raise ValueError(f"gives no value for {name}; write one, or leave {name} out")
 
 
 def _word(value: str) -> str:

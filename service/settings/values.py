@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from service.domain.addresses import plain_ip
 from service.domain.targets import is_numeric
+from service.settings import parameters
 from service.settings.server_url import POSTGRES, POSTGRES_FORM, server_url
 
 MAX_DELAY = 31 * 86_400
@@ -25,6 +26,24 @@ HOST_AND_PORT = re.compile(
 REDIS_SCHEMES = frozenset({"redis", "rediss"})
 REDIS_FORMS = "redis://HOST:PORT/0, rediss://HOST:PORT/0 (TLS) or unix:///PATH"
 REDIS_DATABASE = re.compile(r"/?|/[0-9]{1,5}")
+#: What a URL may say besides: whatever else the client takes would override our own time-outs, or
+#: be shown where passwords are not.
+REDIS_PARAMETERS = {
+    "redis": frozenset({"client_name", "socket_keepalive"}),
+    "rediss": frozenset(
+        {
+            "client_name",
+            "socket_keepalive",
+            "ssl_ca_certs",
+            "ssl_ca_path",
+            "ssl_cert_reqs",
+            "ssl_certfile",
+            "ssl_check_hostname",
+            "ssl_keyfile",
+        }
+    ),
+    "unix": frozenset({"client_name", "db"}),
+}
 USER_INFO = re.compile(r"(://).*@")
 MASK = "********"
 #: Requests per second of a key: one in about a quarter of an hour, or more than there could be.
@@ -107,6 +126,9 @@ def redis_url(url: str) -> str:
     """The URL of a Redis; never repeats a refused one, which may hold a password."""
     if not _names_a_redis(url):
         raise ValueError(f"is not the URL of a Redis; use {REDIS_FORMS}")
+    parts = urlsplit(url)
+    for name, value in parameters.read(parts.query, REDIS_PARAMETERS[parts.scheme]):
+        parameters.check_value(name, value)
     return url
 
 
@@ -115,6 +137,8 @@ def _names_a_redis(url: str) -> bool:
         parts = urlsplit(url)
         port_fits = parts.port != 0
     except ValueError:  # of the port or of an IPv6 address
+        return False
+    if parts.fragment:
         return False
     if parts.scheme == "unix":
         return len(parts.path) > 1

@@ -23,9 +23,13 @@ class Server:
     roles: frozenset[str] | None
     #: Whether a pooler stands before it that nobody told us of.
     is_pooled: bool
+    #: Whether it follows another, and takes no change itself.
+    is_standby: bool
     #: The user, and whether it may make and drop the parts of tables; ``None``: there are none yet.
     user: str
     may_part: bool | None
+    #: The tables and sequences that the user may not work with.
+    denied: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

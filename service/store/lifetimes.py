@@ -46,7 +46,7 @@ _walked: Final = (
     .subquery()
 )
 _LAST: Final = Statement(select(func.max(_walked.c.key)))
-_EXPIRED: Final = Statement(
+_expired: Final = (
     select(operations.c.key)
     .where(
         operations.c.expires_at.is_not(None),
@@ -55,8 +55,9 @@ _EXPIRED: Final = Statement(
     )
     .order_by(operations.c.expires_at)
     .limit(CHUNK)
-    .with_for_update(skip_locked=True)
 )
+_EXPIRED: Final = Statement(_expired)
+_TAKE_EXPIRED: Final = Statement(_expired.with_for_update(skip_locked=True))
 
 
 def _has(column: ColumnElement[Any], *which: ColumnElement[bool]) -> ColumnElement[bool]:
@@ -75,7 +76,7 @@ _IS_STILL_NEEDED: Final = or_(
     _has(dead_letters.c.state, dead_letters.c.subscription_no == subscriptions.c.no),
     subscriptions.c.no == select(func.max(_newest.c.no)).scalar_subquery(),
 )
-_GONE: Final = Statement(
+_gone: Final = (
     select(
         operations.c.key,
         operations.c.tenant_id,
@@ -103,8 +104,9 @@ _GONE: Final = Statement(
     )
     .order_by(operations.c.ended_at)
     .limit(CHUNK)
-    .with_for_update(of=operations, skip_locked=True)
 )
+_GONE: Final = Statement(_gone)
+_TAKE_GONE: Final = Statement(_gone.with_for_update(of=operations, skip_locked=True))
 _STRIP: Final = Many(
     "UPDATE operations SET progress = NULL, result = NULL, error = NULL, "
     "warnings = NULL, metadata = NULL, client_job_id = NULL, forgotten_at = :now "
@@ -154,7 +156,7 @@ class LifetimeStore:
         """Remove the bodies of a batch of expired operations."""
 
         async def job(tx: Tx) -> int:
-            keys = await tx.fetch(_EXPIRED, now=tx.now)
+            keys = await tx.fetch(_TAKE_EXPIRED, now=tx.now)
             await tx.each(_STRIP, keys, now=tx.now)
             return len(keys)
 
@@ -166,7 +168,7 @@ class LifetimeStore:
         """Delete a batch of tombstones of which no event is left, with their subscriptions."""
 
         async def job(tx: Tx) -> int:
-            rows = await tx.fetch(_GONE, now=tx.now, retention=retention)
+            rows = await tx.fetch(_TAKE_GONE, now=tx.now, retention=retention)
             for statement in _OF_OPERATION:
                 await tx.each(statement, [row[:1] for row in rows])
             numbers = [row[2:3] for row in rows if row[2] is not None]

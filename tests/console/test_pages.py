@@ -342,7 +342,19 @@ async def test_the_system_page_says_who_does_what(
     opened = replace(api.opened, roles=frozenset({"api"}))
     settings = type(api.opened.base.settings)
     monkeypatch.setattr(settings, "is_embedded", property(lambda _: False))
-    server = Server(160004, 1, 1, 100, 8, 2, frozenset({"api", "worker"}), False, "x", None)  # noqa: FBT003  as it comes
+    server = Server(
+        version=160_004,
+        size=1,
+        used=1,
+        most=100,
+        each=8,
+        processes=2,
+        roles=frozenset({"api", "worker"}),
+        is_pooled=False,
+        is_standby=False,
+        user="x",
+        may_part=True,
+    )
 
     async def seen(*_: object) -> State:
         return State("x", "0009", "0009", server=server)

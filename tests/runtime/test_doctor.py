@@ -41,6 +41,7 @@ def levels(
         ({"usual": 0.3}, "redis", Level.FAULT),
         ({"policy": "allkeys-lru"}, "redis", Level.OK),
         ({"policy": "allkeys-lru", "limit": 1}, "redis", Level.WARNING),
+        ({"refusal": "You can't write against a read only replica."}, "redis", Level.FAULT),
         ({"ahead": -999.0}, "clock", Level.OK),
         ({"ahead": -1001.0}, "clock", Level.WARNING),
         ({"ahead": 5001.0}, "clock", Level.FAULT),

@@ -18,6 +18,7 @@ WELL = Server(
     processes=2,
     roles=ROLES,
     is_pooled=False,
+    is_standby=False,
     user="ringback",
     may_part=True,
 )
@@ -48,6 +49,9 @@ def test_nothing_is_wrong_with_a_server_that_is_well() -> None:
         ({"used": 89}, "warning", "89 of 97 connections are in use", "Raise max_connections"),
         ({"used": 97}, "fault", "97 of 97 connections", "or put PgBouncer before it"),
         ({"processes": 11}, "warning", "11 processes open up to 9 each", "Raise max_connections"),
+        ({"is_standby": True}, "fault", "is a standby", "Name its primary"),
+        ({"denied": ("nodes",)}, "fault", "ringback may not work with nodes", "GRANT SELECT"),
+        ({"denied": ("a", "b", "c")}, "fault", "with a and 2 other tables and", "GRANT SELECT"),
         ({"is_pooled": True}, "warning", "a pooler stands before", "Add pgbouncer=true"),
         ({"may_part": False}, "warning", "ringback may not make or drop the parts", "OWNER TO"),
         (

@@ -2,11 +2,14 @@
 
 import asyncpg
 import pytest
+from sqlalchemy import select
 
 from service.ports import StoreUnavailableError
 from service.store.database import Tx
-from service.store.postgres import PostgresDatabase, connections
+from service.store.postgres import PostgresDatabase, connections, migrating
 from service.store.reading import ReadStore
+from service.store.schema import tenants
+from service.store.statements import Statement
 from tests.support import postgres
 from tests.support.clock import FakeClock
 from tests.support.pooling import SPELLED, Spelled
@@ -57,3 +60,25 @@ async def test_after_a_change_was_not_taken_it_is_tried_whether_others_are(
         await read.check()  # once is enough
     await other.close()
     await database.close()
+
+
+async def test_a_standby_takes_no_change_until_it_is_promoted(clock: FakeClock) -> None:
+    with postgres.server() as server:
+        await migrating.migrate(server.url())
+        database = PostgresDatabase(server.url(), clock, fixed=True)
+        await database.open()
+
+        async def touch(tx: Tx) -> None:
+            await tx.sql("UPDATE tenants SET name = name")
+
+        async def is_there() -> bool:
+            return bool(await database.look(Statement(select(tenants.c.id))))
+
+        server.become_standby()
+        with pytest.raises(StoreUnavailableError, match="did not take the change"):
+            await database.write(touch)
+        assert await is_there()
+        ((found,),) = await postgres.run(server.url(), "SELECT pg_promote()")
+        assert found
+        await database.write(touch)
+        await database.close()

@@ -85,6 +85,15 @@ class Server:
             self._process.wait(_READY)
             self._process = None
 
+    def become_standby(self) -> None:
+        """Start it again as one that takes no change until it is promoted."""
+        self.stop("fast")
+        signal = self._data / "standby.signal"
+        signal.touch()
+        if _is_root():
+            shutil.chown(signal, "nobody", "nogroup")
+        self.start()
+
     def url(self, database: str = "postgres") -> str:
         """Where a database of it is."""
         return f"postgresql://postgres@/{database}?host={quote(str(self._data), safe='/')}"

@@ -181,8 +181,9 @@ async def test_what_is_done_through_one_process_holds_in_the_others(
 class Producer:
     """Posts events with ids of its own, again and again until it is told that they are kept."""
 
-    def __init__(self, api: Blackbox) -> None:
+    def __init__(self, api: Blackbox, kind: str = "note") -> None:
         self._api = api
+        self._kind = kind
         self.kept: list[str] = []
         self.answers: set[int] = set()
         self.unwaited = 0
@@ -190,7 +191,8 @@ class Producer:
     async def post(self, count: int) -> None:
         for number in range(count):
             name = uuid.uuid4().hex
-            body = {"id": name, "operationId": f"op-{number % 7}", "type": "note"}
+            operation = f"{self._kind}-{number % 7}"
+            body = {"id": name, "operationId": operation, "type": self._kind}
             while not await self._is_kept(body):  # noqa: ASYNC110  what is waited for is another process
                 await asyncio.sleep(0.02)
             self.kept.append(name)

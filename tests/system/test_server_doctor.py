@@ -105,9 +105,29 @@ async def test_it_says_what_the_user_may_not_do(tmp_path: Path, own: postgres.Se
 
     parts = "plain may not make or drop the parts of tables"
     assert ("warning", parts) in of("database", found)
+    assert "fault" not in {level for level, _ in of("database", found)}
     ((level, said),) = of("connections", found)
     assert level == "warning"
     assert " of 5 connections are in use" in said
+
+
+async def test_a_user_who_may_only_read_is_told(tmp_path: Path, own: postgres.Server) -> None:
+    for statement in (
+        "CREATE ROLE stranger LOGIN",
+        "CREATE ROLE reader LOGIN IN ROLE pg_read_all_data",
+    ):
+        await postgres.run(own.url(), statement)
+    for name, said in (
+        ("reader", "reader may not work with "),
+        ("stranger", "permission denied for table alembic_version"),
+    ):
+        settings = with_url(own.url().replace("postgres@", f"{name}@"))
+        found = of("database", await examined(tmp_path, settings))
+        assert [level for level, each in found if said in each] == ["fault"], found
+    settings = with_url(own.url().replace("postgres@", "reader@"))
+    done = await asyncio.to_thread(ringback, tmp_path, "serve", settings=settings)
+    assert done.returncode == 1
+    assert "The database did not take the change: permission denied" in done.stderr
 
 
 @pytest.mark.parametrize("flag", ["", "&pgbouncer=true"])
@@ -123,11 +143,37 @@ async def test_it_sees_a_pooler_that_it_was_not_told_of(
     assert [level for level, _ in seen] == ([] if flag else ["warning"])
 
 
-async def test_a_pooler_that_refuses_limits_is_told_with_what_to_write(tmp_path: Path) -> None:
-    async with strict_pooler() as port:
+async def test_a_pooler_that_drops_limits_is_told_with_what_to_write(
+    tmp_path: Path, own: postgres.Server
+) -> None:
+    socket = own.url().partition("host=")[2] + "/.s.PGSQL.5432"
+    async with pooler(socket, keeps_limits=False) as port:
         url = f"postgresql://postgres@127.0.0.1:{port}/postgres?sslmode=disable"
+        done = await asyncio.to_thread(ringback, tmp_path, "serve", settings=with_url(url))
+        ((level, found),) = of("database", await examined(tmp_path, with_url(url)))
+        told = of("database", await examined(tmp_path, with_url(f"{url}&pgbouncer=true")))
+
+    assert done.returncode == 1
+    assert (level, found in done.stderr) == ("fault", True)
+    assert "does not keep the limits that are given when connecting" in found
+    assert "add pgbouncer=true to RINGBACK_DATABASE_URL" in found
+    assert {level for level, _ in told} == {"ok", "warning"}
+
+
+@pytest.mark.parametrize(
+    ("flag", "advice"),
+    [
+        ("", "add pgbouncer=true to RINGBACK_DATABASE_URL"),
+        ("&pgbouncer=true&search_path=mine", "does not take that from RINGBACK_DATABASE_URL"),
+    ],
+)
+async def test_a_pooler_that_refuses_limits_is_told_with_what_to_write(
+    tmp_path: Path, flag: str, advice: str
+) -> None:
+    async with strict_pooler() as port:
+        url = f"postgresql://postgres@127.0.0.1:{port}/postgres?sslmode=disable{flag}"
         settings = with_url(url)
         done = await asyncio.to_thread(ringback, tmp_path, "serve", settings=settings)
 
     assert done.returncode == 1
-    assert "add pgbouncer=true to RINGBACK_DATABASE_URL" in done.stderr
+    assert advice in done.stderr

@@ -40,14 +40,17 @@ def upgrade(path: Path, wanted: str) -> None:
         ) from error
 
 
-async def upgrade_server(connect: Callable[[], Awaitable[Any]], wanted: str) -> None:
+async def upgrade_server(connect: Callable[[], Awaitable[Any]], limits: str, wanted: str) -> None:
     """Upgrade a PostgreSQL database to the revision ``wanted``; on any error it stays as it was.
+
+    ``limits`` is the statement that gives them to the transaction.
 
     Of several processes that start at once one does it, and the others find it done.
     """
     engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
     try:
         async with engine.begin() as connection:
+            await connection.exec_driver_sql(limits)
             await connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
             await connection.run_sync(_run, wanted)
     finally:

@@ -8,6 +8,7 @@ from service.ports import Clock
 from service.store import keeping
 from service.store.checkup import Server, State
 from service.store.postgres import migrating
+from service.store.postgres.asking import asked
 from service.store.postgres.connections import Address
 from service.store.postgres.database import PostgresDatabase
 from service.store.postgres.nodes import LIVING
@@ -24,7 +25,7 @@ _CARELESS = (
 
 _FACTS = (
     "SELECT current_setting('server_version_num')::int, pg_database_size(current_database()), "
-    "pg_backend_pid(), current_user::text"
+    "pg_backend_pid(), current_user::text, pg_is_in_recovery()"
 )
 #: By the limits of the server, of the database and of the user: what is in use, what may be.
 _CONNECTIONS = (
@@ -47,6 +48,15 @@ _MAY_PART = (
     "AND has_schema_privilege(relnamespace, 'CREATE')) "
     "FROM pg_class WHERE oid IN (to_regclass('attempts'), to_regclass('events'))"
 )
+#: Parts of tables are reached through these, which is all that rights are asked for.
+_DENIED = (
+    "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace "
+    "AND NOT relispartition AND relname <> 'alembic_version' AND CASE "
+    "WHEN relkind = 'S' THEN NOT has_sequence_privilege(oid, 'USAGE') "
+    "WHEN relkind IN ('r', 'p') THEN NOT (has_table_privilege(oid, 'SELECT') "
+    "AND has_table_privilege(oid, 'INSERT') AND has_table_privilege(oid, 'UPDATE') "
+    "AND has_table_privilege(oid, 'DELETE')) ELSE false END ORDER BY relname"
+)
 _HAS_NODES = "SELECT to_regclass('nodes') IS NOT NULL"
 
 
@@ -68,20 +78,17 @@ async def look(url: str, clock: Clock) -> State:
     """
     address = Address.of(url)
     revision = await migrating.revision(address)
-    connection = await address.connect()
-    try:
+    async with asked(address) as connection:
         before = clock.now()
         there = await connection.fetchval(_TIME)
         ahead = there - (before + clock.now()) / 2
         careless = tuple(row[0] for row in await connection.fetch(_CARELESS))
         server = await _server(connection, is_pooled=address.is_pooled)
-    finally:
-        await connection.close()
     return State(address.name, revision, head(), ahead, careless, server)
 
 
 async def _server(connection: Connection, *, is_pooled: bool) -> Server:
-    version, size, pid, user = await connection.fetchrow(_FACTS)
+    version, size, pid, user, is_standby = await connection.fetchrow(_FACTS)
     limits = await connection.fetch(_CONNECTIONS)
     used, most = min(limits, key=lambda row: row[1] - row[0])
     processes = 0
@@ -98,8 +105,10 @@ async def _server(connection: Connection, *, is_pooled: bool) -> Server:
         roles=None if is_pooled else frozenset(row[0] for row in roles),
         # who lends connections tells of none of the server's processes but of itself
         is_pooled=not is_pooled and pid != connection.get_server_pid(),
+        is_standby=is_standby,
         user=user,
         may_part=await connection.fetchval(_MAY_PART),
+        denied=tuple(row[0] for row in await connection.fetch(_DENIED)),
     )
 
 
@@ -109,17 +118,11 @@ async def careless(url: str) -> tuple[str, ...]:
     Raises:
         StoreUnavailableError: it cannot be reached.
     """
-    connection = await Address.of(url).connect()
-    try:
+    async with asked(Address.of(url)) as connection:
         return tuple(row[0] for row in await connection.fetch(_CARELESS))
-    finally:
-        await connection.close()
 
 
 async def sealed_samples(url: str, clock: Clock) -> list[tuple[bytes, str]]:
     """A few sealed values of a database at the wanted revision, with their contexts."""
-    connection = await Address.of(url).connect()
-    try:
+    async with asked(Address.of(url)) as connection:
         return await keeping.sealed_samples(_Looking(connection, clock))
-    finally:
-        await connection.close()

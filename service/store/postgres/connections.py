@@ -20,8 +20,13 @@ from service.store.database import Use
 from service.store.postgres import faults
 
 _FLAG: Final = "pgbouncer"
-#: How a pooler refuses limits that are given when connecting.
+#: How a pooler refuses what is given when connecting, and what is to be done about it.
 _POOLER: Final = "unsupported startup parameter"
+ADD_FLAG: Final = f"A pooler stands before it: add {_FLAG}=true to RINGBACK_DATABASE_URL."
+_LEAVE_OUT: Final = (
+    "The pooler before it does not take that from RINGBACK_DATABASE_URL: leave it out there, and "
+    "give it to the user (ALTER ROLE ... SET ...)."
+)
 APPLICATION: Final = "ringback"
 #: What no statement, no wait for a lock and no idle transaction may take longer than, in ms. What
 #: they are for is short: this is when something is wrong. Compiling plans never pays here.
@@ -45,7 +50,6 @@ _SURE: Final = (
     "coalesce(nullif(current_setting('synchronous_commit'), 'off'), 'on'), {})"
 )
 SURE_OF_SESSION: Final = f"SELECT {_SURE.format('false')}"
-SURE_OF_TRANSACTION: Final = _SURE.format("true")
 #: Seconds after which a server that does not answer is given up.
 _CONNECT: Final = 5.0
 _ANSWER: Final = 12.0
@@ -54,6 +58,12 @@ _ROLLBACK: Final = 2.0
 _PATIENCE: Final = 10.0
 #: Statements that each connection keeps prepared.
 _PREPARED: Final = 500
+
+
+def of_transaction(limits: Mapping[str, str]) -> str:
+    """The statement that gives limits to the transaction it is in, and makes its commit safe."""
+    given = (f"set_config('{name}', '{value}', true)" for name, value in limits.items())
+    return f"SELECT {', '.join((*given, _SURE.format('true')))}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +118,7 @@ class Address:
             said = str(error) or type(error).__name__
             text = f"The database {self.name} cannot be reached: {said}"
             if _POOLER in said:
-                text += f". A pooler stands before it: add {_FLAG}=true to RINGBACK_DATABASE_URL."
+                text += f". {_LEAVE_OUT if self.is_pooled else ADD_FLAG}"
             raise StoreUnavailableError(text) from error
 
     async def _made_sure(self, connection: Connection) -> Connection:

@@ -20,7 +20,7 @@ from service.ports import Clock, StoreUnavailableError
 from service.store import auditing
 from service.store.database import Job, Proof, Use
 from service.store.postgres import faults, parting
-from service.store.postgres.connections import LIMITS, SURE_OF_TRANSACTION, Address, Pool
+from service.store.postgres.connections import LIMITS, Address, Pool, of_transaction
 from service.store.postgres.faults import Fault
 from service.store.postgres.nodes import free_node, renew_node, take_node
 from service.store.postgres.server_time import ServerTime
@@ -51,9 +51,7 @@ _CLOSING: Final = 8.0
 _BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 _SNAPSHOT: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 #: Goes in the same message as the BEGIN before it: it costs no way to the server and back.
-_LIMITED: Final = "; SELECT " + ", ".join(
-    (*(f"set_config('{k}', '{v}', true)" for k, v in LIMITS.items()), SURE_OF_TRANSACTION)
-)
+_LIMITED: Final = f"; {of_transaction(LIMITS)}"
 _FATE: Final = "SELECT pg_xact_status(?::text::xid8)"
 
 
@@ -92,7 +90,10 @@ class PostgresDatabase:
     async def open(self) -> None:
         """Connect, and take a number for the keys of this process."""
         self._is_open = True
-        self.node = await self.write(take_node)
+        try:
+            self.node = await self.write(take_node)
+        except InsufficientPrivilegeError as error:
+            raise faults.unavailable(error) from error
         self._tending = asyncio.create_task(self._tend(), name="store-tending")
 
     async def close(self) -> None:

@@ -43,6 +43,7 @@ _LOST: Final = (
 )
 _UNAVAILABLE: Final = (
     exceptions.CannotConnectNowError,
+    exceptions.FeatureNotSupportedError,  # a standby begins no transaction that writes
     exceptions.InsufficientResourcesError,
     exceptions.LockNotAvailableError,
     exceptions.QueryCanceledError,

@@ -3,7 +3,8 @@
 from sqlalchemy.exc import DBAPIError
 
 from service.ports import StoreUnavailableError
-from service.store.postgres.connections import Address
+from service.store.postgres.asking import asked
+from service.store.postgres.connections import Address, of_transaction
 from service.store.revisions import check_known, head
 
 #: A migration may take its time, but does not wait long for a lock that deliveries wait for too.
@@ -12,8 +13,7 @@ _LIMITS = {"lock_timeout": "30000", "jit": "off"}
 
 async def revision(address: Address) -> str | None:
     """The revision of the schema; ``None`` when there is nothing in it."""
-    connection = await address.connect()
-    try:
+    async with asked(address) as connection:
         tables = {
             row[0]
             for row in await connection.fetch(
@@ -28,8 +28,6 @@ async def revision(address: Address) -> str | None:
                 f"{address.name} holds the tables of another program. "
                 "Set RINGBACK_DATABASE_URL to a database of Ringback's own."
             )
-    finally:
-        await connection.close()
     return None
 
 
@@ -70,7 +68,8 @@ async def migrate(url: str) -> str:
     from service.store.migrations import upgrading  # noqa: PLC0415  heavy, and seldom needed
 
     try:
-        await upgrading.upgrade_server(lambda: address.connect(_LIMITS), wanted)
+        limits = of_transaction(_LIMITS)
+        await upgrading.upgrade_server(lambda: address.connect(_LIMITS), limits, wanted)
     except DBAPIError as error:
         raise StoreUnavailableError(
             f"{address.name} could not be brought to the schema {wanted} and is as it was: "

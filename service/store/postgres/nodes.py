@@ -33,6 +33,12 @@ LIVING: Final = (
     f"(extract(epoch FROM clock_timestamp()) * 1000)::bigint + {_LEASE - 30_000}"
 )
 
+#: The numbers of which a process said within so many milliseconds that it has them, and until when.
+RENEWED: Final = (
+    "SELECT no, taken_until FROM nodes WHERE taken_until > "
+    f"(extract(epoch FROM clock_timestamp()) * 1000)::bigint + {_LEASE} - $1::bigint"
+)
+
 
 async def take_node(tx: Tx) -> int:
     """Take a number."""

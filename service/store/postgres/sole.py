@@ -16,8 +16,10 @@ import asyncpg
 from asyncpg import Connection
 
 from service.ports import StoreUnavailableError
-from service.store.postgres import faults
+from service.store.postgres import asking, faults
+from service.store.postgres.asking import asked
 from service.store.postgres.connections import Address
+from service.store.postgres.nodes import RENEWED
 
 #: Seconds for which a start waits for others to be gone: the server may just be finding out.
 PATIENCE: Final = 5.0
@@ -25,6 +27,8 @@ _POLL: Final = 0.1
 #: Seconds between two looks whether the lock is still there, and for each answer.
 _LOOK: Final = 10.0
 _ANSWER: Final = 5.0
+#: Milliseconds within which a process that lives says so.
+RENEWAL: Final = 15_000
 
 _KEY: Final = "hashtextextended('ringback/sole', 0)"
 #: Held as long as the connection; behind a pooler, as long as the transaction.
@@ -40,6 +44,7 @@ _OTHERS: Final = (
     "SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
     "AND datname = current_database() AND application_name LIKE 'ringback %'"
 )
+_HAS_NODES: Final = "SELECT to_regclass('nodes') IS NOT NULL"
 _LOST: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, StoreUnavailableError, OSError)
 
 _logger = logging.getLogger(__name__)
@@ -52,19 +57,16 @@ async def meet(url: str) -> None:
         StoreUnavailableError: one does.
     """
     address = Address.of(url)
-    connection = await address.connect()
+    async with asked(address) as connection:
 
-    async def is_let_in() -> bool:
-        return bool(await connection.fetchval(_SHARE, timeout=_ANSWER))
+        async def is_let_in() -> bool:
+            return bool(await connection.fetchval(_SHARE, timeout=_ANSWER))
 
-    try:
         await _patiently(
             is_let_in,
             f"A process without RINGBACK_REDIS_URL works with {address.name}, and would hear of "
             "nothing that this one does. Give all processes the same redis:// URL, that one first.",
         )
-    finally:
-        await _hung_up(connection)
 
 
 @asynccontextmanager
@@ -74,6 +76,7 @@ async def alone(url: str) -> AsyncIterator[None]:
     Raises:
         StoreUnavailableError: another one does.
     """
+    await asking.check(url)
     place = _Place(Address.of(url))
     try:
         await place.take()
@@ -93,6 +96,7 @@ class _Place:
     def __init__(self, address: Address) -> None:
         self._address = address
         self._connection: Connection | None = None
+        self._is_lost = asyncio.Event()
         self._taken = (
             f"Another process works with {address.name}, and RINGBACK_REDIS_URL is not set: each "
             "would hear of nothing that the other does. Stop the other one, or give all processes "
@@ -106,33 +110,61 @@ class _Place:
             return await self._is_held() and await self._others() == 0
 
         await _patiently(is_alone, self._taken)
+        if self._address.is_pooled:
+            await self._outlast()
 
     async def keep(self) -> None:
-        """Take it again whenever the connection was lost; say so when another was faster."""
+        """Take it again as soon as the connection was lost; say so when another was faster."""
         while True:
-            await asyncio.sleep(_LOOK)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK):
+                    await self._is_lost.wait()
             try:
-                if self._connection is not None:
-                    await self._connection.execute("SELECT 1", timeout=_ANSWER)
-                elif not await self._is_held():
-                    _logger.error(self._taken)
-                    await self.leave()
+                await self._look()
             except _LOST:
                 await self.leave()
 
     async def leave(self) -> None:
         """Give it back."""
         connection, self._connection = self._connection, None
+        self._is_lost.clear()
         if connection is not None:
+            connection.remove_termination_listener(self._lost)
             await _hung_up(connection)
+
+    async def _look(self) -> None:
+        if self._is_lost.is_set():  # a pooler may bound how long a transaction is idle
+            await self.leave()
+        if self._connection is not None:
+            await self._connection.execute("SELECT 1", timeout=_ANSWER)
+        elif not await self._is_held():
+            _logger.error(self._taken)
+            await self.leave()
+
+    def _lost(self, _: Connection) -> None:
+        self._is_lost.set()
 
     async def _is_held(self) -> bool:
         if self._connection is None:
             self._connection = await self._address.connect()
+            self._connection.add_termination_listener(self._lost)
             if self._address.is_pooled:
                 await self._connection.execute(_ENDLESS, timeout=_ANSWER)
         hold = _HOLD_POOLED if self._address.is_pooled else _HOLD
         return bool(await self._connection.fetchval(hold, timeout=_ANSWER))
+
+    async def _outlast(self) -> None:
+        """Wait until all who may live are sure to be gone: a pooler tells of nobody's session."""
+        async with asked(self._address) as connection:
+            if not await connection.fetchval(_HAS_NODES):
+                return
+            before = await _renewed(connection)
+            while before:
+                await asyncio.sleep(_POLL)
+                now = await _renewed(connection)
+                if any(until > before.get(no, until) for no, until in now.items()):
+                    raise StoreUnavailableError(self._taken)
+                before = now
 
     async def _others(self) -> int:
         """Connections of processes that may have a Redis."""
@@ -157,6 +189,11 @@ async def _patiently(is_so: Callable[[], Awaitable[bool]], otherwise: str) -> No
             await asyncio.sleep(_POLL)
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         raise faults.unavailable(error) from error
+
+
+async def _renewed(connection: Connection) -> dict[int, int]:
+    """The numbers of processes that lived a moment ago, and until when they have them."""
+    return dict(await connection.fetch(RENEWED, RENEWAL, timeout=_ANSWER))
 
 
 async def _hung_up(connection: Connection) -> None:
