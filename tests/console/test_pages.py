@@ -110,7 +110,7 @@ async def test_what_outsiders_wrote_is_text_on_every_page(
     for path in [*lists, *pages_about(letter), f"/operations?type={HOSTILE.replace('#', '')}"]:
         page = await admin.get(f"/console{path}")
         names = [tag for tag, _ in page.tags]
-        assert names.count("script") == 2, path
+        assert names.count("script") == (2 if path else 4), path  # the first page has charts
         assert "img" not in names, path
         assert "'49" not in page.html, path
         assert not any(
