@@ -27,7 +27,12 @@ def test_vendored_files_are_those_that_were_published() -> None:
 
 def test_no_page_and_no_script_names_another_host() -> None:
     templates = STATIC.parent / "templates"
-    own = [*templates.glob("*.html"), STATIC / "console.js", STATIC / "charts.js", STATIC / "style.css"]
+    own = [
+        *templates.glob("*.html"),
+        STATIC / "console.js",
+        STATIC / "charts.js",
+        STATIC / "style.css",
+    ]
     naming = [path.name for path in own if "//" in _without_comments(path.read_text())]
 
     assert naming == []
