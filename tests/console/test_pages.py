@@ -332,7 +332,7 @@ async def test_files_are_those_that_pages_name_and_are_asked_for_anew(admin: Vis
         for tag, had in page.tags
         if tag in ("script", "link")
     ]
-    assert len(named) == 4
+    assert len(named) == 7
     for path in named:
         answer = await admin.client.get(path)
         assert answer.status_code == 200
