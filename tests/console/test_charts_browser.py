@@ -91,6 +91,7 @@ async def test_every_line_is_drawn_in_the_colours_of_the_page(
     async with opened(browser, server, scheme, size) as watched:
         page = watched.page
         await watched.sign_in(server.admin_key)
+        before = None
         for name in ("1h", "6h", "24h", "7d", "30d"):
             await page.get_by_role("link", name=name, exact=True).click()
             await expect(page.get_by_role("link", name=name, exact=True)).to_have_attribute(

@@ -12,7 +12,8 @@ from service.domain.traffic import BUCKETS, HOUR, MINUTE, RANGES, Gauges, Point,
 ranges = st.sampled_from(list(RANGES.values()))
 nows = st.integers(10**12, 2 * 10**12)
 few = st.integers(0, 1000)
-gauges = st.builds(Gauges, *[st.none() | few] * 4)
+known = st.none() | few
+gauges = st.builds(Gauges, known, known, known, known)
 
 
 @st.composite
@@ -25,7 +26,10 @@ def counted(draw: st.DrawFn) -> tuple[Range, int, list[Point]]:
         Point(
             first + step * wanted.step,
             0,
-            *(draw(few) for _ in range(4)),
+            accepted=draw(few),
+            delivered=draw(few),
+            failed=draw(few),
+            dead=draw(few),
             took=draw(st.lists(few, min_size=BUCKETS, max_size=BUCKETS)),
             gauges=draw(gauges),
         )
