@@ -3,11 +3,13 @@
 from typing import Any, Final, NamedTuple
 
 from service.console import bounds
+from service.console.charts import Charts
 from service.console.grouping import grouped
 from service.console.services import Services
 from service.console.visits import Action, Page, Visit
 from service.domain.api_keys import Scope
 from service.domain.delivery import DeliveryStatus
+from service.domain.errors import Refusal
 from service.domain.health import circuit
 from service.domain.subscription import Subscription
 from service.ports import DeadLetterFilter, DeliveryFilter, Span, SubscriptionStats
@@ -30,14 +32,20 @@ class Overview:
     def __init__(self, services: Services) -> None:
         self._reads = services.reads
         self._stats = services.stats
+        self._charts = Charts(services)
 
     def actions(self) -> list[Action]:
         """It is only read."""
-        return [Action("GET", "", None, self.show), Action("GET", "/", None, self.show)]
+        own = [Action("GET", "", None, self.show), Action("GET", "/", None, self.show)]
+        return [*own, *self._charts.actions()]
 
-    async def show(self, visit: Visit) -> Page:
+    async def show(self, visit: Visit) -> Page | Refusal:
         """What the visitor may see of it all."""
+        over_time = await self._charts.shown(visit)
+        if isinstance(over_time, Refusal):
+            return over_time
         values: dict[str, Any] = {"stats": None, "fares": None, "groups": None, "last": None}
+        values["over_time"] = over_time
         if visit.may(Scope.ADMIN):
             values["stats"], values["backlog"] = await self._stats.service()
         elif visit.may(Scope.SUBSCRIPTIONS_READ) and visit.may(Scope.DELIVERIES_READ):

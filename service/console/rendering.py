@@ -41,6 +41,7 @@ def environment() -> Environment:
         "seconds": seconds,
         "milliseconds": milliseconds,
         "pretty": pretty,
+        "known": lambda value: "—" if value is None else value,
         "look": lambda state: _LOOKS.get(str(state), "quiet"),
         "delivery_id": ids.delivery_id,
         "dead_letter_id": ids.dead_letter_id,

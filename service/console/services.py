@@ -12,6 +12,7 @@ from service.ports import (
     KeyStore,
     ReadStore,
     TenantStore,
+    TrafficStore,
     Vault,
 )
 from service.usecases.manage_keys import ManageKeys, NewApiKey
@@ -111,6 +112,7 @@ class Services:
     tenant_reads: TenantStore
     audit_log: AuditLog
     stats: Stats
+    traffic: TrafficStore
     vault: Vault
     clock: Clock
     dice: Dice

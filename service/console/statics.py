@@ -12,12 +12,18 @@ from service.web import answers, etags
 from service.web.answers import Answer
 
 _JS: Final = "text/javascript; charset=utf-8"
+_TEXT: Final = "text/plain; charset=utf-8"
+_CSS: Final = "text/css; charset=utf-8"
 _TYPES: Final = {
-    "style.css": "text/css; charset=utf-8",
+    "style.css": _CSS,
     "console.js": _JS,
+    "charts.js": _JS,
     "enter.js": _JS,
     "vendor/htmx-4.0.1.min.js": _JS,
-    "vendor/htmx-LICENSE.txt": "text/plain; charset=utf-8",
+    "vendor/htmx-LICENSE.txt": _TEXT,
+    "vendor/uPlot-1.6.32.iife.min.js": _JS,
+    "vendor/uPlot-1.6.32.min.css": _CSS,
+    "vendor/uPlot-LICENSE.txt": _TEXT,
     "icon.svg": "image/svg+xml",
 }
 _HEADERS: Final = (

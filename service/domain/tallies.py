@@ -29,6 +29,11 @@ def bucket_of(ms: float) -> int:
     return min(max(ceil(log2(max(ms, 1.0)) * _PER_OCTAVE), 0), _LAST)
 
 
+def longest(bucket: int) -> float:
+    """The longest duration (ms) of a bucket; what is in the last one may have been longer."""
+    return float(2 ** (bucket / _PER_OCTAVE))
+
+
 def percentile(counts: Mapping[int, int], share: float) -> float | None:
     """The duration (ms) that ``share`` of what was counted does not exceed; ``None``: no counts."""
     wanted = sum(counts.values()) * share

@@ -89,6 +89,7 @@ from service.ports.tenancy import (
     NewText,
     TenantStore,
 )
+from service.ports.traffic import TrafficStore
 from service.ports.watching import Backplane, Moved, Ticket, TicketStore
 
 __all__ = [
@@ -166,6 +167,7 @@ __all__ = [
     "TenantStore",
     "Ticket",
     "TicketStore",
+    "TrafficStore",
     "UndeliveredView",
     "UnknownCommitError",
     "Vault",

@@ -43,6 +43,7 @@ def console_services(opened: Opened, ready: Ready) -> console.Services:
         tenant_reads=stores.tenants,
         audit_log=stores.read,
         stats=opened.stats,
+        traffic=stores.traffic,
         vault=opened.base.vault,
         clock=opened.base.clock,
         dice=opened.base.dice,

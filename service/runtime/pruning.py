@@ -37,6 +37,7 @@ def _work(opened: Opened, retention: int) -> Prune:
         lambda: stores.lifetimes.remove_tombstones(retention),
         opened.administration.tenants.purge,
         stores.deliver.forget_counts,
+        stores.traffic.forget,
         lambda: stores.sweep.renew_parts(retention),
     )
     database = opened.base.database

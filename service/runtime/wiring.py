@@ -32,6 +32,7 @@ from service.store.replaying import ReplayStore
 from service.store.sweeping import SweepStore, newest_key
 from service.store.tenancy import TenantStore
 from service.store.tickets import TicketStore
+from service.store.traffic import TrafficStore
 from service.telemetry import CONTENT_TYPE, exposition
 from service.usecases.accept import Accept
 from service.usecases.asking import Asking
@@ -133,6 +134,7 @@ class Stores:
     portals: PortalStore
     keys: KeyStore
     tenants: TenantStore
+    traffic: TrafficStore
 
     @classmethod
     def over(cls, base: Base) -> "Stores":
@@ -154,6 +156,7 @@ class Stores:
             portals=PortalStore(database, keys),
             keys=KeyStore(database, keys),
             tenants=TenantStore(database, keys),
+            traffic=TrafficStore(database),
         )
 
 
@@ -267,7 +270,7 @@ def _build(base: Base, outside: Outside) -> Opened:
         stores=stores,
         accept=accept,
         deliver=deliver,
-        noting=Rounds(base.clock, administration.key_use.chores()),
+        noting=Rounds(base.clock, (*administration.key_use.chores(), _counting(stores))),
         feeding=Rounds(base.clock, _feeding(met, stores, deliver)),
         sweep=_sweep(base, met, stores, accept, (observe, administration.tenants)),
         replays=Replays(stores.replay, accept, waker, base.keys, chance),
@@ -294,6 +297,11 @@ def _feeding(met: Journey, stores: Stores, deliver: Deliver) -> tuple[Chore, ...
     )
 
 
+def _counting(stores: Stores) -> Chore:
+    """What every process does that accepts events, of producers or of its own."""
+    return Chore("accepted counts", _COUNTS, stores.accept.flush, keeps=True)
+
+
 def _sweep(
     base: Base,
     met: Journey,
@@ -308,6 +316,9 @@ def _sweep(
         *lifetimes.chores(),
         *tenants.chores(),
         Chore("old counts", _OLD_COUNTS, stores.deliver.forget_counts),
+        Chore("old traffic", _OLD_COUNTS, stores.traffic.forget),
+        _counting(stores),
         observe.chore(),
+        observe.keeping(stores.traffic),
     )
     return Sweep(met.sweep, met.waker, base.clock, terms, chores)

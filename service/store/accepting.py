@@ -5,12 +5,14 @@ then inserts. The tenant row's config version comes back with the feed position,
 subscription made a millisecond ago, by whichever process, is matched.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import bindparam, func, select, update
 
+from service.domain import tallies
 from service.domain.acceptance import (
     Accepted,
     KnownEvent,
@@ -26,6 +28,7 @@ from service.domain.ids import KeyMaker
 from service.domain.matching import Index
 from service.domain.retry import first_due
 from service.domain.subscription import Subscription
+from service.domain.traffic import MINUTE
 from service.ports import (
     AcceptRequest,
     AcceptResult,
@@ -34,7 +37,7 @@ from service.ports import (
     GroupTooWideError,
     Retried,
 )
-from service.store import auditing, moving, once, ordering, retrying, subscribing
+from service.store import auditing, moving, once, ordering, retrying, subscribing, traffic
 from service.store.database import Database, Tx, Use
 from service.store.rows import (
     OPERATION_COLUMNS,
@@ -117,10 +120,10 @@ class _Work:
 
 @dataclass(frozen=True, slots=True)
 class _Done:
-    """What came of a group: answers, the first of its events, how many deliveries it made."""
+    """What came of a group: answers, its events, how many deliveries it made."""
 
     results: list[AcceptResult]
-    first: list[NewEvent]
+    events: list[NewEvent]
     made: int
 
 
@@ -146,6 +149,8 @@ class AcceptStore:
         self._indexes: dict[str, tuple[int, Index]] = {}
         #: Deliveries made by this process: what a count of the open ones does not know yet.
         self.made = 0
+        #: Events accepted by tenant, not yet added to what is counted over time.
+        self._counts: Counter[str] = Counter()
 
     async def pending(self) -> int:
         """How many deliveries are open."""
@@ -170,7 +175,26 @@ class AcceptStore:
 
         done = await moving.judged_again(work)
         self.made += done.made
+        self._counts.update(event.tenant_id for event in done.events)
         return done.results
+
+    async def flush(self) -> int:
+        """Write the counts that wait; 0, since nothing is left then.
+
+        They are lost where the store is away: it takes no events then, so there is but a second's.
+        """
+        if self._counts:
+            counts, self._counts = self._counts, Counter()
+
+            async def job(tx: Tx) -> None:
+                minute = tallies.slice_of(tx.now, MINUTE)
+                await traffic.add(
+                    tx,
+                    {traffic.Count(who, minute, "accepted"): n for who, n in counts.items()},
+                )
+
+            await self._database.write(job)
+        return 0
 
     async def _accept(self, tx: Tx, group: Sequence[AcceptRequest], *, bounded: bool) -> "_Done":
         keyed = [(request.tenant_id, request.once.key) for request in group if request.once]
@@ -190,7 +214,7 @@ class AcceptStore:
         await once.keep_answers(tx, work.kept)
         lanes = frozenset(row[1] for row in deliveries if row[2] <= tx.now)
         results = [AcceptResult(result.answer, lanes) for result in work.results]
-        return _Done(results, planner.events[:1], len(deliveries))
+        return _Done(results, planner.events, len(deliveries))
 
     async def announce(self, tx: Tx, new: list[NewEvent]) -> frozenset[int]:
         """Write events that have no operation, with what tells of them; the lanes they are for."""
@@ -254,7 +278,7 @@ class AcceptStore:
 
 async def _is_logged(tx: Tx, done: _Done) -> bool:
     """Whether the group is there: all of it, if its first event is."""
-    for event in done.first:
+    for event in done.events[:1]:
         rows = await tx.fetch(_EVENT_KEY, tenant=event.tenant_id, name=event.id)
         return rows == [(event.key,)]
     return True

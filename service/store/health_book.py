@@ -69,7 +69,7 @@ class HealthBook:
         self, tx: Tx, kept: Sequence[Settlement] = (), dead: Sequence[Corpse] = ()
     ) -> Draft:
         """Judge results in the transaction that keeps them, and tell of it and of the dead."""
-        draft = Draft(tallying.counts_of(kept, tx.now))
+        draft = Draft(tallying.counts_of(kept, dead, tx.now))
         batch = _by_lane(kept)
         if tx.is_shared:  # others may have judged meanwhile
             self._unclean = await health.unclean(tx, batch)

@@ -10,6 +10,7 @@ from typing import Final
 
 from sqlalchemy import bindparam, select
 
+from service.store import traffic
 from service.store.database import Database, Tx, alone
 from service.store.queueing import IS_ONE_OF, PAIR
 from service.store.schema import (
@@ -155,4 +156,5 @@ _STEPS: Final[tuple[Callable[[Tx, str], Awaitable[int]], ...]] = (
     _subscriptions,
     _last_subscription,
     _keys_and_answers,
+    traffic.purge,
 )

@@ -24,7 +24,8 @@ from sqlalchemy import (
 import service.store.schema_health
 import service.store.schema_portal
 import service.store.schema_processes
-import service.store.schema_retention  # noqa: F401  as above
+import service.store.schema_retention
+import service.store.schema_traffic  # noqa: F401  as above
 from service.store import schema_base, schema_keys
 
 #: What is asked of the schema, and of all tables.

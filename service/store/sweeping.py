@@ -13,7 +13,7 @@ from service.domain.outcome import ErrorClass
 from service.domain.retry import Dead, DeadReason, crashed
 from service.domain.times import HURRIED
 from service.ports import Backlog
-from service.store import burying, forgetting, forgotten, ordering
+from service.store import burying, forgetting, forgotten, ordering, tallying
 from service.store.announcing import Announcer, lock_tenants
 from service.store.burying import Corpse
 from service.store.database import Database, Tx, alone
@@ -278,6 +278,7 @@ class SweepStore:
     async def _bury(self, tx: Tx, corpses: Sequence[Corpse]) -> None:
         # the lanes of who is told of it are found by the next look at what is due
         await burying.bury(tx, corpses)
+        await tallying.add(tx, tallying.counts_of((), corpses, tx.now))
         await lock_tenants(tx, [each.tenant_id for each in corpses])
         await burying.tell(tx, corpses, self._announcer)
 

@@ -1,11 +1,12 @@
 """Counts of attempts, added up in the store and read back.
 
-Each attempt counts twice: for its subscription, by how long it took, and for the whole service (as
-subscription 0), by how long its delivery took from the event on.
+Each attempt counts twice: for its subscription, by how long it took, and for its tenant, by how
+long its delivery took from the event on. What is counted for tenants adds up to the whole service
+(as subscription 0), and is also kept over time (:mod:`service.store.traffic`).
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from sqlalchemy import bindparam, select
@@ -14,6 +15,8 @@ from service.domain import ids, tallies
 from service.domain.delivery import Trigger
 from service.domain.retry import Delivered
 from service.ports import Settlement
+from service.store import traffic
+from service.store.burying import Corpse
 from service.store.database import Database, Tx
 from service.store.schema import Big
 from service.store.schema_health import attempt_tallies
@@ -21,6 +24,9 @@ from service.store.statements import CHUNK, Many, Statement, one_of
 
 #: In the place of a subscription's number.
 WHOLE: Final = 0
+#: In the place of a bucket: a success that did not come on schedule, whose way is no measure; a
+#: dead letter.
+_UNTIMED, _DEAD = -1, -2
 
 _COLUMNS: Final = tuple(column.name for column in attempt_tallies.columns)
 _ADD: Final = (
@@ -48,7 +54,8 @@ _DELETE: Final = Many(
 class Key(NamedTuple):
     """What is counted together."""
 
-    subscription_no: int
+    #: The number of a subscription, or a tenant.
+    owner: int | str
     slice_at: int
     bucket: int
     succeeded: bool
@@ -57,28 +64,45 @@ class Key(NamedTuple):
 Counts = Counter[Key]
 
 
-def counts_of(kept: Iterable[Settlement], now: int) -> Counts:
-    """What results that are settled ``now`` add to the counts."""
+def counts_of(kept: Iterable[Settlement], dead: Iterable[Corpse], now: int) -> Counts:
+    """What results that are settled ``now``, and what died of them, add to the counts."""
     counts = Counts()
     own, whole = (tallies.slice_of(now, each) for each in (tallies.OWN_SLICE, tallies.WHOLE_SLICE))
     for each in kept:
+        claimed = each.claimed
         ok = isinstance(each.verdict, Delivered)
-        lane = each.claimed.ref.subscription_no
+        lane = claimed.ref.subscription_no
         counts[Key(lane, own, tallies.bucket_of(each.outcome.timing.total), ok)] += 1
-        if not ok or each.claimed.trigger is Trigger.SCHEDULE:
-            taken = now - ids.key_time(each.claimed.ref.event_key) if ok else 0
-            counts[Key(WHOLE, whole, tallies.bucket_of(taken), ok)] += 1
+        bucket = _UNTIMED
+        if not ok or claimed.trigger is Trigger.SCHEDULE:
+            taken = now - ids.key_time(claimed.ref.event_key) if ok else 0
+            bucket = tallies.bucket_of(taken)
+        counts[Key(claimed.tenant_id, whole, bucket, ok)] += 1
+    for corpse in dead:
+        counts[Key(corpse.tenant_id, whole, _DEAD, succeeded=False)] += 1
     return counts
 
 
 async def add(tx: Tx, counts: Mapping[Key, int]) -> None:
     """Add to what is counted already."""
-    places = sorted({key[:3] for key in counts})
+    tallied = Counts()
+    over_time: Counter[traffic.Count] = Counter()
+    for key, count in counts.items():
+        tenant = key.owner
+        if not isinstance(tenant, str):
+            tallied[key] += count
+            continue
+        if key.bucket >= 0:
+            tallied[key._replace(owner=WHOLE)] += count
+        for column in _columns(key):
+            over_time[traffic.Count(tenant, key.slice_at, column)] += count
+    places = sorted({key[:3] for key in tallied})
     rows = [
-        (*place, *(counts.get(Key(*place, succeeded=is_good), 0) for is_good in (True, False)))
+        (*place, *(tallied[Key(*place, succeeded=is_good)] for is_good in (True, False)))
         for place in places
     ]
     await tx.insert(attempt_tallies, _COLUMNS, rows, _ADD)
+    await traffic.add(tx, over_time)
 
 
 async def is_due(database: Database) -> bool:
@@ -91,3 +115,13 @@ async def forget(tx: Tx) -> int:
     rows = await tx.fetch(_PAST, now=tx.now, kept=tallies.KEPT)
     await tx.each(_DELETE, rows)
     return len(rows)
+
+
+def _columns(key: Key) -> Iterator[str]:
+    """The counts over time to which a tenant's belong."""
+    if key.bucket == _DEAD:
+        yield "dead"
+        return
+    yield "delivered" if key.succeeded else "failed"
+    if key.succeeded and key.bucket != _UNTIMED:
+        yield traffic.took(tallies.longest(key.bucket))

@@ -1,17 +1,30 @@
-"""Observe: look at how the queue stands, seldom enough that looking costs next to nothing."""
+"""Observe: look at how the queue stands, seldom enough that looking costs next to nothing.
+
+What a sweeper saw is also kept over time, so that charts can show it.
+"""
 
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from service.ports import Backlog, Clock, QueueStore, StatsStore, StoreUnavailableError
+from service.domain.traffic import Gauges
+from service.ports import (
+    Backlog,
+    Clock,
+    QueueStore,
+    StatsStore,
+    StoreUnavailableError,
+    TrafficStore,
+)
 from service.usecases.sweep import Chore
 
 #: Seconds between two looks, at the least.
 _PERIOD: Final = 2.0
 #: Counting reads the whole queue: it may take this share of the time.
 _SHARE: Final = 0.02
+#: Seconds between two looks that are kept: each minute has one.
+_KEEP: Final = 30.0
 #: Seconds of a look that whoever asks may have anew.
 _CHEAP: Final = 0.01
 
@@ -23,6 +36,7 @@ class Standing:
     backlog: Backlog
     #: ms, as in :class:`service.ports.QueueStore`.
     queue_age: int
+    in_flight: int
     circuits_open: int
     #: The moment, by the monotonic clock, and the seconds that the look took.
     at: float
@@ -43,6 +57,24 @@ class Observe:
         """The look that a sweeper takes from time to time."""
         return Chore("standing", _PERIOD, self._look_again)
 
+    def keeping(self, store: TrafficStore) -> Chore:
+        """Keep what the looks of a sweeper see."""
+
+        async def keep() -> int:
+            seen = self._seen
+            if seen is not None:
+                backlog = seen.backlog
+                gauges = Gauges(
+                    in_flight=seen.in_flight,
+                    due=backlog.due,
+                    oldest_due_age=backlog.oldest_due_age,
+                    dead_letters_open=backlog.dead_letters_open,
+                )
+                await store.sample(gauges)
+            return 0
+
+        return Chore("samples", _KEEP, keep)
+
     async def standing(self) -> Standing | None:
         """How the queue stands; how it stood a while ago, where a look takes time or is refused."""
         if self._seen is None or self._seen.cost < _CHEAP:
@@ -60,6 +92,8 @@ class Observe:
         async with self._looking:  # many who ask at once do not count at once
             began = self._clock.monotonic()
             backlog, age = await self._queue.backlog(), await self._queue.queue_age()
-            circuits = (await self._stats.service_stats()).circuits_open
+            stats = await self._stats.service_stats()
             now = self._clock.monotonic()
-            self._seen = Standing(backlog, age, circuits, now, now - began)
+            self._seen = Standing(
+                backlog, age, stats.in_flight, stats.circuits_open, now, now - began
+            )

@@ -14,7 +14,7 @@ from service.domain.errors import RefusalKind
 from service.domain.ids import DeliveryRef, key_floor
 from service.lab.bench.counted import watch
 from service.ports import Span
-from service.store import schema
+from service.store import schema, traffic
 from service.store.postgres import migrating, parting
 from service.store.postgres.parting import AHEAD, DAY
 from service.store.pruning import PruneStore
@@ -656,7 +656,12 @@ def before(databases: Databases, monkeypatch: pytest.MonkeyPatch) -> Iterator[st
         monkeypatch.setattr(migrating, "head", lambda: "0006")
         assert asyncio.run(migrating.migrate(url)) == "0006"
         monkeypatch.undo()
+        monkeypatch.setattr(traffic, "add", uncounted)
         yield url
+
+
+async def uncounted(*_: object) -> None:
+    """What versions did before there was a table of counts over time."""
 
 
 async def test_what_there_was_before_is_one_part_and_goes_row_by_row(

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from service.domain import traffic
 from service.domain.delivery import DeliveryStatus
 from service.domain.ids import DeliveryRef, key_floor
 from service.lab.bench.counted import watch
@@ -117,6 +118,7 @@ async def test_accepting_claiming_and_settling(
     await world.settle(some[40:45], fault())
     await world.deliver.release(some[45:])
     await world.deliver.flush()
+    await world.accept.flush()
     await world.manage.find_key(b"digest")
 
     assert len(some) >= 100
@@ -136,6 +138,7 @@ async def test_sweeping_and_retention(world: World, filled: Place, given: list[G
     assert await world.lifetimes.strip() >= 0
     await world.lifetimes.remove_tombstones(HOUR)
     await world.deliver.forget_counts()
+    await world.traffic.forget()
 
     assert await read_whole(filled, given) == {}
 
@@ -177,6 +180,28 @@ async def test_the_hot_path_looks_into_few_parts(
     assert max(of_a_log.values()) <= 1 + AHEAD // DAY + 1
     # nothing says which days its places are of: a step along the index of each
     assert max(of_the_feed.values()) > DAYS
+
+
+@pytest.mark.parametrize("wanted", traffic.RANGES.values(), ids=traffic.RANGES)
+async def test_counts_over_time(
+    world: World, filled: Place, given: list[Given], wanted: traffic.Range
+) -> None:
+    points = await world.traffic.points("tenant-1", wanted)
+    statements = [sql for sql, _ in given if "FROM traffic" in sql]
+    await world.traffic.sample(traffic.Gauges(1, 2, 3, 4))
+
+    counted = sum(each.accepted for each in points)
+    assert counted == pytest.approx(2 * minutes(wanted), abs=2 * wanted.step // 60_000)
+    assert len(statements) == 1
+    assert await read_whole(filled, given) == {}
+    assert await much_work(filled, given) == []
+
+
+def minutes(wanted: traffic.Range) -> int:
+    """How many minutes of a range have rows: those from two hours ago backwards, 1,250 of them."""
+    if wanted.slices == HOUR:
+        return 0
+    return min(max(wanted.span // 60_000 - 120, 0), 1_250)
 
 
 def now(world: World) -> int:

@@ -31,6 +31,7 @@ LARGE: Final = frozenset(
         "events",
         "idempotency_keys",
         "operations",
+        "traffic",
     )
 )
 #: Holds what is in flight only: to read all of it is what it is for.
@@ -51,6 +52,12 @@ _ANSWERS: Final = (
 _AUDIT: Final = (
     "INSERT INTO audit_log (key, tenant_id, actor, action, target) "
     f"{_NUMBERS} i, 'default', 'key_' || i % 10, 'subscription.changed', 'sub_' || i % 1000 FROM n"
+)
+#: Minutes of forty tenants, each of whose rows stand together.
+_TRAFFIC: Final = (
+    "INSERT INTO traffic (tenant_id, length, slice_at, accepted, delivered, took_3) "
+    f"{_NUMBERS} CASE i % 40 WHEN 0 THEN 'default' ELSE 'tenant-' || (i % 40) END, 60000, "
+    "({since} / 60000 - i / 40) * 60000, 2, 1, 1 FROM n"
 )
 _ENDED: Final = (
     "UPDATE operations SET status = 'COMPLETED', ended_at = {since}, expires_at = {later} "
@@ -78,8 +85,9 @@ _COPY_ATTEMPTS: Final = (
     "SELECT event_key - {back}, subscription_no, number, trigger, started_at FROM attempts "
     "ORDER BY event_key DESC LIMIT {some}"
 )
-#: What does not come with events: answers that are repeated, the audit log, ends of operations.
-_REST: Final = (_ANSWERS, _AUDIT, _ENDED, _FORGOTTEN)
+#: What does not come with events: answers that are repeated, the audit log, counts over time, ends
+#: of operations.
+_REST: Final = (_ANSWERS, _AUDIT, _TRAFFIC, _ENDED, _FORGOTTEN)
 
 
 def bulk(now: int, first_no: int) -> Bulk:

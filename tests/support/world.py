@@ -45,6 +45,7 @@ from service.store.reading import ReadStore
 from service.store.replaying import ReplayStore
 from service.store.sqlite.migrating import migrate
 from service.store.sweeping import SweepStore, newest_key
+from service.store.traffic import TrafficStore
 from tests.support import templates
 from tests.support.clock import FakeClock
 from tests.support.databases import Place, database_at
@@ -89,6 +90,7 @@ class World:
         self.operations = OperationStore(self.database, self.keys, TTL)
         self.lifetimes = LifetimeStore(self.database, TTL)
         self.read = ReadStore(self.database)
+        self.traffic = TrafficStore(self.database)
 
     async def close(self) -> None:
         await self.database.close()

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from service.domain.traffic import Gauges
 from service.ports import Backlog, Percentiles, ServiceStats, StoreUnavailableError
 from service.usecases.observing import Observe
 from service.usecases.sweep import Rounds
@@ -33,7 +34,7 @@ class ScriptedQueue:
         return 7
 
     async def service_stats(self) -> ServiceStats:
-        return ServiceStats(0, 0.0, 0.0, Percentiles(None, None), 3, 0)
+        return ServiceStats(5, 0.0, 0.0, Percentiles(None, None), 3, 0)
 
     async def subscription_stats(self, subscription_no: int) -> None:
         raise AssertionError(subscription_no)
@@ -89,3 +90,37 @@ async def test_what_was_seen_outlives_the_store() -> None:
     queue.fault = StoreUnavailableError("away")
 
     assert await observe.standing() is seen
+
+
+class Kept:
+    """Looks that were kept."""
+
+    def __init__(self) -> None:
+        self.samples: list[Gauges] = []
+
+    async def sample(self, gauges: Gauges) -> None:
+        self.samples.append(gauges)
+
+
+async def test_every_minute_keeps_a_look_and_none_is_taken_for_it() -> None:
+    queue, observe = observing(cost=1)
+    kept = Kept()
+    keeping = observe.keeping(kept)  # type: ignore[arg-type]  # of its three only this is asked
+    rounds = Rounds(queue.clock, [keeping])
+    await rounds.tick()
+    assert kept.samples == []  # before anything was seen
+    await observe.standing()
+
+    minutes = set()
+    began = queue.clock.now()
+    while queue.clock.now() - began < 600_000:
+        had = len(kept.samples)
+        await rounds.tick()
+        if len(kept.samples) > had:
+            minutes.add(queue.clock.now() // 60_000)
+        queue.clock.advance(1_100)
+
+    assert queue.looks == 1
+    assert set(kept.samples) == {Gauges(5, 0, 0, 0)}
+    assert len(kept.samples) <= 21
+    assert len(minutes) >= 10

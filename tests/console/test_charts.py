@@ -1,0 +1,176 @@
+"""What the overview says of the time behind it: as data, as a table, to whom it is meant for."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from service.domain.api_keys import Scope
+from service.domain.traffic import RANGES, Gauges
+from tests.support.api import Api
+from tests.support.console import Document, Visitor, consumer, visitor
+from tests.support.receiver import Receiver
+
+pytestmark = pytest.mark.anyio
+
+OF_ALL = {"due", "in_flight", "oldest_due_age", "dead_letters_open"}
+OF_EACH = {"accepted", "delivered", "failed", "dead", "p50", "p95"}
+EMPTY = "Nothing was counted in this time"
+#: Minutes have to be over to be drawn.
+EARLIER = "UPDATE traffic SET slice_at = slice_at - 7200000"
+
+
+async def happened(api: Api, receiver: Receiver, count: int = 3, since: str = EARLIER) -> None:
+    """Events that were delivered two hours ago."""
+    await api.subscribe(receiver.url("/hook"))
+    for number in range(count):
+        await api.post(f"/v1/operations/op{number}/events", {"type": "COMPLETED"})
+    await api.deliver()
+    await api.opened.stores.accept.flush()
+    async with asyncio.timeout(10):
+        while await delivered(api) < count:  # it is written once a second
+            await asyncio.sleep(0.02)
+            await api.opened.stores.deliver.flush()
+    await api.opened.stores.traffic.sample(Gauges(1, 22, 333_000, 4444))
+    await api.sql(since)
+
+
+async def delivered(api: Api) -> int:
+    """How many deliveries are counted."""
+    async with api.opened.base.database.read() as tx:
+        ((count,),) = await tx.sql("SELECT max(delivered) FROM traffic WHERE tenant_id = ''")
+    return int(count)
+
+
+async def data(of: Visitor, query: str = "?range=6h", root: str = "/console") -> dict[str, Any]:
+    """The points that are drawn."""
+    answer = await of.client.get(f"{root}/traffic{query}")
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["cache-control"] == "no-store"
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+@pytest.mark.parametrize("name", RANGES)
+async def test_every_range_has_its_points(admin: Visitor, name: str) -> None:
+    found = await data(admin, f"?range={name}")
+
+    assert found["range"] == name
+    assert found["step"] == RANGES[name].step
+    assert 59 <= len(found["at"]) <= 300
+    assert found["at"] == sorted(found["at"])
+    assert found["lines"].keys() == OF_ALL | OF_EACH
+    assert {len(values) for values in found["lines"].values()} == {len(found["at"])}
+    assert set(found["lines"]["delivered"]) == {0}
+    assert set(found["lines"]["p50"]) == set(found["lines"]["due"]) == {None}
+
+
+async def test_what_happened_is_drawn_and_in_the_table(
+    api: Api, admin: Visitor, receiver: Receiver
+) -> None:
+    await happened(api, receiver)
+
+    lines = (await data(admin))["lines"]
+    page = await admin.get("/console?range=6h")
+
+    assert sum(lines["accepted"]) == sum(lines["delivered"]) == 1.5  # a minute, of two
+    assert max(each or 0 for each in lines["p95"]) > 0
+    assert [max(each or 0 for each in lines[name]) for name in ("due", "dead_letters_open")] == [
+        22,
+        4444,
+    ]
+    assert page.says("Delivered 3")
+    assert page.says("The same as a table")
+    assert page.says("5 min")  # the oldest that was due
+    assert page.says("4444")
+    assert not page.says(EMPTY)
+    assert drawn(page) == 6
+
+
+async def test_the_range_is_chosen_by_plain_links(admin: Visitor) -> None:
+    page = await admin.get("/console")
+    links = {f"/console?range={name}": name for name in RANGES}
+
+    assert set(links) <= set(page.links)
+    assert chosen(page) == "/console?range=1h"
+    for link in links:
+        assert chosen(await admin.get(link)) == link
+
+
+async def test_a_range_that_is_none_is_refused(admin: Visitor) -> None:
+    for path in ("/console?range=2h", "/console/traffic?range=2h"):
+        page = await admin.get(path, 422)
+        assert page.says("is one of 1h, 6h, 24h, 7d, 30d")
+
+
+async def test_where_nothing_was_counted_the_page_says_so(admin: Visitor) -> None:
+    page = await admin.get("/console")
+
+    assert page.says(EMPTY)
+    assert drawn(page) == 0
+
+
+async def test_a_tenant_is_shown_what_is_its_own(
+    api: Api, admin: Visitor, receiver: Receiver
+) -> None:
+    await happened(api, receiver)
+    await api.post("/v1/tenants", {"id": "acme", "name": "Acme"}, 201)
+    new = {"tenantId": "acme", "name": "x", "scopes": [Scope.DELIVERIES_READ]}
+    theirs, ours = visitor(api), visitor(api)
+    await theirs.sign_in((await api.post("/v1/api-keys", new, 201))["key"])
+    await ours.sign_in((await api.post("/v1/api-keys", {**new, "tenantId": "default"}, 201))["key"])
+
+    assert sum((await data(admin))["lines"]["accepted"]) == 1.5
+    assert sum((await data(ours))["lines"]["accepted"]) == 1.5
+    assert sum((await data(theirs))["lines"]["accepted"]) == 0
+    for guest in (theirs, ours):
+        assert (await data(guest))["lines"].keys() == OF_EACH
+    page = await ours.get("/console?range=6h")
+    assert drawn(page) == 3
+    assert not page.says("4444")
+    assert (await theirs.get("/console?range=6h")).says(EMPTY)
+    # an administrator who goes into a tenant sees that tenant's
+    await admin.press("/console/tenants/acme/act")
+    assert (await admin.get("/console?range=6h")).says(EMPTY)
+    assert (await data(admin))["lines"].keys() == OF_EACH
+
+
+async def test_without_the_scope_there_are_none(api: Api) -> None:
+    key = await api.key(Scope.OPERATIONS_READ)
+    guest = visitor(api)
+    await guest.sign_in(key["authorization"].removeprefix("Bearer "))
+
+    assert (await guest.client.get("/console/traffic")).status_code == 403
+    assert not (await guest.get("/console")).says("Over time")
+    assert (await visitor(api).client.get("/console/traffic")).status_code == 303
+
+
+async def test_the_portal_has_them_for_a_tenant_and_not_for_one_subscription(
+    api: Api, receiver: Receiver
+) -> None:
+    await happened(api, receiver)
+    subscription = (await api.get("/v1/subscriptions"))["data"][0]["id"]
+    tenant = await consumer(api)
+    one = await consumer(api, subscriptionId=subscription)
+
+    assert sum((await data(tenant, root="/portal"))["lines"]["delivered"]) == 1.5
+    assert drawn(await tenant.get("/portal?range=6h")) == 3
+    assert (await one.client.get("/portal/traffic")).status_code == 404
+    page = await one.get("/portal?range=6h")
+    assert not page.says("Over time")
+    assert [had.get("src") for tag, had in page.tags if tag == "script"] == [
+        "/portal/static/vendor/htmx-4.0.1.min.js",
+        "/portal/static/console.js",
+    ]
+
+
+def drawn(page: Document) -> int:
+    """How many charts there are on a page; each stays what it is while the page is merged."""
+    charts = [had for tag, had in page.tags if tag == "figure"]
+    assert all("hx-morph-skip" in had for had in charts)
+    return len(charts)
+
+
+def chosen(page: Document) -> str | None:
+    return next(had["href"] for tag, had in page.tags if had.get("aria-current") == "true")

@@ -1,0 +1,167 @@
+"""Charts in a real Chromium: drawn in both colour schemes, live, and not missed without scripts."""
+
+import math
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Final
+
+import pytest
+from playwright.async_api import Browser, Page, ViewportSize, expect
+
+from service.domain.traffic import EVERYBODY, HOUR, MINUTE
+from tests.console.test_accessibility import grave
+from tests.console.test_browser import (
+    NARROW,
+    WIDE,
+    Scheme,
+    browser,
+    needs_chromium,
+    opened,
+)
+from tests.support.server import LOCAL, Server
+
+__all__ = ["browser"]
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240), needs_chromium]
+
+_INSERT: Final = (
+    "INSERT INTO traffic (tenant_id, length, slice_at, accepted, delivered, failed, dead, "
+    "in_flight, due, oldest_due_age, dead_letters_open, took_5, took_9) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+#: Of each chart: of each line the colour that it should have, and whether any pixel has it.
+_COLOURS: Final = """() => [...document.querySelectorAll(".chart")].map((chart) => {
+  const canvas = chart.querySelector("canvas");
+  const { width, height } = canvas;
+  const copy = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+  copy.drawImage(canvas, 0, 0);
+  const { data } = copy.getImageData(0, 0, width, height);
+  const found = new Set();
+  for (let n = 0; n < data.length; n += 4)
+    if (data[n + 3] === 255) found.add(`rgb(${data[n]}, ${data[n + 1]}, ${data[n + 2]})`);
+  return [...chart.querySelectorAll("[data-line]")].map((mark) => {
+    const { color } = getComputedStyle(mark);
+    return [color, found.has(color)];
+  });
+})"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A service that looks back on a month."""
+    folder = tmp_path_factory.mktemp("charts")
+    server = Server(folder, LOCAL)
+    with server:
+        pass
+    with closing(sqlite3.connect(server.database)) as file:
+        for length, count in ((MINUTE, 24 * 60), (HOUR, 30 * 24)):
+            file.executemany(_INSERT, [row(length, back) for back in range(2, count)])
+        file.commit()
+    with server:
+        yield server
+
+
+def row(length: int, back: int) -> tuple[str | int, ...]:
+    """A slice of a day like others, in which something went wrong a while ago."""
+    at = (int(time.time() * 1000) // length - back) * length
+    minutes = length // MINUTE
+    accepted = int((40 + 25 * math.sin(at / 12 / HOUR * math.pi)) * minutes)
+    wrong = 10 <= back < 25
+    failed = accepted // 2 if wrong else accepted // 50
+    counts = (accepted, accepted - failed, failed, wrong * back % 3)
+    gauges = (accepted // minutes // 4, wrong * 300 + back % 7, wrong * 80_000 + 300, 12 + wrong)
+    quick = (accepted - failed) * 9 // 10
+    return (EVERYBODY, length, at, *counts, *gauges, quick, accepted - failed - quick)
+
+
+async def colours(page: Page) -> list[list[tuple[str, bool]]]:
+    """See the script; fails where a line was not drawn."""
+    await expect(page.locator(".chart canvas")).to_have_count(6)
+    found: list[list[tuple[str, bool]]] = await page.evaluate(_COLOURS)
+    assert all(is_drawn for chart in found for _, is_drawn in chart), found
+    return found
+
+
+@pytest.mark.parametrize(("scheme", "size"), [("light", WIDE), ("dark", NARROW)])
+async def test_every_line_is_drawn_in_the_colours_of_the_page(
+    browser: Browser, server: Server, scheme: Scheme, size: ViewportSize
+) -> None:
+    async with opened(browser, server, scheme, size) as watched:
+        page = watched.page
+        await watched.sign_in(server.admin_key)
+        before = None
+        for name in ("1h", "6h", "24h", "7d", "30d"):
+            await page.get_by_role("link", name=name, exact=True).click()
+            await expect(page.get_by_role("link", name=name, exact=True)).to_have_attribute(
+                "aria-current", "true"
+            )
+            before = await colours(page)
+            width = await page.evaluate("document.documentElement.scrollWidth")
+            assert width <= size["width"], name
+            await watched.shot(f"{scheme}-charts-{name}")
+        await page.get_by_text("The same as a table").click()
+        assert await grave(page) == []
+        other: Scheme = "dark" if scheme == "light" else "light"
+        await page.get_by_role("button", name=other).click()
+        assert await colours(page) != before
+        assert await grave(page) == []
+
+
+async def test_the_pointer_reads_values_off(browser: Browser, server: Server) -> None:
+    async with opened(browser, server) as watched:
+        await watched.sign_in(server.admin_key)
+        await watched.go("?range=1h")
+        charts = watched.page.locator(".chart")
+        shown = charts.locator(".value")
+        await expect(shown.first).not_to_be_empty()
+        now = await shown.all_inner_texts()
+
+        box = await charts.first.locator(".u-over").bounding_box()
+        assert box is not None
+        # a while ago, when half of it failed
+        await watched.page.mouse.move(box["x"] + box["width"] * 0.7, box["y"] + 20)
+
+        await expect(shown.nth(2)).not_to_have_text(now[2])
+        # all charts tell of the same moment
+        assert [a != b for a, b in zip(now, await shown.all_inner_texts(), strict=True)][-1]
+
+
+async def test_what_is_refreshed_around_them_leaves_them_and_asks_for_no_points(
+    browser: Browser, server: Server
+) -> None:
+    async with opened(browser, server) as watched:
+        page = watched.page
+        asked: list[str] = []
+        page.on("request", lambda each: asked.append(each.url))
+        await watched.sign_in(server.admin_key)
+        await watched.go("?range=24h")
+        await colours(page)
+        await page.evaluate("document.querySelector('canvas').kept = true")
+
+        for _ in range(3):
+            async with page.expect_response(lambda each: each.url.endswith("/console?range=24h")):
+                await page.evaluate(
+                    "document.getElementById('live').dispatchEvent(new CustomEvent('refresh'))"
+                )
+            await expect(page.locator("canvas")).to_have_count(6)
+
+        assert await page.evaluate("document.querySelector('canvas').kept")
+        await colours(page)
+        assert len([each for each in asked if "/traffic?range=24h" in each]) == 1
+
+
+async def test_without_scripts_there_is_the_table(browser: Browser, server: Server) -> None:
+    context = await browser.new_context(java_script_enabled=False)
+    page = await context.new_page()
+    await page.goto(f"{server.url}/console")
+    await page.get_by_label("API key").fill(server.admin_key)
+    await page.get_by_role("button", name="Sign in").click()
+    await page.get_by_role("link", name="24h").click()
+
+    await expect(page.locator(".charts")).to_be_hidden()
+    await page.get_by_text("The same as a table").click()
+    lines = page.get_by_role("table").first.get_by_role("row")
+    await expect(lines.nth(12)).to_be_visible()  # two hours each, below a head
+    await context.close()
