@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCKS := deploy/lock
 SOURCES := service tests
-# More than there are cores: what is tested from outside mostly waits.
+# More than there are cores: some of what is tested from outside waits.
 PYTEST_ARGS ?= -n 3
 TORTURE_ARGS ?=
 SEED ?= 7
@@ -47,8 +47,9 @@ mypy: $(VENV)/dev.stamp
 imports: $(VENV)/dev.stamp
 	$(BIN)/lint-imports
 
+# Each process would compile all the tests anew, every time.
 pytest: $(VENV)/dev.stamp $(VENV)/node.stamp $(VENV)/rust.stamp
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 # Does the service harm under load, then counts what is lost: 50,000 events and 200 kill -9, or as TORTURE_ARGS says
 # (`ringback torture --help`); `make test` does so for a minute.

@@ -4,6 +4,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import IO, cast
 from unittest.mock import MagicMock
 
@@ -18,7 +19,7 @@ from service.cli.demo_receiver import Receiver
 from service.domain.signature import key_bytes, sign_body, sign_standard
 from service.settings import load
 from service.web import problems
-from tests.readme.conftest import DEVELOPMENT, Running, in_background
+from tests.readme.conftest import DEVELOPMENT, Running, in_background, started
 from tests.support import readme
 
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not on PATH")
@@ -36,14 +37,15 @@ def until_printed(lines: IO[str], *wanted: str) -> str:
 
 
 @needs_curl
-def test_the_first_webhook_arrives(running: Running) -> None:
-    ports = {"8080": running.port, "9000": readme.free_port()}
-    receiver = readme.with_ports(readme.block("quickstart-receiver"), ports)
+def test_the_first_webhook_arrives(tmp_path: Path) -> None:
     quickstart = "sleep 1\n".join(readme.blocks("quickstart"))  # as long as a person takes
 
-    with in_background(["sh", "-c", receiver], running.folder, ports["9000"]) as lines:
-        answers = running.sh(readme.with_ports(quickstart, ports))
-        arrived = until_printed(lines, '"operationId":"job-1"')
+    with started(tmp_path) as running:
+        ports = {"8080": running.port, "9000": readme.free_port()}
+        receiver = readme.with_ports(readme.block("quickstart-receiver"), ports)
+        with in_background(["sh", "-c", receiver], running.folder, ports["9000"]) as lines:
+            answers = running.sh(readme.with_ports(quickstart, ports))
+            arrived = until_printed(lines, '"operationId":"job-1"')
 
     assert '"secret":"whsec_' in answers
     assert '"duplicate":false' in answers

@@ -40,8 +40,9 @@ class ServerDiedError(AssertionError):
 
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
-    """A clean environment with these settings; nothing of the tests' own gets in."""
-    return {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **settings}
+    """A clean environment with these settings; nothing of the tests' own but their authorities."""
+    kept = {name: os.environ[name] for name in ("PATH", "SSL_CERT_FILE") if name in os.environ}
+    return {**kept, "PYTHONPATH": str(ROOT), **settings}
 
 
 def ringback(
