@@ -4,7 +4,7 @@ from alembic import op
 from sqlalchemy import BigInteger, Column, Integer, Text, text
 
 revision = "0011"
-down_revision = "0009"
+down_revision = "0010"
 
 Big = BigInteger().with_variant(Integer(), "sqlite")
 
