@@ -1,11 +1,10 @@
 """`ringback doctor`: each fault is found with its remedy, and nothing is changed by looking."""
 
 import base64
-import json
 import shutil
 import sqlite3
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import chdir, closing
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 
 from tests.support import server
 from tests.support.server import Server, free_port
+from tests.support.terminal import Terminal
 from tests.support.valkey import Valkey, client
 
 K2 = "k2:" + base64.b64encode(b"2" * 32).decode()
@@ -44,14 +44,15 @@ def examined(
     folder: Path, settings: Mapping[str, str] | None = None
 ) -> tuple[int, dict[str, list[Any]]]:
     """The exit code, and the findings by what was looked at."""
-    done = server.ringback(folder, "doctor", "-o", "json", settings=settings)
-    assert done.stderr == ""
+    with chdir(folder):
+        done = Terminal(settings or {})("doctor", "-o", "json")
+    assert done.err == ""
     findings: dict[str, list[Any]] = {}
-    for finding in json.loads(done.stdout):
+    for finding in done.json:
         assert list(finding) == ["check", "level", "found", "remedy"]
         assert finding["remedy"] or finding["level"] == "ok"
         findings.setdefault(finding["check"], []).append(finding)
-    return done.returncode, findings
+    return done.code, findings
 
 
 def fault(folder: Path, check: str, settings: Mapping[str, str] | None = None) -> str:
