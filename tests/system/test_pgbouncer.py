@@ -20,11 +20,10 @@ from tests.support.server import Server, ringback
 from tests.system.test_cluster import Cluster
 from tests.system.test_postgres import SHARED, Producer, receiver_ids
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.skipif(PROGRAM is None, reason="pgbouncer is not on PATH"),
-    pytest.mark.timeout(180),
-]
+if PROGRAM is None:
+    pytest.skip("pgbouncer is not on PATH", allow_module_level=True)
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
 
 ROLES: Final = ("api", "api", "worker", "sweeper")
 #: What a PgBouncer is told that takes limits and drops them.
