@@ -36,7 +36,7 @@ BODIES: Final[dict[tuple[str, str], Any]] = {
 ANY_NAME: Final = {("POST", "/v1/operations/{id}/events"), ("GET", SOCKET_PATH)}
 
 #: Tables of what processes agree on among themselves, which no request reaches.
-OF_NO_TENANT: Final = {"nodes", "lane_paces"}
+OF_NO_TENANT: Final = {"nodes", "lane_paces", "retention"}
 
 
 def actions(api: Api) -> list[Action]:

@@ -38,12 +38,12 @@ async def asked(address: Address) -> AsyncIterator[Connection]:
         else:
             await _check_limits(address, connection)
         yield connection
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+    except faults.RAISED as error:
         if faults.sort(error) is faults.Fault.OWN and not isinstance(error, _DENIED):
             raise
         raise _unreadable(address, error) from error
     finally:
-        with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        with suppress(*faults.RAISED):
             await connection.close(timeout=_CLOSING)
 
 

@@ -114,7 +114,7 @@ class Address:
                 server_settings=settings,
             )
             return await self._made_sure(made)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:
+        except (*faults.RAISED, ValueError) as error:
             said = str(error) or type(error).__name__
             text = f"The database {self.name} cannot be reached: {said}"
             if _POOLER in said:
@@ -199,7 +199,7 @@ class Pool:
             for _ in range(size):
                 await self._free[use].acquire()
         while self._idle:
-            with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            with suppress(*faults.RAISED):
                 await self._idle.pop().close(timeout=_CONNECT)
 
     def abort(self) -> None:

@@ -22,6 +22,14 @@ class Fault(Enum):
     OWN = "own"
 
 
+#: All that the driver raises when it talks with a server, or cannot. What ends a session may come
+#: just as the next statement leaves: that is an ``InternalClientError``.
+RAISED: Final = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+)
 _AGAIN: Final = (
     exceptions.DeadlockDetectedError,
     exceptions.SerializationError,

@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
-import asyncpg
 from asyncpg import Connection
 
 from service.ports import StoreUnavailableError
@@ -45,7 +44,7 @@ _OTHERS: Final = (
     "AND datname = current_database() AND application_name LIKE 'ringback %'"
 )
 _HAS_NODES: Final = "SELECT to_regclass('nodes') IS NOT NULL"
-_LOST: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, StoreUnavailableError, OSError)
+_LOST: Final = (*faults.RAISED, StoreUnavailableError)
 
 _logger = logging.getLogger(__name__)
 
@@ -187,7 +186,7 @@ async def _patiently(is_so: Callable[[], Awaitable[bool]], otherwise: str) -> No
             if loop.time() > end:
                 raise StoreUnavailableError(otherwise)
             await asyncio.sleep(_POLL)
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+    except faults.RAISED as error:
         raise faults.unavailable(error) from error
 
 
