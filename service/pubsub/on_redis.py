@@ -3,7 +3,9 @@
 1. Who listens in the publishing process is called at once, whatever state Redis is in.
 2. What other processes are to hear waits in memory while a call is under way, each note once; what
    does not fit, or cannot be sent, is dropped. Every watcher looks at the store now and then.
-3. The subscription is made anew, less and less often, until it holds; one that has gone silent is
+3. Redis says how many heard a message. Where it was nobody but ourselves, as with a single API
+   process, the notes of the next second stay here: who begins to listen looks at the store anyway.
+4. The subscription is made anew, less and less often, until it holds; one that has gone silent is
    asked for a sign of life, so that a connection that died unseen does not last.
 """
 
@@ -30,6 +32,8 @@ _MOST: Final = 10_000
 #: Seconds between two messages of a process, in which notes gather; and after one that failed.
 _GATHER: Final = 0.005
 _PAUSE: Final = 0.25
+#: Seconds for which a process that nobody else listens to keeps its notes to itself.
+_ALONE: Final = 1.0
 #: Seconds without a message after which the subscription is to give a sign of life, and as many
 #: until it has to.
 _SILENCE: Final = 5.0
@@ -57,10 +61,15 @@ class RedisBackplane:
         self._channel = f"{namespace}:{database}:moved"
         self._waiting: dict[Moved, None] = {}
         self._sending: asyncio.Task[None] | None = None
+        self._is_listening = False
+        #: Until when nobody else is told of anything (monotonic).
+        self._alone_until = 0.0
 
     def publish(self, notes: Sequence[Moved]) -> None:
         """Tell everybody who listens, in every process; returns at once."""
         self._here.publish(notes)
+        if asyncio.get_running_loop().time() < self._alone_until:
+            return
         self._waiting.update(dict.fromkeys(islice(notes, _MOST - len(self._waiting))))
         if self._waiting and (self._sending is None or self._sending.done()):
             self._sending = asyncio.create_task(self._send(), name="backplane")
@@ -79,12 +88,13 @@ class RedisBackplane:
                         await subscription.subscribe(self._channel)
                     if lost:
                         _logger.warning("Redis is back: notes of other processes are heard.")
-                    pause, lost = _SHORTEST, False
+                    pause, lost, self._is_listening = _SHORTEST, False, True
                     await self._hear(subscription)
             except (redis.RedisError, OSError) as error:
                 if not lost:
                     _logger.warning("Redis: %s. Watchers look every 2 s until it is back.", error)
                 lost = True
+            self._is_listening = False
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST)
 
@@ -102,12 +112,20 @@ class RedisBackplane:
             for note in notes:
                 del self._waiting[note]
             try:
-                await self._publisher.publish(self._channel, json.dumps([self._origin, notes]))
+                heard = await self._publisher.publish(
+                    self._channel, json.dumps([self._origin, notes])
+                )
+                self._heard_by(int(heard) - self._is_listening)
             except (redis.RedisError, OSError):
                 self._waiting.clear()
                 await asyncio.sleep(_PAUSE)
             else:
                 await asyncio.sleep(_GATHER)
+
+    def _heard_by(self, others: int) -> None:
+        if others <= 0:
+            self._alone_until = asyncio.get_running_loop().time() + _ALONE
+            self._waiting.clear()
 
     async def _hear(self, subscription: PubSub) -> None:
         asked = False

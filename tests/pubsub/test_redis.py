@@ -88,6 +88,27 @@ async def test_notes_that_gather_are_heard_once_each(redis_url: str) -> None:
     assert made.heard.count(("other", "")) == 1
 
 
+async def test_who_is_listened_to_by_nobody_keeps_quiet_until_somebody_is_there(
+    valkey: Valkey,
+) -> None:
+    async with two(valkey.url) as made:
+        with client(valkey.url) as seen:
+            await until(lambda: seen.pubsub_numsub("ringback:0:moved")[0][1] == 2)
+            await made.told("both")
+
+            def messages() -> int:
+                return int(seen.info("commandstats")["cmdstat_publish"]["calls"])
+
+            lone = make_backplane(valkey.url.replace("/0", "/1"), "lone", NAMESPACE)
+            before = messages()
+            for number in range(30):
+                lone.publish([("default", f"op_{number}")])
+                await asyncio.sleep(0.01)
+            assert 1 <= messages() - before <= 2
+            await lone.close()
+        await made.told("still")
+
+
 async def test_databases_of_one_server_are_worlds_apart(valkey: Valkey) -> None:
     async with two(valkey.url, valkey.url.replace("/0", "/1")) as made:
         with client(valkey.url) as seen:
