@@ -25,7 +25,7 @@ class Coalesced(Generic[K, V]):
     async def ask(self, about: K) -> V:
         """What a look that begins from now on finds; raises what it raises."""
         shared = self._next.get(about)
-        if shared is None:
+        if shared is None or shared.done():  # done before it began: somebody cancelled it
             shared = self._next[about] = asyncio.create_task(self._begun(about))
             shared.add_done_callback(_noticed)
         return await asyncio.shield(shared)

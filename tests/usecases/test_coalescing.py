@@ -128,3 +128,22 @@ def test_no_answer_is_older_than_its_question(steps: list[str]) -> None:
         assert book.looks <= len(asked)
 
     asyncio.run(run())
+
+
+async def test_a_look_that_is_cancelled_before_it_begins_is_in_nobodys_way() -> None:
+    book = Book()
+    shared = Coalesced(book.look)
+    first = asyncio.create_task(shared.ask("key"))
+    await turns()
+    second = asyncio.create_task(shared.ask("key"))
+    await turns()
+    for each in shared._next.values():  # noqa: SLF001  as a loop does that ends all its tasks
+        each.cancel()
+    await turns()
+    third = asyncio.create_task(shared.ask("key"))
+    await book.let_go()
+    await book.let_go()
+
+    assert await first == await third == ("key", 0)
+    with pytest.raises(asyncio.CancelledError):
+        await second

@@ -23,7 +23,7 @@ from service.store.postgres import faults, parting
 from service.store.postgres.connections import LIMITS, Address, Pool, of_transaction
 from service.store.postgres.faults import Fault
 from service.store.postgres.nodes import free_node, renew_node, take_node
-from service.store.postgres.server_time import ServerTime
+from service.store.postgres.server_time import OFF, ServerTime
 from service.store.postgres.tx import PostgresTx
 from service.store.statements import Row, Statement
 
@@ -42,9 +42,6 @@ _LOOK: Final = 0.25
 _LOOKING: Final = 8.0
 #: Seconds between two words with the server: what time it has, that this process still lives.
 _TEND: Final = 10.0
-#: Milliseconds that a transaction's time may be off the server's: what is due, and until when a
-#: lease holds, goes by the server's for everybody.
-_OFF: Final = 1_000
 #: Seconds that jobs have to end in when the database is closed.
 _CLOSING: Final = 8.0
 
@@ -207,7 +204,7 @@ class PostgresDatabase:
     async def _committed(self, connection: Connection, job: Job[T], proof: Proof[T] | None) -> T:
         moment = self._clock.monotonic()
         try:
-            tx = await self._tx(connection)
+            tx = await self._tx(connection, moment)
             outcome = await job(tx)
             await tx.identify()
         except Exception as error:
@@ -224,12 +221,13 @@ class PostgresDatabase:
             raise StoreUnavailableError("The database rolled the change back.")
         return outcome
 
-    async def _tx(self, connection: Connection) -> PostgresTx:
-        """The transaction just begun."""
+    async def _tx(self, connection: Connection, moment: float) -> PostgresTx:
+        """The transaction begun at this moment, or before it."""
         tx = PostgresTx(connection, self._time.now())
         if isinstance(self._time, ServerTime) and not self._time.is_fresh:
             await tx.identify()
-            tx.now = tx.begun or tx.now
+            self._hear(tx, moment)
+            tx.now = self._time.now()
         return tx
 
     def _check_time(self, tx: PostgresTx, moment: float) -> None:
@@ -239,10 +237,13 @@ class PostgresDatabase:
             _AgainError: this process thought otherwise: its machine stood still, or the server's
             clock was set.
         """
+        self._hear(tx, moment)
+        if isinstance(self._time, ServerTime) and abs((tx.begun or tx.now) - tx.now) > OFF:
+            raise _AgainError
+
+    def _hear(self, tx: PostgresTx, moment: float) -> None:
         if isinstance(self._time, ServerTime) and tx.begun is not None:
             self._time.heard(tx.begun, moment)
-            if abs(tx.begun - tx.now) > _OFF:
-                raise _AgainError
 
     async def _resolved(
         self, doubt: tuple[T, Proof[T] | None, int | None], number: str, error: Exception
