@@ -176,7 +176,7 @@ def torture(  # noqa: PLR0913  an argument is an option of the command line here
 
 
 @app.command(epilog=epilog("ringback bench --quick -o json"))
-def bench(
+def bench(  # noqa: PLR0913  an argument is an option of the command line here
     *,
     quick: Annotated[
         bool, typer.Option("--quick", help="Short windows and small stores: under 3 minutes.")
@@ -187,6 +187,9 @@ def bench(
     mode: Annotated[
         list[str] | None,
         typer.Option(help="Only embedded or only distributed; both if left out."),
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=1.0, help="How long each load lasts; 60 if not quick.")
     ] = None,
     rounds: Annotated[int, typer.Option("--repeat", min=1, help="How often all of it.")] = 1,
     output: Annotated[Output, typer.Option("--output", "-o", help="Output form.")] = Output.TEXT,
@@ -202,7 +205,7 @@ def bench(
     from service.lab.bench import command
     from service.lab.bench.faults import BenchError
 
-    plan = command.Plan(tuple(mode or ()), tuple(row or ()), quick, rounds, scaling)
+    plan = command.Plan(tuple(mode or ()), tuple(row or ()), quick, seconds, rounds, scaling)
     try:
         command.check(plan)
     except BenchError as error:

@@ -27,10 +27,17 @@ class Plan:
     modes: Sequence[str] = ()
     rows: Sequence[str] = ()
     quick: bool = False
+    #: How long each load lasts, where not as long as usual.
+    seconds: float | None = None
     #: How often all of it.
     rounds: int = 1
     #: Where the plot goes of what grows, which is then measured in place of the rows.
     plot: Path | None = None
+
+    def sizes(self, usual: session.Sizes) -> session.Sizes:
+        """How long, and how much."""
+        sizes = session.QUICK if self.quick else usual
+        return sizes if self.seconds is None else sizes.lasting(self.seconds)
 
 
 @dataclass(slots=True)
@@ -89,7 +96,7 @@ def _scale(plan: Plan, plot: Path, *, as_json: bool) -> int:
 
 
 async def _grown(plan: Plan, place: Path) -> list[scaling.Point]:
-    sizes = session.QUICK if plan.quick else session.SCALED
+    sizes = plan.sizes(session.SCALED)
     points = []
     for mode_name in plan.modes or MODES:
         folder = place / mode_name
@@ -134,7 +141,7 @@ async def _measure(plan: Plan, place: Path) -> list[reporting.Report]:
 
 async def _round(plan: Plan, name: str, folder: Path, found: _Found) -> None:
     """Measure all rows in one mode once."""
-    sizes = session.QUICK if plan.quick else session.FULL
+    sizes = plan.sizes(session.FULL)
     with MODES[name](folder) as mode:
         async with session.opened(mode, sizes, folder) as opened:
             for row_name, row in chosen(plan.rows).items():

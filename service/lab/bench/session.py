@@ -42,6 +42,11 @@ class Sizes:
     #: How often each of them is asked for.
     requests: int
 
+    def lasting(self, seconds: float) -> "Sizes":
+        """The same with loads, and the rest between them, of so many seconds."""
+        idle = min(self.idle_seconds, seconds)
+        return replace(self, seconds=seconds, paced_seconds=seconds, idle_seconds=idle)
+
 
 #: Both modes in three minutes.
 QUICK: Final = Sizes(
