@@ -32,7 +32,7 @@ WRITE = "INSERT INTO attempts (event_key, subscription_no, number, trigger, star
 PARTS = AHEAD // DAY + 1
 TABLES = ("events", "attempts")
 #: What the server says of a rest that it does not read.
-PROVED = "is implied by existing constraints"
+PROVED = "updated partition constraint for default partition"
 
 
 @pytest.fixture
