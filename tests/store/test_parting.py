@@ -903,3 +903,62 @@ async def test_where_there_was_nothing_before_there_is_no_part_of_it(before: str
     for table in TABLES:
         assert await database.fetchval(f"SELECT to_regclass('{table}_past')") is None
     await database.close()
+
+
+async def test_on_a_new_database_nothing_goes_into_the_rest_before_the_first_sweep(
+    before: str, clock: FakeClock
+) -> None:
+    now = time.time()
+    await migrating.migrate(before)
+    async with opened_world(before, clock) as world:
+        first = (await parts(world, "events"))[0].removeprefix("events_")
+        today = datetime.strptime(f"{first}+0000", "%Y%m%d%z").timestamp()
+        assert -60 < now - today < DAY / 1000
+        clock.at = int(today * 1000)
+        lane = await world.subscribe()
+        for _ in range(2):
+            await world.queued(lane, 1)
+            await world.deliver_due()
+            clock.advance(DAY)
+        at = [clock.at - day * DAY for day in (2, 1)]
+
+        for table in TABLES:
+            days = [name_of(day, table) for day in at]
+            assert await where(world, table) == dict.fromkeys(days, 1)
+            assert await parts(world, table) == [*days, f"{table}_rest"]
+        clock.at = at[0] + 1
+        await renewed(world)
+        for table in TABLES:
+            days = [name_of(at[0] + day * DAY, table) for day in range(PARTS)]
+            assert await parts(world, table) == [*days, f"{table}_rest"]
+
+
+@pytest.mark.parametrize("events", [0, 1])
+async def test_who_could_work_with_a_table_can_work_with_its_parts(
+    before: str, clock: FakeClock, events: int
+) -> None:
+    role = before.rpartition("/")[2].partition("?")[0].replace("ringback", "Plain")
+    wanted = ["SELECT", "INSERT", "UPDATE", "DELETE"]
+    async with opened_world(before, clock) as world:
+        if events:
+            lane = await world.subscribe()
+            await world.queued(lane, events)
+            await world.deliver_due()
+        await world.sql(f'CREATE ROLE "{role}"')
+        for table in TABLES:
+            await world.sql(f'GRANT {", ".join(wanted)} ON {table} TO "{role}"')
+        try:
+            await migrating.migrate(before)
+
+            for table in TABLES:
+                rows = await world.sql(
+                    "SELECT privilege FROM unnest(?::text[]) AS privilege "
+                    "WHERE has_table_privilege(?::text, ?::text, privilege)",
+                    [*wanted, "TRUNCATE"],
+                    role,
+                    table,
+                )
+                assert [row[0] for row in rows] == wanted
+        finally:
+            await world.sql(f'DROP OWNED BY "{role}"')
+            await world.sql(f'DROP ROLE "{role}"')
