@@ -15,7 +15,7 @@ from service.domain.ids import DeliveryRef, key_floor
 from service.lab.bench.counted import watch
 from service.ports import Span
 from service.store import schema, traffic
-from service.store.postgres import excluding, migrating, parting
+from service.store.postgres import checkup, excluding, migrating, parting
 from service.store.postgres.connections import Address
 from service.store.postgres.parting import AHEAD, DAY
 from service.store.pruning import PruneStore
@@ -418,6 +418,31 @@ async def test_a_part_stays_as_long_as_an_event_of_its_time_does(parted: World) 
     assert await world.attempts(held.ref) == []
     given_up = leased if held.ref == waiting else waiting
     assert len(await world.attempts(given_up)) == 1
+
+
+@pytest.mark.parametrize("outcome", [200, 410])
+async def test_a_part_that_stays_though_all_of_it_is_forgotten_is_told_of(
+    world: World, outcome: int
+) -> None:
+    async def told() -> str | None:
+        server = (await checkup.look(str(world.place), world.clock)).server
+        assert server is not None
+        return server.overdue
+
+    assert await told() is None
+    days = [name_of(world.clock.now(), table) for table in TABLES]
+    await old(world, outcome)
+    assert await told() is None  # it is due, but not for long
+    await ahead(world)
+    await world.queued(await world.subscribe("later"), 1)
+    await world.deliver_due()
+    world.clock.advance(2 * DAY)
+    await forgotten(world)
+
+    assert await told() in days
+
+    await renewed(world)
+    assert await told() is None
 
 
 async def test_no_part_is_dropped_in_the_hour_after_its_end(parted: World) -> None:

@@ -73,10 +73,11 @@ _KEEP: Final = (
     "USING (event_key, subscription_no) WHERE d.event_key >= {low} AND d.event_key < {high}"
 )
 _NEWEST_OF_REST: Final = "SELECT max({key}) FROM {table}_rest"
+_FORGOTTEN: Final = "SELECT forgotten_before FROM retention WHERE no = 1"
 #: An event that is not forgotten; besides, a delivery that nothing else is left of.
 _IS_NEEDED: Final = (
     "SELECT EXISTS (SELECT FROM events WHERE key >= ? AND key < ? "
-    "AND key >= (SELECT forgotten_before FROM retention WHERE no = 1)) "
+    f"AND key >= ({_FORGOTTEN})) "
     "OR EXISTS (SELECT FROM delivery_queue q WHERE event_key >= ? AND event_key < ? "
     "AND NOT EXISTS (SELECT FROM dead_letters d "
     "WHERE d.event_key = q.event_key AND d.subscription_no = q.subscription_no))"
@@ -144,6 +145,21 @@ async def stretches(tx: Tx, table: str) -> list[Stretch]:
     return [*found, Stretch(low, ids.MAX_KEY, is_whole=False)]
 
 
+async def overdue(tx: Tx) -> str | None:
+    """The oldest part that should have been dropped for more than a day; ``None``: there is none.
+
+    What is of its time was all forgotten, as was what came within a day of it.
+    """
+    floor = (await tx.sql(_FORGOTTEN))[0][0] - _KEYS
+    found = [
+        part
+        for parted in PARTED
+        for part in await _parts(tx, parted.table)
+        if part.high <= floor and _is_over(part, await _letters(tx, parted, part))
+    ]
+    return min(found).name if found else None
+
+
 async def _parts(tx: Tx, table: str) -> list[Part]:
     """The parts that are for a time, oldest first."""
     # of one that is dropped meanwhile there are none
@@ -191,9 +207,16 @@ async def _drop_one(tx: Tx, parted: Parted, parts: Iterable[Part], floor: int) -
         letters = None if part.high > floor else await _letters(tx, parted, part)
         if letters == 0:
             return await _drop(tx, parted, part)
-        if letters is not None and part.is_whole and letters <= MOST_LETTERS:
+        if _is_over(part, letters):
             return await excluding.proved(tx, parted, part) or await _thin(tx, parted, part)
     return NOTHING
+
+
+def _is_over(part: Part, letters: int | None) -> bool:
+    """Whether a part is dropped, or what is kept of it takes its place."""
+    if letters is None:
+        return False
+    return letters == 0 or (part.is_whole and letters <= MOST_LETTERS)
 
 
 async def _letters(tx: Tx, parted: Parted, part: Part) -> int | None:
