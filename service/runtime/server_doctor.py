@@ -29,6 +29,8 @@ def of_server(server: Server, name: str) -> Iterator[Finding]:
         yield _denied(server)
     if server.may_part is not None:
         yield _parts(server)
+    if server.overdue is not None:
+        yield _overdue(server.overdue)
     yield from _roles(server)
     yield _disk(server, name)
 
@@ -93,6 +95,16 @@ def _parts(server: Server) -> Finding:
         "OWNER TO, GRANT CREATE ON SCHEMA): else what is old is deleted row by row."
     )
     found = f"{server.user} may not make or drop the parts of tables"
+    return Finding("database", Level.WARNING, found, remedy)
+
+
+def _overdue(part: str) -> Finding:
+    found = f"{part} is still there, though all of it was forgotten more than a day ago"
+    remedy = (
+        f"Let the sweeper's user own it (ALTER TABLE {part} OWNER TO ...), and end transactions "
+        "that stay open (pg_stat_activity): while somebody reads a table no part of it is dropped. "
+        "The sweeper drops it within minutes then."
+    )
     return Finding("database", Level.WARNING, found, remedy)
 
 

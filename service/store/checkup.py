@@ -30,6 +30,8 @@ class Server:
     may_part: bool | None
     #: The tables and sequences that the user may not work with.
     denied: tuple[str, ...] = ()
+    #: The oldest part of a table that should have been dropped for more than a day.
+    overdue: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

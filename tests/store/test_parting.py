@@ -15,7 +15,8 @@ from service.domain.ids import DeliveryRef, key_floor
 from service.lab.bench.counted import watch
 from service.ports import Span
 from service.store import schema, traffic
-from service.store.postgres import migrating, parting
+from service.store.postgres import checkup, excluding, migrating, parting
+from service.store.postgres.connections import Address
 from service.store.postgres.parting import AHEAD, DAY
 from service.store.pruning import PruneStore
 from tests.support.clock import FakeClock
@@ -30,6 +31,8 @@ WRITE = "INSERT INTO attempts (event_key, subscription_no, number, trigger, star
 #: Parts there are at once: of today and of the days ahead.
 PARTS = AHEAD // DAY + 1
 TABLES = ("events", "attempts")
+#: What the server says of a rest that it does not read.
+PROVED = "updated partition constraint for default partition"
 
 
 @pytest.fixture
@@ -125,6 +128,13 @@ async def another(world: World, statement: str) -> AsyncIterator[asyncpg.Connect
         await connection.close()
 
 
+async def waiting(world: World) -> None:
+    """Until somebody waits for a lock."""
+    async with asyncio.timeout(10):
+        while not await world.sql("SELECT FROM pg_locks WHERE NOT granted"):
+            pass
+
+
 # --- made ahead
 
 
@@ -214,6 +224,147 @@ async def test_of_two_sweepers_one_makes_the_parts_and_one_drops_them(
         assert name not in await parts(world, table)
 
 
+# --- beside a rest of some size
+
+
+@pytest.fixture
+def heavy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every rest is one that takes time to read."""
+    monkeypatch.setattr(excluding, "LIGHT", -1)
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the server says of what it does, in databases that are opened after this."""
+    said: list[str] = []
+    connect = Address.connect
+
+    async def listening(self: Address, limits: dict[str, str] | None = None) -> asyncpg.Connection:
+        made = await connect(self, limits)
+        made.add_log_listener(lambda _, message: said.append(str(message)))
+        await made.execute("SET client_min_messages = debug1")
+        return made
+
+    monkeypatch.setattr(Address, "connect", listening)
+    return said
+
+
+async def constraints(world: World) -> list[str]:
+    """What is left of the proofs that the rest has nothing of a day."""
+    rows = await world.sql(
+        "SELECT conname FROM pg_constraint WHERE contype = 'c' "
+        "AND conrelid IN ('events_rest'::regclass, 'attempts_rest'::regclass)"
+    )
+    return [row[0] for row in rows]
+
+
+async def exclude(world: World, table: str, key: str, at: int) -> str:
+    """Leave behind what a process does that dies before the part of this time is made."""
+    low, high = (key_floor(at - at % DAY + days * DAY) for days in (0, 1))
+    name = f"without_{name_of(at, table)}"
+    await world.sql(
+        f"ALTER TABLE {table}_rest ADD CONSTRAINT {name} "
+        f"CHECK ({key} < {low} OR {key} >= {high}) NOT VALID"
+    )
+    return name
+
+
+@pytest.mark.usefixtures("heavy")
+async def test_a_rest_of_some_size_is_not_read_while_a_part_is_attached(
+    said: list[str], world: World
+) -> None:
+    start = world.clock.now()
+    lane = await world.subscribe()
+    await world.queued(lane, 2)
+    await world.deliver_due()
+
+    await renewed(world)
+
+    # of the day that comes so soon that nobody could be kept from writing, there is none
+    days = [start + day * DAY for day in range(2, PARTS)]
+    for table in TABLES:
+        assert await parts(world, table) == [
+            *(name_of(day, table) for day in days),
+            f"{table}_rest",
+        ]
+    assert await constraints(world) == []
+    assert len([each for each in said if PROVED in each]) == 2 * len(days)
+    world.clock.advance(2 * DAY)
+    await world.queued(lane, 1)
+    await world.deliver_due()
+    for table in TABLES:
+        assert await where(world, table) == {f"{table}_rest": 2, name_of(days[0], table): 1}
+
+
+@pytest.mark.usefixtures("heavy")
+async def test_what_is_kept_of_a_part_is_attached_without_reading_the_rest(
+    said: list[str], given: list[str], world: World
+) -> None:
+    await ahead(world)
+    world.clock.advance(2 * DAY)
+    day = name_of(world.clock.now())
+    await old(world, 410)
+    said.clear()
+    given.clear()
+
+    await renewed(world)
+
+    assert await where(world) == {f"{day}_kept": 2}
+    assert await constraints(world) == []
+    attached = [sql for sql in given if "ATTACH PARTITION" in sql]
+    assert any(f"{day}_kept" in sql for sql in attached)
+    assert len([each for each in said if PROVED in each]) == len(attached)
+
+
+@pytest.mark.usefixtures("heavy")
+async def test_a_rest_is_read_beside_who_writes_and_who_reads(world: World) -> None:
+    later = world.clock.now() + 3 * DAY
+    name = await exclude(world, "attempts", "event_key", later)
+    write = f"{WRITE} ({key_floor(world.clock.now())}, 1, 1, 'schedule', 0)"
+
+    async with another(world, write) as writer, another(world, "TABLE attempts"):
+        assert await excluding.prove(Address.of(str(world.place)), "attempts", name)
+        await writer.execute("COMMIT")
+
+    assert await where(world) == {"attempts_rest": 1}
+
+
+@pytest.mark.usefixtures("heavy")
+async def test_a_day_that_had_rows_before_they_were_refused_gets_no_part(world: World) -> None:
+    later = world.clock.now() + 3 * DAY
+    await world.sql(f"{WRITE} ({key_floor(later)}, 1, 1, 'schedule', 0)")
+    name = await exclude(world, "attempts", "event_key", later)
+    assert not await excluding.prove(Address.of(str(world.place)), "attempts", name)
+
+    await renewed(world)
+
+    days = [name_of(later + day * DAY) for day in range(1, PARTS - 3)]
+    assert await parts(world) == [*days, "attempts_rest"]
+    assert await constraints(world) == []
+
+
+@pytest.mark.parametrize("size", ["light", "heavy"])
+async def test_what_a_crash_leaves_of_a_proof_is_used_or_taken_away(
+    world: World, request: pytest.FixtureRequest, size: str
+) -> None:
+    if size == "heavy":
+        request.getfixturevalue("heavy")
+    now = world.clock.now()
+    for day in (1, 2, 4):
+        await exclude(world, "events", "key", now + day * DAY)
+
+    assert await world.sweep.renew_parts(DAY) == 2
+
+    left = [f"without_{name_of(now + 2 * DAY, table)}" for table in TABLES]
+    assert sorted(await constraints(world)) == sorted(left if size == "heavy" else [])
+    await renewed(world)
+    assert await constraints(world) == []
+    # and when there is nothing to make
+    await exclude(world, "events", "key", now + 100 * DAY)
+    assert await world.sweep.renew_parts(DAY) == 0
+    assert await constraints(world) == []
+
+
 # --- dropped whole
 
 
@@ -267,6 +418,73 @@ async def test_a_part_stays_as_long_as_an_event_of_its_time_does(parted: World) 
     assert await world.attempts(held.ref) == []
     given_up = leased if held.ref == waiting else waiting
     assert len(await world.attempts(given_up)) == 1
+
+
+@pytest.mark.parametrize("outcome", [200, 410])
+async def test_a_part_that_stays_though_all_of_it_is_forgotten_is_told_of(
+    world: World, outcome: int
+) -> None:
+    async def told() -> str | None:
+        server = (await checkup.look(str(world.place), world.clock)).server
+        assert server is not None
+        return server.overdue
+
+    assert await told() is None
+    days = [name_of(world.clock.now(), table) for table in TABLES]
+    await old(world, outcome)
+    assert await told() is None  # it is due, but not for long
+    await ahead(world)
+    await world.queued(await world.subscribe("later"), 1)
+    await world.deliver_due()
+    world.clock.advance(2 * DAY)
+    await forgotten(world)
+
+    assert await told() in days
+
+    await renewed(world)
+    assert await told() is None
+
+
+async def test_no_part_is_dropped_in_the_hour_after_its_end(parted: World) -> None:
+    world = parted
+    day = [name_of(world.clock.now(), table) for table in TABLES]
+    world.clock.advance(DAY - world.clock.now() % DAY + HOUR // 2)
+    await renewed(world, 1)
+    assert day == [(await parts(world, table))[0] for table in TABLES]
+
+    world.clock.advance(HOUR // 2)
+    await renewed(world, 1)
+    assert not {*await parts(world), *await parts(world, "events")} & set(day)
+
+
+@pytest.mark.parametrize(
+    ("table", "outcome"), [("events", 200), ("attempts", 200), ("attempts", 410)]
+)
+async def test_what_was_being_written_when_its_part_was_looked_at_is_not_dropped(
+    world: World, monkeypatch: pytest.MonkeyPatch, table: str, outcome: int
+) -> None:
+    day = name_of(world.clock.now(), table)
+    (ref, _) = await old(world, outcome)
+    await ahead(world)
+    monkeypatch.setattr(parting, "_IMPATIENT", "SELECT set_config('lock_timeout', '5000', true)")
+    only = [each for each in parting.PARTED if each.table == table]
+    monkeypatch.setattr(parting, "PARTED", only)
+    before = await where(world, table)
+    assert bool(await world.rows(schema.dead_letters)) == (outcome == 410)
+
+    async with another(world, f"LOCK TABLE {day} IN ROW EXCLUSIVE MODE") as writer:
+        await writer.execute(
+            "INSERT INTO events (key, tenant_id, id, type, operation_key, sequence, created_at, "
+            "feed_position, body) VALUES ($1, 'default', 'late', 'note', 7, 1, 0, 99, '')",
+            ref.event_key + HOUR,  # a moment later, since a key has other bits besides the time
+        )
+        renewing = asyncio.create_task(world.sweep.renew_parts(DAY))
+        await waiting(world)
+        await writer.execute("COMMIT")
+        assert await renewing == 0
+
+    assert day in before
+    assert await where(world, table) == {**before, day: 2 + (table == "events")}
 
 
 async def test_of_a_dropped_part_the_attempts_of_dead_letters_are_kept(parted: World) -> None:
@@ -710,3 +928,62 @@ async def test_where_there_was_nothing_before_there_is_no_part_of_it(before: str
     for table in TABLES:
         assert await database.fetchval(f"SELECT to_regclass('{table}_past')") is None
     await database.close()
+
+
+async def test_on_a_new_database_nothing_goes_into_the_rest_before_the_first_sweep(
+    before: str, clock: FakeClock
+) -> None:
+    now = time.time()
+    await migrating.migrate(before)
+    async with opened_world(before, clock) as world:
+        first = (await parts(world, "events"))[0].removeprefix("events_")
+        today = datetime.strptime(f"{first}+0000", "%Y%m%d%z").timestamp()
+        assert -60 < now - today < DAY / 1000
+        clock.at = int(today * 1000)
+        lane = await world.subscribe()
+        for _ in range(2):
+            await world.queued(lane, 1)
+            await world.deliver_due()
+            clock.advance(DAY)
+        at = [clock.at - day * DAY for day in (2, 1)]
+
+        for table in TABLES:
+            days = [name_of(day, table) for day in at]
+            assert await where(world, table) == dict.fromkeys(days, 1)
+            assert await parts(world, table) == [*days, f"{table}_rest"]
+        clock.at = at[0] + 1
+        await renewed(world)
+        for table in TABLES:
+            days = [name_of(at[0] + day * DAY, table) for day in range(PARTS)]
+            assert await parts(world, table) == [*days, f"{table}_rest"]
+
+
+@pytest.mark.parametrize("events", [0, 1])
+async def test_who_could_work_with_a_table_can_work_with_its_parts(
+    before: str, clock: FakeClock, events: int
+) -> None:
+    role = before.rpartition("/")[2].partition("?")[0].replace("ringback", "Plain")
+    wanted = ["SELECT", "INSERT", "UPDATE", "DELETE"]
+    async with opened_world(before, clock) as world:
+        if events:
+            lane = await world.subscribe()
+            await world.queued(lane, events)
+            await world.deliver_due()
+        await world.sql(f'CREATE ROLE "{role}"')
+        for table in TABLES:
+            await world.sql(f'GRANT {", ".join(wanted)} ON {table} TO "{role}"')
+        try:
+            await migrating.migrate(before)
+
+            for table in TABLES:
+                rows = await world.sql(
+                    "SELECT privilege FROM unnest(?::text[]) AS privilege "
+                    "WHERE has_table_privilege(?::text, ?::text, privilege)",
+                    [*wanted, "TRUNCATE"],
+                    role,
+                    table,
+                )
+                assert [row[0] for row in rows] == wanted
+        finally:
+            await world.sql(f'DROP OWNED BY "{role}"')
+            await world.sql(f'DROP ROLE "{role}"')

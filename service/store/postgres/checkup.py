@@ -1,5 +1,6 @@
 """Looks at a database without working with it: it takes no number and changes nothing."""
 
+from dataclasses import replace
 from typing import Any
 
 from asyncpg import Connection
@@ -7,7 +8,7 @@ from asyncpg import Connection
 from service.ports import Clock
 from service.store import keeping
 from service.store.checkup import Server, State
-from service.store.postgres import migrating
+from service.store.postgres import migrating, parting
 from service.store.postgres.asking import asked
 from service.store.postgres.connections import Address
 from service.store.postgres.database import PostgresDatabase
@@ -84,6 +85,9 @@ async def look(url: str, clock: Clock) -> State:
         ahead = there - (before + clock.now()) / 2
         careless = tuple(row[0] for row in await connection.fetch(_CARELESS))
         server = await _server(connection, is_pooled=address.is_pooled)
+        if revision == head() and not server.denied:
+            overdue = await parting.overdue(PostgresTx(connection, clock.now()))
+            server = replace(server, overdue=overdue)
     return State(address.name, revision, head(), ahead, careless, server)
 
 

@@ -158,7 +158,7 @@ class PostgresDatabase:
     async def renew_parts(self, retention: int) -> int:
         """Make parts of tables for the time to come, or drop one older than ``retention`` ms."""
         try:
-            return await parting.renew(self, retention)
+            return await parting.renew(self, self._address, retention)
         except InsufficientPrivilegeError as error:
             if not self._is_told:
                 self._is_told = True

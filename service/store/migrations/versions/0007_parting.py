@@ -1,11 +1,14 @@
 """Attempts in parts by time, on PostgreSQL: retention drops a part whole.
 
 The sweep makes the parts. What is there already stays one part, up to the end of tomorrow; what is
-of no part's time is in ``attempts_rest``. The rows are read once while nobody may write an attempt.
+of no part's time is in ``attempts_rest``. The rows are read once while nobody may write or read an
+attempt.
 """
 
 from alembic import op
 from sqlalchemy import text
+
+from service.store.migrations.grants import copy_grants
 
 revision = "0007"
 down_revision = "0006"
@@ -38,6 +41,7 @@ def upgrade() -> None:
         return
     for statement in _PARENT:
         op.execute(statement)
+    copy_grants("attempts_past", "attempts")
     if not bind.scalar(text("SELECT EXISTS (SELECT FROM attempts_past)")):
         op.execute("DROP TABLE attempts_past")
         return
