@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, select, update
 
 from service.domain.delivery import Trigger
 from service.domain.errors import Refusal, conflict
-from service.domain.ids import KeyMaker
+from service.domain.ids import LEAD, KeyMaker
 from service.domain.lifetime import timed
 from service.domain.matching import wants
 from service.domain.operation import Operation, changed, refuse_expired
@@ -183,7 +183,7 @@ async def _events_of(tx: Tx, operation: Operation | None) -> list[Row]:
     """Key and type of the operation's newest events, newest first."""
     if operation is None:
         return []
-    first = max(operation.key - forgotten.LEAD, await forgotten.hold(tx))
+    first = max(operation.key - LEAD, await forgotten.hold(tx))
     return await tx.fetch(_EVENTS, operation=operation.key, first=first)
 
 

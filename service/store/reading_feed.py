@@ -9,6 +9,7 @@ from typing import Final
 
 from sqlalchemy import bindparam, select
 
+from service.domain.ids import LEAD
 from service.ports import EventView, FeedSlice
 from service.store import forgotten
 from service.store.database import Database
@@ -58,7 +59,7 @@ class FeedReads:
 
     async def log(self, operation_key: int, after: int, limit: int) -> list[EventView]:
         """Events of the operation with a sequence above ``after``, oldest first."""
-        first = operation_key - forgotten.LEAD
+        first = operation_key - LEAD
         given = {"operation": operation_key, "after": after, "first": first, "count": limit}
         rows = await self._database.look(_LOG, **given)
         return [EventView(*row) for row in rows]
