@@ -241,6 +241,8 @@ def _advance(
 ) -> Operation:
     """The operation after the event: numbered, moved, and with what the event says of it."""
     status = to or operation.status
+    # two processes that take turns know the time to some milliseconds
+    now = max(now, operation.updated_at)
     started = operation.started_at
     if started is None and status not in (Status.PENDING, Status.CANCELLED):
         started = now

@@ -166,7 +166,8 @@ def _refuse(known: Operation, new: Operation, now: int) -> Refusal | None:
 async def _complete(tx: Tx, known: Operation, new: Operation, ttl: int) -> Operation:
     """Complete the operation that an event created; it is done once."""
     told = {name: getattr(new, name) for name in _TOLD}
-    after = timed(changed(known, **told, described=True, updated_at=tx.now), tx.now, ttl)
+    told |= {"described": True, "updated_at": max(tx.now, known.updated_at)}
+    after = timed(changed(known, **told), tx.now, ttl)
     values = dict(zip(OPERATION_COLUMNS, operation_row(after), strict=True))
     as_read = (
         operations.c.key == known.key,
