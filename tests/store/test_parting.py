@@ -20,6 +20,7 @@ from service.store.postgres.parting import AHEAD, DAY
 from service.store.pruning import PruneStore
 from tests.support.clock import FakeClock
 from tests.support.databases import Place
+from tests.support.held import started
 from tests.support.postgres import Databases
 from tests.support.world import LEASE, SCHEDULE, World, event, opened_world, refused
 
@@ -550,6 +551,30 @@ async def test_a_log_over_several_parts_is_one(parted: World) -> None:
     assert [each.sequence for each in found] == [1, 2, 3]
     feed = await world.read.feed("default", 1, 9)
     assert [each.feed_position for each in feed.events] == [2, 3]
+
+
+async def test_a_part_that_is_dropped_while_the_feed_is_read_is_not_passed_over(
+    parted: World,
+) -> None:
+    world = parted
+    today = name_of(world.clock.now(), "events")
+    await world.posted(event("op"))
+    world.clock.advance(DAY)
+    await world.posted(event("op"))
+
+    dropping = "LOCK TABLE events IN ACCESS EXCLUSIVE MODE"
+    async with another(world, dropping) as connection:
+        reading = await started(world.read.feed("default", 0, 9))
+        assert not reading.done()
+        floor = key_floor(world.clock.now())
+        await connection.execute("UPDATE retention SET forgotten_before = $1", floor)
+        await connection.execute("UPDATE tenants SET feed_floor = 1")
+        await connection.execute(f"DROP TABLE {today}")
+        await connection.execute("COMMIT")
+        feed = await reading
+
+    # who was at the beginning learns that something is gone
+    assert ([each.feed_position for each in feed.events], feed.floor, feed.end) == ([2], 1, 2)
 
 
 @pytest.mark.parametrize("hours", [2, 24, 72])

@@ -273,6 +273,9 @@ PAGES: dict[str, Callable[[World], Awaitable[object]]] = {
     "audit log": audited,
     "audit log of a target": lambda world: audited(world, target="sub_1"),
     "undelivered": undelivered,
+    "feed": lambda world: world.read.feed("default", 50_000, 51),
+    "feed, nothing new": lambda world: world.read.feed("default", 10**9, 51),
+    "feed, its bounds": lambda world: world.read.feed("default", 0, 0),
     "delivery": lambda world: world.read.delivery("default", oldest(world)),
     "attempts": lambda world: world.read.attempts(oldest(world)),
 }
