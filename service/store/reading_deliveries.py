@@ -301,7 +301,9 @@ async def _newest(
         )
         same = and_(*(column == picked.c[column.name] for column in key))
         rows += await tx.query(select(*_columns(table)).join_from(picked, table, same))
-    found = sorted(map(_view, rows), key=lambda view: view.ref, reverse=True)
+    # the part of an event may be dropped meanwhile: its deliveries were gone before it
+    views = (_view(row) for row in rows if row["event_id"] is not None)
+    found = sorted(views, key=lambda view: view.ref, reverse=True)
     return found[:limit]
 
 

@@ -577,6 +577,30 @@ async def test_a_part_that_is_dropped_while_the_feed_is_read_is_not_passed_over(
     assert ([each.feed_position for each in feed.events], feed.floor, feed.end) == ([2], 1, 2)
 
 
+async def test_a_delivery_whose_event_is_dropped_while_it_is_read_is_gone(parted: World) -> None:
+    world = parted
+    lane = await world.subscribe()
+    today = name_of(world.clock.now(), "events")
+    await world.queued(lane, 1)
+    (delivered,) = await world.deliver_due()
+    world.clock.advance(DAY)
+    await world.queued(lane, 1)
+
+    dropping = "LOCK TABLE events IN ACCESS EXCLUSIVE MODE"
+    async with another(world, dropping) as connection:
+        reading = await started(world.read.deliveries("default", DeliveryFilter(), Span(9)))
+        looking = await started(world.read.delivery("default", delivered.ref))
+        assert not reading.done()
+        assert not looking.done()
+        await connection.execute("DELETE FROM deliveries")
+        await connection.execute(f"DROP TABLE {today}")
+        await connection.execute("COMMIT")
+        page, found = await reading, await looking
+
+    assert [each.status for each in page.items] == ["pending"]
+    assert found is None
+
+
 @pytest.mark.parametrize("hours", [2, 24, 72])
 async def test_a_log_is_whole_however_far_ahead_its_operation_was_made(
     parted: World, other: World, hours: int
