@@ -233,7 +233,8 @@ def _duration(operation: Operation) -> float | None:
     if operation.ended_at is None:
         return None
     begun = operation.created_at if operation.started_at is None else operation.started_at
-    return (operation.ended_at - begun) / 1000
+    # by the clocks of earlier versions some ended before they began
+    return max(operation.ended_at - begun, 0) / 1000
 
 
 def _raw(member: bytes | None) -> Raw | UnsetType:

@@ -161,8 +161,9 @@ class Planner:
 
     def _record(self, operation: Operation, event: EventIn, progress: msgspec.Raw) -> Accepted:
         key = self._keys.next(self._now)
-        if key < operation.key:  # of a process that was ahead; no event is before its operation
-            self._keys.go_past(operation.key)
+        first = operation.key - ids.LEAD
+        if key < first:  # of a process that was far ahead; logs are read from there on
+            self._keys.go_past(first)
             key = self._keys.next(self._now)
         name = event.id or ids.keyed("evt", key, self._salt())
         tenant_id = operation.tenant_id
@@ -240,6 +241,8 @@ def _advance(
 ) -> Operation:
     """The operation after the event: numbered, moved, and with what the event says of it."""
     status = to or operation.status
+    # two processes that take turns know the time to some milliseconds
+    now = max(now, operation.updated_at)
     started = operation.started_at
     if started is None and status not in (Status.PENDING, Status.CANCELLED):
         started = now

@@ -16,6 +16,12 @@ _LOW_BITS = _NODE_BITS + _COUNTER_BITS
 _COUNTER_END = 1 << _COUNTER_BITS
 MAX_KEY = (1 << 63) - 1
 
+#: How much smaller than its operation's the key of an event may be: two days, so that who reads a
+#: log leaves parts of earlier days alone. It is larger, or smaller by the little that two processes
+#: differ; but earlier versions made operations by the clocks of their machines, some of which show
+#: another zone's time.
+LEAD = 2 * 86_400_000 << _LOW_BITS
+
 _EVENT_DIGITS = 16
 _REF_DIGITS = 24
 

@@ -72,6 +72,7 @@ class Base:
     """What everything else stands on."""
 
     settings: Settings
+    #: The database's: keys made by a machine's own would be ahead of it, or behind.
     clock: Clock
     dice: Dice
     keys: KeyMaker
@@ -225,9 +226,9 @@ async def open_service(
 
     Of what this process does not do, nothing is started, and no admin key is made.
     """
-    clock, dice = outside.clock(), SystemDice()
+    dice = SystemDice()
     async with (
-        open_storage(settings, clock, roles) as storage,
+        open_storage(settings, outside.clock(), roles) as storage,
         open_messaging(settings.redis_url, dice) as messaging,
     ):
         database, vault = storage.database, storage.vault
@@ -235,7 +236,7 @@ async def open_service(
         policy = target_policy(settings)
         sender = GuardedSender(policy, connections=_CONNECTIONS, user_agent=_USER_AGENT)
         try:
-            base = Base(settings, clock, dice, keys, vault, database, sender, messaging)
+            base = Base(settings, database.clock, dice, keys, vault, database, sender, messaging)
             opened = _build(outside.base(base), outside)
             manage = opened.stores.manage
             own_keys.check(vault, await manage.sealed_samples())

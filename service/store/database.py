@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from sqlalchemy import Executable, Table
 
+from service.ports import Clock
 from service.store.statements import Many, Row, Statement, Write
 
 __all__ = ["Database", "Job", "Proof", "Reads", "Stretch", "Tx", "Use", "alone"]
@@ -124,6 +125,10 @@ class Database(Reads, Protocol):
     @property
     def node(self) -> int:
         """The number that the keys of this process have in them, and those of no other."""
+
+    @property
+    def clock(self) -> Clock:
+        """The time that its transactions go by, which is that of every process; once it is open."""
 
     async def open(self) -> None:
         """Connect and begin to take jobs."""

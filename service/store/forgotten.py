@@ -9,7 +9,6 @@ from typing import Final
 
 from sqlalchemy import literal_column, select
 
-from service.domain import ids
 from service.store.database import Tx
 from service.store.schema_retention import retention
 from service.store.statements import Statement
@@ -17,11 +16,6 @@ from service.store.statements import Statement
 _PLACE: Final = select(retention.c.forgotten_before).where(retention.c.no == literal_column("1"))
 #: The first key whose event is not forgotten.
 FLOOR: Final = _PLACE.scalar_subquery()
-
-#: How much smaller than its operation's the key of an event may be: who reads a log leaves parts of
-#: earlier days alone. It is larger; but versions before 0010 went by their clocks, which were an
-#: hour apart at most.
-LEAD: Final = ids.key_floor(ids.key_time(0) + 3_600_000)
 
 _HELD: Final = Statement(_PLACE.with_for_update(read=True, key_share=True))
 _TAKEN: Final = Statement(_PLACE.with_for_update())

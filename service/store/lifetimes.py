@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, and_, bindparam, func, or_, select
 
+from service.domain.ids import LEAD
 from service.ports import SilentOperation
 from service.store import forgotten, subscribing
 from service.store.database import Database, Tx, alone
@@ -97,7 +98,7 @@ _gone: Final = (
         ~_has(
             events.c.sequence,
             events.c.operation_key == operations.c.key,
-            events.c.key >= operations.c.key - forgotten.LEAD,
+            events.c.key >= operations.c.key - LEAD,
             events.c.key >= forgotten.FLOOR,
         ),
         or_(subscriptions.c.no.is_(None), ~_IS_STILL_NEEDED),

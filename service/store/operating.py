@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, select, update
 
 from service.domain.delivery import Trigger
 from service.domain.errors import Refusal, conflict
-from service.domain.ids import KeyMaker
+from service.domain.ids import LEAD, KeyMaker
 from service.domain.lifetime import timed
 from service.domain.matching import wants
 from service.domain.operation import Operation, changed, refuse_expired
@@ -166,7 +166,8 @@ def _refuse(known: Operation, new: Operation, now: int) -> Refusal | None:
 async def _complete(tx: Tx, known: Operation, new: Operation, ttl: int) -> Operation:
     """Complete the operation that an event created; it is done once."""
     told = {name: getattr(new, name) for name in _TOLD}
-    after = timed(changed(known, **told, described=True, updated_at=tx.now), tx.now, ttl)
+    told |= {"described": True, "updated_at": max(tx.now, known.updated_at)}
+    after = timed(changed(known, **told), tx.now, ttl)
     values = dict(zip(OPERATION_COLUMNS, operation_row(after), strict=True))
     as_read = (
         operations.c.key == known.key,
@@ -183,7 +184,7 @@ async def _events_of(tx: Tx, operation: Operation | None) -> list[Row]:
     """Key and type of the operation's newest events, newest first."""
     if operation is None:
         return []
-    first = max(operation.key - forgotten.LEAD, await forgotten.hold(tx))
+    first = max(operation.key - LEAD, await forgotten.hold(tx))
     return await tx.fetch(_EVENTS, operation=operation.key, first=first)
 
 

@@ -25,10 +25,9 @@ from sqlalchemy import (
 )
 
 from service.domain.delivery import DeliveryStatus, Trigger, is_finished
-from service.domain.ids import DeliveryRef, key_floor
+from service.domain.ids import LEAD, DeliveryRef, key_floor
 from service.domain.times import HURRIED, NEVER
 from service.ports import AttemptView, DeliveryFilter, DeliveryView, Page, Span
-from service.store import forgotten
 from service.store.database import Database, Tx
 from service.store.paging import Condition, Place, down_to, floor_of, page_of
 from service.store.schema import (
@@ -242,7 +241,7 @@ async def _events_of_operation(tx: Tx, tenant_id: str, name: str) -> Select[Any]
     )
     if rows:
         key = rows[0]["key"]
-        first = key - forgotten.LEAD
+        first = key - LEAD
         return select(events.c.key).where(events.c.operation_key == key, events.c.key >= first)
     return select(dead_letters.c.event_key).where(
         dead_letters.c.tenant_id == tenant_id, dead_letters.c.operation_id == name
@@ -302,7 +301,9 @@ async def _newest(
         )
         same = and_(*(column == picked.c[column.name] for column in key))
         rows += await tx.query(select(*_columns(table)).join_from(picked, table, same))
-    found = sorted(map(_view, rows), key=lambda view: view.ref, reverse=True)
+    # the part of an event may be dropped meanwhile: its deliveries were gone before it
+    views = (_view(row) for row in rows if row["event_id"] is not None)
+    found = sorted(views, key=lambda view: view.ref, reverse=True)
     return found[:limit]
 
 

@@ -5,10 +5,12 @@ can appear behind a number that has been read.
 """
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Final
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, literal_column, null, select, union_all
 
+from service.domain.ids import LEAD
 from service.ports import EventView, FeedSlice
 from service.store import forgotten
 from service.store.database import Database
@@ -27,19 +29,25 @@ _LOG: Final = Statement(
     .order_by(events.c.sequence)
     .limit(bindparam("count"))
 )
-_FEED: Final = Statement(
+_page: Final = (
     select(*EVENT_COLUMNS)
     .where(
         events.c.tenant_id == bindparam("tenant"),
         events.c.feed_position > bindparam("after"),
-        events.c.key >= bindparam("first"),
+        events.c.key >= forgotten.FLOOR,
     )
     .order_by(events.c.feed_position)
     .limit(bindparam("count"))
+    .subquery()
 )
-_FEED_BOUNDS: Final = Statement(
-    select(tenants.c.feed_floor, tenants.c.feed_position, forgotten.FLOOR).where(
-        tenants.c.id == bindparam("tenant")
+#: A page of the feed, and a row that says where the feed begins and ends. They are one statement:
+#: of two the second might not find a part that was there at the first, in the same snapshot.
+_FEED: Final = Statement(
+    union_all(
+        select(literal_column("0"), literal_column("0"), *_page.c),
+        select(tenants.c.feed_floor, tenants.c.feed_position, *(null() for _ in _page.c)).where(
+            tenants.c.id == bindparam("tenant")
+        ),
     )
 )
 _LOG_ENDS: Final = Statement(
@@ -48,6 +56,7 @@ _LOG_ENDS: Final = Statement(
 _FEED_ENDS: Final = Statement(
     select(tenants.c.id, tenants.c.feed_position).where(among(tenants.c.id, "names"))
 )
+_place: Final = attrgetter("feed_position")
 
 
 class FeedReads:
@@ -58,18 +67,18 @@ class FeedReads:
 
     async def log(self, operation_key: int, after: int, limit: int) -> list[EventView]:
         """Events of the operation with a sequence above ``after``, oldest first."""
-        first = operation_key - forgotten.LEAD
+        first = operation_key - LEAD
         given = {"operation": operation_key, "after": after, "first": first, "count": limit}
         rows = await self._database.look(_LOG, **given)
         return [EventView(*row) for row in rows]
 
     async def feed(self, tenant_id: str, after: int, limit: int) -> FeedSlice:
         """Events of the tenant behind the place ``after``, in the order of their commits."""
-        async with self._database.read() as tx:
-            floor, end, first = (await tx.fetch(_FEED_BOUNDS, tenant=tenant_id))[0]
-            given = {"tenant": tenant_id, "after": after, "first": first, "count": limit}
-            rows = await tx.fetch(_FEED, **given) if limit and after < end else []
-        return FeedSlice([EventView(*row) for row in rows], floor, end)
+        given = {"tenant": tenant_id, "after": after, "count": limit}
+        rows = await self._database.look(_FEED, **given)
+        ((floor, end),) = (row[:2] for row in rows if row[2] is None)
+        page = [EventView(*row[2:]) for row in rows if row[2] is not None]
+        return FeedSlice(sorted(page, key=_place), floor, end)
 
     async def log_ends(self, operation_keys: Sequence[int]) -> dict[int, int]:
         """The present sequence of each operation."""

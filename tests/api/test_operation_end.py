@@ -104,6 +104,13 @@ async def test_a_running_operation_is_not_elsewhere_yet(api: Api) -> None:
 # --- what is shown of an end
 
 
+async def test_what_ended_before_it_began_took_no_time(api: Api) -> None:
+    await end(api)
+    await api.sql("UPDATE operations SET started_at = ended_at + 7")  # earlier versions' clocks
+
+    assert (await api.call("GET", PATH)).json()["duration"] == 0
+
+
 async def test_an_error_keeps_its_bytes_and_says_whether_to_retry(api: Api) -> None:
     error = '{"type":"https://e.org/p","title":"no","n":1.10,"retryable":true,"retryAfter":5}'
     body = f'{{"type":"FAILED","error":{error},"warnings":[{{"row": 7}}]}}'

@@ -21,8 +21,9 @@ NOW = 1_750_000_000_000
 def planner(
     operations: Mapping[tuple[str, str], Operation] | None = None,
     seen: Mapping[tuple[str, str], KnownEvent] | None = None,
+    now: int = NOW,
 ) -> Planner:
-    return Planner(operations or {}, seen or {}, Making(KeyMaker(), NOW, lambda: b"salt", TTL))
+    return Planner(operations or {}, seen or {}, Making(KeyMaker(), now, lambda: b"salt", TTL))
 
 
 def known(status: str, **members: object) -> dict[tuple[str, str], Operation]:
@@ -130,3 +131,23 @@ def test_whatever_is_posted_the_log_is_without_gaps_and_follows_the_table(
         assert path[-1] is operation.status
     names = {each.operation_id for each in plan.events}
     assert names == {operation.id for operation in plan.changed_operations()}
+
+
+@given(st.lists(st.tuples(st.sampled_from(TYPES), st.integers(-50, 50)), min_size=1, max_size=9))
+def test_the_times_of_an_operation_follow_its_sequence_whatever_two_processes_think(
+    posted: list[tuple[str, int]],
+) -> None:
+    operations: dict[tuple[str, str], Operation] = {}
+    updated = 0
+    for type_, off in posted:
+        plan = planner(operations, now=NOW + off)
+        plan.take("t", event("op", type_))
+        for operation in plan.changed_operations():
+            operations["t", "op"] = operation
+            assert operation.updated_at >= max(updated, NOW + off)
+            updated = operation.updated_at
+    operation = operations["t", "op"]
+    moments = (operation.created_at, operation.started_at, operation.ended_at)
+    told = [each for each in moments if each is not None]
+    assert told == sorted(told)
+    assert operation.ended_at in (None, operation.updated_at)

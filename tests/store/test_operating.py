@@ -56,6 +56,14 @@ async def test_an_operation_that_an_event_created_is_described_later(world: Worl
     assert isinstance(await world.describe(), Refusal)
 
 
+async def test_who_describes_an_operation_may_be_a_little_behind(world: World) -> None:
+    await world.posted(event("op", "STARTED"))
+    before = await world.operation()
+    world.clock.advance(-5)
+
+    assert (await world.described()).operation.updated_at == before.updated_at
+
+
 async def test_a_description_does_not_change_a_type_that_an_event_gave(world: World) -> None:
     await world.posted(event(operation_type="a"))
 

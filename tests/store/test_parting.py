@@ -11,9 +11,9 @@ import pytest
 
 from service.domain.delivery import Trigger
 from service.domain.errors import RefusalKind
-from service.domain.ids import DeliveryRef, key_floor
+from service.domain.ids import DeliveryRef, key_floor, key_time
 from service.lab.bench.counted import watch
-from service.ports import Span
+from service.ports import DeliveryFilter, Span
 from service.store import schema, traffic
 from service.store.postgres import checkup, excluding, migrating, parting
 from service.store.postgres.connections import Address
@@ -21,6 +21,7 @@ from service.store.postgres.parting import AHEAD, DAY
 from service.store.pruning import PruneStore
 from tests.support.clock import FakeClock
 from tests.support.databases import Place
+from tests.support.held import started
 from tests.support.postgres import Databases
 from tests.support.world import LEASE, SCHEDULE, World, event, opened_world, refused
 
@@ -770,18 +771,106 @@ async def test_a_log_over_several_parts_is_one(parted: World) -> None:
     assert [each.feed_position for each in feed.events] == [2, 3]
 
 
-async def test_no_event_is_before_its_operation_whoever_is_behind(
-    parted: World, other: World
+async def test_a_part_that_is_dropped_while_the_feed_is_read_is_not_passed_over(
+    parted: World,
 ) -> None:
-    await parted.posted(event("op"))
+    world = parted
+    today = name_of(world.clock.now(), "events")
+    await world.posted(event("op"))
+    world.clock.advance(DAY)
+    await world.posted(event("op"))
+
+    dropping = "LOCK TABLE events IN ACCESS EXCLUSIVE MODE"
+    async with another(world, dropping) as connection:
+        reading = await started(world.read.feed("default", 0, 9))
+        assert not reading.done()
+        floor = key_floor(world.clock.now())
+        await connection.execute("UPDATE retention SET forgotten_before = $1", floor)
+        await connection.execute("UPDATE tenants SET feed_floor = 1")
+        await connection.execute(f"DROP TABLE {today}")
+        await connection.execute("COMMIT")
+        feed = await reading
+
+    # who was at the beginning learns that something is gone
+    assert ([each.feed_position for each in feed.events], feed.floor, feed.end) == ([2], 1, 2)
+
+
+async def test_a_delivery_whose_event_is_dropped_while_it_is_read_is_gone(parted: World) -> None:
+    world = parted
+    lane = await world.subscribe()
+    today = name_of(world.clock.now(), "events")
+    await world.queued(lane, 1)
+    (delivered,) = await world.deliver_due()
+    world.clock.advance(DAY)
+    await world.queued(lane, 1)
+
+    dropping = "LOCK TABLE events IN ACCESS EXCLUSIVE MODE"
+    async with another(world, dropping) as connection:
+        reading = await started(world.read.deliveries("default", DeliveryFilter(), Span(9)))
+        looking = await started(world.read.delivery("default", delivered.ref))
+        assert not reading.done()
+        assert not looking.done()
+        await connection.execute("DELETE FROM deliveries")
+        await connection.execute(f"DROP TABLE {today}")
+        await connection.execute("COMMIT")
+        page, found = await reading, await looking
+
+    assert [each.status for each in page.items] == ["pending"]
+    assert found is None
+
+
+@pytest.mark.parametrize("hours", [2, 24, 72])
+async def test_a_log_is_whole_however_far_ahead_its_operation_was_made(
+    parted: World, other: World, hours: int
+) -> None:
+    world, now = parted, parted.clock.at
+    world.clock.advance(hours * HOUR)
+    await world.described()
+    world.clock.at = now
+    await other.subscribe(operation_id="op")
+    await other.posted(event("op", id="one"), event("op", "COMPLETED", id="two"))
+    operation = await world.operation()
+
+    assert [each.id for each in await world.read.log(operation.key, 0, 9)] == ["one", "two"]
+    which = DeliveryFilter(operation_id="op")
+    assert len((await world.read.deliveries("default", which, Span(9))).items) == 2
+    await other.deliver_due()
+    world.clock.advance(30 * DAY)
+    assert await world.lifetimes.strip() == 1
+    assert await world.lifetimes.remove_tombstones(DAY) == 0
+
+
+async def test_an_operation_made_ahead_makes_nobody_go_ahead(parted: World, other: World) -> None:
     now = parted.clock.at
-    parted.clock.at = now - 2 * DAY
-    await other.posted(event("op"))
+    parted.clock.advance(2 * HOUR)
+    await parted.described()
     parted.clock.at = now
 
-    operation = await parted.operation()
-    assert min(row["key"] for row in await parted.log()) > operation.key
-    assert len(await parted.read.log(operation.key, 0, 9)) == 2
+    await other.posted(event("op"))
+    await other.posted(event("another"))
+
+    assert [key_time(row["key"]) for row in await parted.log()] == [now, now]
+
+
+async def test_what_earlier_versions_wrote_of_an_operation_made_ahead_is_found(
+    parted: World,
+) -> None:
+    world = parted
+    await world.posted(event("op", "STARTED"), event("op", "COMPLETED"))
+    two_hours = key_floor(key_time(0) + 2 * HOUR)
+    for text in ("operations SET key = key", "events SET operation_key = operation_key"):
+        await world.sql(f"UPDATE {text} + {two_hours}")
+
+    operation = await world.operation()
+    assert [each.sequence for each in await world.read.log(operation.key, 0, 9)] == [1, 2]
+    await world.described(webhook={"event_types": ("*",)})
+    assert len(await world.rows(schema.delivery_queue)) == 2
+    which = DeliveryFilter(operation_id="op")
+    assert len((await world.read.deliveries("default", which, Span(9))).items) == 2
+    await world.deliver_due()
+    world.clock.advance(30 * DAY)
+    assert await world.lifetimes.strip() == 1
+    assert await world.lifetimes.remove_tombstones(DAY) == 0
 
 
 # --- in nobody's way

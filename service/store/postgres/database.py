@@ -73,7 +73,7 @@ class PostgresDatabase:
     ) -> None:
         self._address = Address.of(url, roles)
         self._clock = clock
-        self._time: Clock | ServerTime = clock if fixed else ServerTime(clock)
+        self._time: Clock = clock if fixed else ServerTime(clock)
         self._pool = Pool(self._address, _SIZES)
         self._jobs: set[asyncio.Task[Any]] = set()
         self._tending: asyncio.Task[None] | None = None
@@ -83,6 +83,11 @@ class PostgresDatabase:
         #: That it may not make parts, which is as true a minute later.
         self._is_told = False
         self.node = 0
+
+    @property
+    def clock(self) -> Clock:
+        """The server's time, as this process knows it."""
+        return self._time
 
     async def open(self) -> None:
         """Connect, and take a number for the keys of this process."""

@@ -40,6 +40,10 @@ class ServerTime:
         """Whether it was heard a moment ago."""
         return self._clock.monotonic() - self._heard_at < _FRESH
 
+    def monotonic(self) -> float:
+        """Seconds that never jump, of this machine."""
+        return self._clock.monotonic()
+
     def now(self) -> int:
         """What the server's clock shows, in ms."""
         return round(self._clock.monotonic() * 1000 + self._behind)

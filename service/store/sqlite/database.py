@@ -56,6 +56,11 @@ class SqliteDatabase:
         #: Whether a change was not taken, and none was tried since just to see.
         self._is_doubted = False
 
+    @property
+    def clock(self) -> Clock:
+        """This machine's."""
+        return self._clock
+
     async def open(self) -> None:
         """Connect and begin to take jobs."""
         connection = await self._engine.connect()
