@@ -133,6 +133,8 @@ async def fill(place: Place, rows: Bulk, days: int = 0) -> None:
             await connection.execute("; ".join(statements))
         for day, text in product(range(1, days + 1), (_COPY_EVENTS, _COPY_ATTEMPTS)):
             await connection.execute(text.format(back=day * _DAY, day=day, some=_SOME))
+        # all rows are looked at, not a sample of them: else a plan is by chance
+        await connection.execute("SET default_statistics_target = 10000")
         for (name,) in await connection.fetch(_FULL):
             await connection.execute(f'VACUUM (ANALYZE) "{name}"')
     finally:
