@@ -49,6 +49,15 @@ def test_all_that_a_stop_waits_for_one_after_the_other_fits_into_the_deadline() 
     assert sum(waits) < DEADLINE - 2
 
 
+@pytest.fixture(autouse=True)
+def nothing_is_left() -> Iterator[None]:
+    """What hung in the proxy ends with its test, not in a later one."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
 async def test_it_stops_while_the_database_hangs(
     tmp_path: Path, postgres: Postgres, receiver: Receiver
 ) -> None:
@@ -73,9 +82,6 @@ async def test_it_stops_while_the_database_hangs(
                 answers = await asyncio.gather(*asking, return_exceptions=True)
         finally:
             server.kill()
-    with warnings.catch_warnings():  # what hung in the proxy ends here, not in a later test
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
     assert took < _IDLE
     told = [each.status_code for each in answers if isinstance(each, httpx.Response)]
