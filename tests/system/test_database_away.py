@@ -1,9 +1,7 @@
 """The order to stop while the database hangs: it ends in the time that deployments give it."""
 
 import asyncio
-import gc
 import time
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,15 +45,6 @@ def test_all_that_a_stop_waits_for_one_after_the_other_fits_into_the_deadline() 
         database._CLOSING,  # noqa: SLF001  as above
     )
     assert sum(waits) < DEADLINE - 2
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left() -> Iterator[None]:
-    """What hung in the proxy ends with its test, not in a later one."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 async def test_it_stops_while_the_database_hangs(

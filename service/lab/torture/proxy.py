@@ -52,6 +52,8 @@ class FaultProxy:
             self._server.close()
         for pair in tuple(self._pairs):
             pair.abort()
+        while self._pairs:  # resets are done by the loop, in its next rounds
+            await asyncio.sleep(0)
 
     def cut(self) -> None:
         """Reset every connection that is there."""
@@ -73,7 +75,7 @@ class FaultProxy:
                 pair.lift()
 
     def forget(self, pair: "_Pair") -> None:
-        """The pair is over."""
+        """Both connections of the pair are closed."""
         self._pairs.discard(pair)
 
     def _accept(self) -> asyncio.Protocol:
@@ -100,7 +102,6 @@ class _Pair:
 
     def abort(self) -> None:
         """Reset both sides."""
-        self._proxy.forget(self)
         if self._connecting is not None:
             self._connecting.cancel()
         for side in (self.client, self.server):
@@ -111,6 +112,7 @@ class _Pair:
             self.abort()
             return
         self._connecting = asyncio.create_task(self._open())
+        self._connecting.add_done_callback(lambda _: self._forget_closed())
 
     async def _open(self) -> None:
         loop = asyncio.get_running_loop()
@@ -137,9 +139,17 @@ class _Pair:
             self.is_awaiting = False
 
     def _ended(self) -> None:
-        self._proxy.forget(self)
+        if self._connecting is not None:
+            self._connecting.cancel()
         self.client.end()
         self.server.end()
+        self._forget_closed()
+
+    def _forget_closed(self) -> None:
+        """One who reads nothing keeps its side open after the end of the other one."""
+        is_connecting = self._connecting is not None and not self._connecting.done()
+        if not (is_connecting or self.client.is_open or self.server.is_open):
+            self._proxy.forget(self)
 
 
 class _Side(asyncio.Protocol):
@@ -153,6 +163,7 @@ class _Side(asyncio.Protocol):
     ) -> None:
         self._opened, self._received, self._ended = opened, received, ended
         self._transport: asyncio.Transport | None = None
+        self.is_open = False
         self._early: list[bytes] = []
         #: Loop time before which nothing more is forwarded: later bytes never overtake.
         self._not_before = 0.0
@@ -162,6 +173,7 @@ class _Side(asyncio.Protocol):
         """Connected."""
         if isinstance(transport, asyncio.Transport):
             self._transport = transport
+            self.is_open = True
             transport.set_write_buffer_limits(_HIGH_WATER)
         self._opened()
 
@@ -171,6 +183,7 @@ class _Side(asyncio.Protocol):
 
     def connection_lost(self, _error: Exception | None) -> None:
         """The other side is to end as well."""
+        self.is_open = False
         self._ended()
 
     def pause_writing(self) -> None:
