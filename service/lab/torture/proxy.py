@@ -41,6 +41,7 @@ class FaultProxy:
     cuts: int = 0
     _server: asyncio.Server | None = None
     _pairs: set["_Pair"] = field(default_factory=set)
+    _nobody: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
@@ -52,8 +53,9 @@ class FaultProxy:
             self._server.close()
         for pair in tuple(self._pairs):
             pair.abort()
-        while self._pairs:  # resets are done by the loop, in its next rounds
-            await asyncio.sleep(0)
+        if self._pairs:  # resets are done by the loop, in its next rounds
+            self._nobody.clear()
+            await self._nobody.wait()
 
     def cut(self) -> None:
         """Reset every connection that is there."""
@@ -77,6 +79,8 @@ class FaultProxy:
     def forget(self, pair: "_Pair") -> None:
         """Both connections of the pair are closed."""
         self._pairs.discard(pair)
+        if not self._pairs:
+            self._nobody.set()
 
     def _accept(self) -> asyncio.Protocol:
         pair = _Pair(self)
