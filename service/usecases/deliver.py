@@ -30,6 +30,7 @@ from service.ports import (
     StoreUnavailableError,
 )
 from service.usecases.compose import Composer
+from service.usecases.gathering import turns
 from service.usecases.measuring import Measures
 from service.usecases.reporting import report
 from service.usecases.ring import Ring
@@ -39,6 +40,10 @@ LEASE_MARGIN: Final = 10.0
 #: Sends started in one turn of the event loop, about 0.2 ms each: a transaction takes a turn for
 #: each of its statements, so whatever makes turns long delays every event that is being accepted.
 _TOGETHER: Final = 8
+#: Turns of the event loop before a claim and before a settle: what is accepted and answered in them
+#: is in it, too. Sends that were started together end over several turns.
+_TURNS_TO_CLAIM: Final = 4
+_TURNS_TO_SETTLE: Final = 8
 #: Results in one settle.
 _BATCH: Final = 500
 #: Seconds until a store that does not answer is asked again.
@@ -140,6 +145,7 @@ class Deliver:
         self._claiming = True
         try:
             while self._ring and self._free and not self._stopping:
+                await turns(_TURNS_TO_CLAIM)
                 await self._claim()
         except StoreUnavailableError:
             return  # the sweep wakes these lanes again
@@ -231,6 +237,7 @@ class Deliver:
 
     async def _settle(self) -> None:
         while self._results or self._unsent:
+            await turns(_TURNS_TO_SETTLE)
             batch, self._results = self._results[:_BATCH], self._results[_BATCH:]
             unsent, self._unsent = self._unsent, []
             try:
