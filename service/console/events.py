@@ -11,6 +11,8 @@ from service.domain import ids
 from service.domain.api_keys import Scope
 from service.domain.errors import Refusal, not_found
 from service.domain.matching import wants
+from service.domain.operation import REPLAY_TYPE
+from service.domain.operational import is_operational
 from service.domain.subscription import Subscription, SubscriptionStatus
 from service.ports import DeliveryFilter, DeliveryView, EventView, Span
 from service.web import queries
@@ -137,9 +139,16 @@ def why_not(subscription: Subscription, event: EventView) -> str:
 
 
 def _unwanted(subscription: Subscription, event: EventView) -> str:
+    kinds, types = subscription.operation_types, subscription.event_types
+    if is_operational(event.type, event.operation_id):
+        return (
+            f"It does not name {event.type}: what the service itself has to say goes only to those "
+            f"who name it, and * does not. It wants {', '.join(types)}."
+        )
+    if event.operation_type == REPLAY_TYPE and REPLAY_TYPE not in kinds:
+        return f"It does not name the operation type {REPLAY_TYPE}, as it would have to."
     if subscription.operation_id not in (None, event.operation_id):
         return f"It wants the events of operation {subscription.operation_id} only."
-    kinds, types = subscription.operation_types, subscription.event_types
     if kinds and event.operation_type is not None:
         return f"It wants {', '.join(types)} of operations of the type {', '.join(kinds)}."
     if kinds:
