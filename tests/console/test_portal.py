@@ -4,8 +4,8 @@ from typing import Any, Final, NamedTuple
 
 import pytest
 
-from service.console.app import is_trusted, portal_routes
 from service.console import event_search
+from service.console.app import is_trusted, portal_routes
 from service.domain.api_keys import Scope
 from service.domain.portal import CONSUMER_SCOPES, DEFAULT_SCOPES
 from service.domain.rate import MAX_FAILURES
