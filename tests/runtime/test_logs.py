@@ -1,6 +1,9 @@
 """What the service writes of what happens, as a machine reads it: a line each, in JSON."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -73,3 +76,23 @@ async def test_a_flood_is_told_in_part_and_counted(tmp_path: Path) -> None:
 
     assert 50 <= len(told) < 300
     assert sum(1 + each.get("untold", 0) for each in told) <= 300
+
+
+@pytest.mark.parametrize(("plain", "is_coloured"), [("", True), ("1", False)])
+def test_on_a_terminal_people_read_it(plain: str, is_coloured: bool) -> None:  # noqa: FBT001  a parameter
+    program = (
+        "import logging\n"
+        "from service.telemetry import configure_logging\n"
+        "configure_logging()\n"
+        "logging.getLogger('ringback.x').info('happened', extra={'status': 201})\n"
+    )
+    ours, theirs = os.openpty()
+    environ = {**os.environ, "TERM": "xterm", "NO_COLOR": plain}
+    subprocess.run([sys.executable, "-c", program], stderr=theirs, env=environ, check=True)
+    os.close(theirs)
+    with os.fdopen(ours, "rb", buffering=0) as terminal:
+        said = terminal.read(4096).decode()
+
+    assert ("\x1b[" in said) == is_coloured
+    assert "happened" in said
+    assert ("status=201" in said) != is_coloured  # colours stand between
