@@ -17,7 +17,6 @@ from service.api.routing import Action
 from service.api.services import Services
 from service.domain.api_keys import Scope
 from service.domain.errors import Fault, Refusal, RefusalKind, invalid
-from service.domain.matching import matches_any
 from service.ports import EventView, FeedSlice
 from service.usecases.following import Followed
 from service.web import answers, holding, queries
@@ -26,6 +25,7 @@ from service.web.authentication import TICKET
 from service.web.calls import Call, Streamed
 from service.web.problems import Problems
 from service.web.streams import EventStream, View, message
+from service.web.wanted import Wanted
 
 _PATH: Final = "/v1/events"
 _KIND: Final = "feed"
@@ -49,23 +49,6 @@ PULL: Final = {
     "limit": queries.limit,
     "wait": holding.wait,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which events; no pattern stands for all."""
-
-    types: tuple[str, ...]
-    operation_types: tuple[str, ...]
-
-    def __call__(self, event: EventView) -> bool:
-        """Whether it is one of them."""
-        if self.types and not matches_any(self.types, event.type):
-            return False
-        kind = event.operation_type
-        return not self.operation_types or (
-            kind is not None and matches_any(self.operation_types, kind)
-        )
 
 
 @dataclass(slots=True)

@@ -20,6 +20,7 @@ from service.web.answers import Answer
 from service.web.authentication import Doorkeeper
 from service.web.calls import Call, Handler, Streamed
 from service.web.problems import Problems, instance_of
+from service.web.telling import WHO
 
 T = TypeVar("T")
 
@@ -71,6 +72,7 @@ class Resource(resources.Resource[Action]):
         principal = await keeper.admit(request, action.scope, by_ticket=action.by_ticket)
         if isinstance(principal, Refusal):
             return principal
+        request.scope[WHO] = principal
         refusal = _unreadable(request.scope)
         return refusal or await action.handler(Call(request, principal))
 

@@ -1,24 +1,35 @@
 """Events: who got each one, and why not."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
+from urllib.parse import urlencode
 
 from service.console import bounds
+from service.console.event_search import Feed, Log, Search, Source, newest
 from service.console.services import Services
 from service.console.visits import Action, Page, Visit
 from service.domain import ids
 from service.domain.api_keys import Scope
 from service.domain.errors import Refusal, not_found
 from service.domain.matching import wants
+from service.domain.operation import REPLAY_TYPE
+from service.domain.operational import is_operational
 from service.domain.subscription import Subscription, SubscriptionStatus
 from service.ports import DeliveryFilter, DeliveryView, EventView, Span
 from service.web import queries
+from service.web.wanted import Wanted
 
 _PATH: Final = "/events"
-#: Rows of a page of events; parts of the feed, of as many events, that are read for it.
-_MANY: Final = 50
-_LOOKS: Final = 10
+_ASKED: Final = {
+    "id": queries.text,
+    "operationId": queries.text,
+    "types": queries.patterns,
+    "operationType": queries.patterns,
+    "since": queries.moment,
+    "until": queries.moment,
+    "before": queries.number,
+}
 #: Subscriptions and deliveries of one event that are looked at.
 _MOST: Final = 200
 
@@ -46,16 +57,19 @@ class Events:
         ]
 
     async def index(self, visit: Visit) -> Page | Refusal:
-        """Events, newest first; of one name where that is asked for."""
-        values = queries.read(visit.request, {"before": queries.number, "id": queries.text})
+        """Events, newest first; those that are asked for."""
+        values = queries.read(visit.request, _ASKED)
         if isinstance(values, Refusal):
             return values
         if "id" in values:
             event = await self._named(visit, values["id"])
-            return self._listed(visit, [] if event is None else [event], None)
-        ends = await self._reads.feed_ends([visit.tenant])
-        before = min(values.get("before", queries.LARGEST), ends.get(visit.tenant, 0) + 1)
-        return self._listed(visit, *await self._before(visit, before))
+            is_it = event is not None and _search(values, _anything).has(event)
+            return _listed(visit, [event] if event and is_it else [], None)
+        source = await self._source(visit, values.get("operationId"))
+        if source is None:
+            return _listed(visit, [], None)
+        search = _search(values, await self._visible(visit))
+        return _listed(visit, *await newest(source, search, values.get("before")))
 
     async def show(self, visit: Visit) -> Page | Refusal:
         """One event, where it went, and where it did not."""
@@ -79,30 +93,18 @@ class Events:
             return await self._reads.event(visit.tenant, name)
         return None
 
-    async def _before(self, visit: Visit, before: int) -> tuple[list[EventView], int | None]:
-        """Events before a place of the feed, newest first, and before which to go on.
+    async def _source(self, visit: Visit, operation_id: str | None) -> Source | None:
+        """The events among which is looked; ``None``: there is no such operation."""
+        if operation_id is None:
+            return Feed(self._reads, visit.tenant)
+        operation = await self._reads.operation(visit.tenant, operation_id)
+        return None if operation is None else Log(self._reads, operation)
 
-        Where most are not the visitor's, many are looked at for a page, but never all of them.
-        """
-        wanted = await self._wanted(visit)
-        found: list[EventView] = []
-        for _ in range(_LOOKS):
-            after = max(before - 1 - _MANY, 0)
-            part = await self._reads.feed(visit.tenant, after, _MANY)
-            here = [each for each in reversed(part.events) if each.feed_position < before]
-            found += [each for each in here if wanted(each)]
-            before = after + 1
-            if after <= max(part.floor, 0):
-                return found, None
-            if len(found) >= _MANY:
-                break
-        return found, before
-
-    async def _wanted(self, visit: Visit) -> Callable[[EventView], bool]:
+    async def _visible(self, visit: Visit) -> Callable[[EventView], bool]:
         """Which events the visitor may see."""
         one = visit.bounds.subscription
         if one is None:
-            return lambda _: True
+            return _anything
         found = await self._reads.subscription(visit.tenant, one.id)
         return lambda event: (
             found is not None and wants(found, event.type, event.operation_type, event.operation_id)
@@ -119,10 +121,29 @@ class Events:
         others = [each for each in page.items if each.id not in reached]
         return [Missed(each, why_not(each, event)) for each in others]
 
-    def _listed(self, visit: Visit, found: list[EventView], before: int | None) -> Page:
-        further = None if before is None else f"{visit.request.url.path}?before={before}"
-        shown = {"items": found, "given": visit.given, "further": further}
-        return Page("events.html", "Events", shown)
+
+def _search(values: Mapping[str, Any], may_see: Callable[[EventView], bool]) -> Search:
+    """What is asked for, of what the visitor may see."""
+    wanted = Wanted(values.get("types", ()), values.get("operationType", ()))
+    operation = values.get("operationId")
+
+    def takes(event: EventView) -> bool:
+        return operation in (None, event.operation_id) and wanted(event) and may_see(event)
+
+    takes_all = may_see is _anything and wanted == Wanted((), ())
+    return Search(takes, values.get("since", 0), values.get("until"), takes_all)
+
+
+def _anything(_: EventView) -> bool:
+    return True
+
+
+def _listed(visit: Visit, found: list[EventView], before: int | None) -> Page:
+    others = {name: text for name, text in visit.given.items() if name != "before"}
+    query = urlencode({**others, "before": before}, safe=queries.UNQUOTED)
+    further = None if before is None else f"{visit.request.url.path}?{query}"
+    shown = {"items": found, "given": visit.given, "further": further, "is_asked": bool(others)}
+    return Page("events.html", "Events", shown)
 
 
 def why_not(subscription: Subscription, event: EventView) -> str:
@@ -137,9 +158,16 @@ def why_not(subscription: Subscription, event: EventView) -> str:
 
 
 def _unwanted(subscription: Subscription, event: EventView) -> str:
+    kinds, types = subscription.operation_types, subscription.event_types
+    if is_operational(event.type, event.operation_id):
+        return (
+            f"It does not name {event.type}: what the service itself has to say goes only to those "
+            f"who name it, and * does not. It wants {', '.join(types)}."
+        )
+    if event.operation_type == REPLAY_TYPE and REPLAY_TYPE not in kinds:
+        return f"It does not name the operation type {REPLAY_TYPE}, as it would have to."
     if subscription.operation_id not in (None, event.operation_id):
         return f"It wants the events of operation {subscription.operation_id} only."
-    kinds, types = subscription.operation_types, subscription.event_types
     if kinds and event.operation_type is not None:
         return f"It wants {', '.join(types)} of operations of the type {', '.join(kinds)}."
     if kinds:

@@ -19,6 +19,7 @@ from service.web import answers, problems, resources
 from service.web.answers import Answer
 from service.web.calls import Streamed
 from service.web.problems import instance_of
+from service.web.telling import WHO
 
 _logger = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ class Resource(resources.Resource[Action]):
             guest = await self._entrance.admit(request, session)
             if isinstance(guest, Refusal):
                 return self._turned_away(request, guest)
+            scope[WHO] = guest.principal
             visit = Visit(request, guest, session, self._layout.site)
             return self._shown(visit, await self._act(visit))
         except ClientDisconnect:

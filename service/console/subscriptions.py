@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from service.console import bounds
 from service.console.attempts import seen
+from service.console.day import Day
 from service.console.replaying import RATES, paced
 from service.console.services import Services
 from service.console.visits import Action, Page, Visit
@@ -39,6 +40,7 @@ class Subscriptions:
         self._services = services
         self._reads = services.reads
         self._manage = services.subscriptions
+        self._day = Day(services)
 
     def actions(self) -> list[Action]:
         """What is possible with subscriptions."""
@@ -53,6 +55,7 @@ class Subscriptions:
             Action("POST", f"{_ONE}/reveal", read, self.reveal),
             Action("POST", f"{_ONE}/delete", write, self.delete, whole=True),
             Action("POST", f"{_ONE}/replay", Scope.DELIVERIES_REPLAY, self.replay),
+            *self._day.actions(),
         ]
 
     async def index(self, visit: Visit) -> Page | Refusal:
@@ -64,8 +67,11 @@ class Subscriptions:
         page = await bounds.subscriptions(
             self._reads, visit.tenant, visit.bounds, which, asked.span
         )
+        seen_of = page.items if visit.may(Scope.DELIVERIES_READ) else ()
+        healths = await self._services.stats.healths([each.no for each in seen_of])
         shown = {
             "items": page.items,
+            "healths": healths,
             "given": visit.given,
             "statuses": list(SubscriptionStatus),
             "further": page.next and _ALL.address_of(visit.request, page.next),
@@ -77,11 +83,12 @@ class Subscriptions:
         found = await self._found(visit)
         if isinstance(found, Refusal):
             return found
-        shown: dict[str, Any] = {"subscription": found, "stats": None}
+        shown: dict[str, Any] = {"subscription": found, "stats": None, "day": None}
         shown["tls"] = read_facts(found.tls_facts)
         if visit.may(Scope.DELIVERIES_READ):
             stats, limit = await self._services.stats.subscription(found.no)
             shown |= {"stats": stats, "limit": min(limit, found.max_concurrency or limit)}
+            shown["day"] = await self._day.shown(found, visit)
             shown["circuit"] = circuit(stats.health, stats.at)
         shown |= {"overlaps": OVERLAPS, "reaches": REACHES, "which": WHICH}
         shown["rates"] = RATES

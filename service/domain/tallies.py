@@ -4,7 +4,9 @@ A bucket holds the durations up to a power of the square root of two, so that a 
 told to within a fifth of what it is. Counts belong to slices of time, and add up.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from math import ceil, log2
 from typing import Final
 
@@ -17,6 +19,42 @@ KEPT: Final = 86_400_000
 _PER_OCTAVE: Final = 2
 #: A duration of some 50 days; nothing takes longer than retention.
 _LAST: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What was counted from ``at`` (ms) on: attempts by what came of them, and by bucket."""
+
+    at: int
+    succeeded: int = 0
+    failed: int = 0
+    took: Mapping[int, int] = field(default_factory=dict)
+
+    def percentile(self, share: float) -> float | None:
+        """The duration (ms) that ``share`` of the attempts did not exceed; ``None``: no attempt."""
+        return percentile(self.took, share)
+
+
+def every(counted: Iterable[Tally], length: int, now: int) -> list[Tally]:
+    """One for each ``length`` ms of the time that counts are kept, the one under way included.
+
+    Those of the same time are added up; also a time of which nothing was counted has one.
+    """
+    first = slice_of(now - KEPT, length) + length
+    of_each: dict[int, list[Tally]] = {at: [] for at in range(first, now + 1, length)}
+    for tally in counted:
+        if (at := slice_of(tally.at, length)) in of_each:
+            of_each[at].append(tally)
+    return [_added(at, parts) for at, parts in of_each.items()]
+
+
+def _added(at: int, parts: Iterable[Tally]) -> Tally:
+    succeeded = failed = 0
+    took: Counter[int] = Counter()
+    for each in parts:
+        succeeded, failed = succeeded + each.succeeded, failed + each.failed
+        took.update(each.took)
+    return Tally(at, succeeded, failed, took)
 
 
 def slice_of(at: int, length: int) -> int:

@@ -1,10 +1,11 @@
 """What is told of how deliveries go: of one subscription, and of the whole service."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from service.domain.health import Health
+from service.domain.tallies import Tally
 from service.ports.delivering import Backlog
 
 
@@ -60,6 +61,12 @@ class StatsStore(Protocol):
 
     async def subscription_stats(self, subscription_no: int) -> SubscriptionStats:
         """How one subscription's deliveries go."""
+
+    async def subscription_day(self, subscription_no: int) -> Sequence[Tally]:
+        """One subscription's attempts of the last day, by slices (``OWN_SLICE``), oldest first."""
+
+    async def healths(self, subscription_nos: Sequence[int]) -> tuple[Mapping[int, Health], int]:
+        """What is remembered of these receivers, and the moment of that."""
 
     async def service_stats(self) -> ServiceStats:
         """How all deliveries go."""

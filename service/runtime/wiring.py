@@ -33,7 +33,7 @@ from service.store.sweeping import SweepStore, newest_key
 from service.store.tenancy import TenantStore
 from service.store.tickets import TicketStore
 from service.store.traffic import TrafficStore
-from service.telemetry import CONTENT_TYPE, exposition
+from service.telemetry import CONTENT_TYPE, ToldDeliveries, exposition
 from service.usecases.accept import Accept
 from service.usecases.asking import Asking
 from service.usecases.compose import Composer, Wire
@@ -254,7 +254,7 @@ def _build(base: Base, outside: Outside) -> Opened:
     wire = Wire(_USER_AGENT, settings.public_url, settings.request_timeout)
     composer = Composer(base.vault, base.clock, base.dice, wire)
     stores = Stores.over(base)
-    met = outside.journey(Journey(stores.accept, waker, stores.deliver, base.sender, stores.sweep))
+    met = outside.journey(_journey(base, stores, waker))
     accept = Accept(met.accept, met.waker, backplane)
     longest = max(settings.request_timeout, LONGEST_TIMEOUT)
     pace = Pace(settings.retry_schedule, longest)
@@ -288,6 +288,12 @@ def _build(base: Base, outside: Outside) -> Opened:
         worker=WorkerHost(messaging.broker),
         longest=longest,
     )
+
+
+def _journey(base: Base, stores: Stores, waker: ports.Waker) -> Journey:
+    """What events meet; what fails of them is told in the log."""
+    deliver = ToldDeliveries(stores.deliver, base.clock)
+    return Journey(stores.accept, waker, deliver, base.sender, stores.sweep)
 
 
 def _feeding(met: Journey, stores: Stores, deliver: Deliver) -> tuple[Chore, ...]:

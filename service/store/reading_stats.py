@@ -1,7 +1,7 @@
 """Reads of how deliveries go. None of them reads more than a bounded number of rows."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from sqlalchemy import bindparam, case, func, select
@@ -9,6 +9,7 @@ from sqlalchemy import bindparam, case, func, select
 from service.domain import tallies
 from service.domain.delivery import DeliveryStatus
 from service.domain.health import Health
+from service.domain.tallies import Tally
 from service.ports import Attempts, Percentiles, ServiceStats, SubscriptionStats
 from service.store import health
 from service.store.database import Database, Tx
@@ -104,6 +105,19 @@ class StatsReads:
             health=known,
             at=tx.now,
         )
+
+    async def subscription_day(self, subscription_no: int) -> list[Tally]:
+        """One subscription's attempts of the last day, by slices (``OWN_SLICE``), oldest first."""
+        async with self._database.read() as tx:
+            rows = await _since(tx, subscription_no, tallies.KEPT)
+            counted = [Tally(at, good, bad, {bucket: good + bad}) for at, bucket, good, bad in rows]
+            return tallies.every(counted, tallies.OWN_SLICE, tx.now)
+
+    async def healths(self, subscription_nos: Sequence[int]) -> tuple[dict[int, Health], int]:
+        """What is remembered of these receivers, and the moment of that."""
+        async with self._database.read() as tx:
+            known = await health.read(tx, subscription_nos) if subscription_nos else {}
+            return {each: known.get(each, Health()) for each in subscription_nos}, tx.now
 
     async def check(self) -> None:
         """Read what is next to nothing, and write as much if a change was not taken before.

@@ -1,9 +1,11 @@
 """How deliveries go, as operators ask for it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from service.domain.health import Health, circuit
+from service.domain.tallies import Tally
 from service.ports import (
     Backlog,
     BacklogStore,
@@ -38,6 +40,15 @@ class Stats:
         """How one subscription's deliveries go, and how many of them may be in flight now."""
         stats = await self._store.subscription_stats(subscription_no)
         return stats, self._allowed(subscription_no)
+
+    async def subscription_day(self, subscription_no: int) -> Sequence[Tally]:
+        """One subscription's attempts of the last day, by slices, oldest first."""
+        return await self._store.subscription_day(subscription_no)
+
+    async def healths(self, subscription_nos: Sequence[int]) -> Mapping[int, tuple[Health, str]]:
+        """What is remembered of each of these receivers, and the state of its circuit."""
+        known, at = await self._store.healths(subscription_nos)
+        return {number: (each, circuit(each, at)) for number, each in known.items()}
 
     async def service(self) -> tuple[ServiceStats, Backlog]:
         """How all deliveries go, and what is open: as it was two seconds ago at the most."""

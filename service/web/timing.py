@@ -6,6 +6,7 @@ from typing import Final
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.domain.histogram import DURATIONS, Histogram
+from service.web.telling import Told
 
 #: Addresses without a route and methods without a meaning, which anybody may invent, are one each.
 _NONE: Final = "none"
@@ -29,12 +30,13 @@ class RouteTimes:
 
 
 class Timed:
-    """Times what an application answers; WebSockets, which last, are left out."""
+    """Times what an application answers, and tells of it; WebSockets, which last, are left out."""
 
     def __init__(self, app: ASGIApp, times: RouteTimes, now: Callable[[], float]) -> None:
         self._app = app
         self._times = times
         self._now = now
+        self._told = Told()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -45,7 +47,9 @@ class Timed:
 
         def timed(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
-                self._times.observe(scope, message["status"], (self._now() - began) * 1000)
+                now, status = self._now(), message["status"]
+                self._times.observe(scope, status, (now - began) * 1000)
+                self._told.tell(scope, status, (now - began) * 1000, now)
             return send(message)
 
         await self._app(scope, receive, timed)

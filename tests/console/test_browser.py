@@ -203,6 +203,15 @@ def paths(letter: dict[str, Any]) -> dict[str, str]:
     }
 
 
+async def cut(page: Page) -> list[str]:
+    """Tables of which a part can only be seen by scrolling sideways."""
+    found: list[str] = await page.evaluate(
+        "[...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth)"
+        ".map(e => e.getAttribute('aria-label'))"
+    )
+    return found
+
+
 @needs_chromium
 @pytest.mark.parametrize(("scheme", "size"), [("light", WIDE), ("dark", NARROW)])
 async def test_every_page_keeps_to_its_policy_and_to_the_width(
@@ -218,6 +227,7 @@ async def test_every_page_keeps_to_its_policy_and_to_the_width(
             await watched.shot(f"{scheme}-{name}")
             width = await watched.page.evaluate("document.documentElement.scrollWidth")
             assert width <= size["width"], name
+            assert size is NARROW or await cut(watched.page) == [], name
             ground = await watched.page.evaluate("getComputedStyle(document.body).backgroundColor")
             assert ground == GROUND[scheme]
         other: Scheme = "dark" if scheme == "light" else "light"

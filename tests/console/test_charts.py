@@ -1,6 +1,7 @@
 """What the overview says of the time behind it: as data, as a table, to whom it is meant for."""
 
 import asyncio
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from service.domain.api_keys import Scope
 from service.domain.traffic import RANGES, Gauges
 from tests.support.api import Api
 from tests.support.console import Document, Visitor, consumer, visitor
-from tests.support.receiver import Receiver
+from tests.support.receiver import Receiver, Reply
 
 pytestmark = pytest.mark.anyio
 
@@ -44,7 +45,8 @@ async def delivered(api: Api) -> int:
 
 async def data(of: Visitor, query: str = "?range=6h", root: str = "/console") -> dict[str, Any]:
     """The points that are drawn."""
-    answer = await of.client.get(f"{root}/traffic{query}")
+    path = query if root.endswith("/") else f"/traffic{query}"
+    answer = await of.client.get(f"{root}{path}")
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["cache-control"] == "no-store"
@@ -163,6 +165,95 @@ async def test_the_portal_has_them_for_a_tenant_and_not_for_one_subscription(
         "/portal/static/vendor/htmx-4.0.1.min.js",
         "/portal/static/console.js",
     ]
+
+
+async def attempted(api: Api, receiver: Receiver, status: int) -> dict[str, Any]:
+    """A subscription whose receiver answers so; one attempt that is counted, three hours ago."""
+    receiver.script = lambda _: Reply(status)
+    made = await api.subscribe(receiver.url("/hook"))
+    await api.post("/v1/operations/op/events", {"type": "COMPLETED"})
+    await api.deliver()
+    await api.opened.stores.accept.flush()
+    path = f"/v1/subscriptions/{made['id']}/stats"
+    async with asyncio.timeout(10):
+        while sum((await api.get(path))["lastDay"].values()) < 1:  # it is written once a second
+            await asyncio.sleep(0.02)
+            await api.opened.stores.deliver.flush()
+    await api.sql("UPDATE attempt_tallies SET slice_at = slice_at - 10800000")
+    return made
+
+
+@pytest.mark.parametrize(("status", "line"), [(200, "succeeded"), (500, "failed")])
+async def test_a_subscriptions_last_day_is_drawn_and_in_a_table(
+    api: Api, admin: Visitor, receiver: Receiver, status: int, line: str
+) -> None:
+    made = await attempted(api, receiver, status)
+
+    page = await admin.get(f"/console/subscriptions/{made['id']}")
+    found = await data(admin, f"subscriptions/{made['id']}/traffic", "/console/")
+
+    assert found["step"] == 600_000
+    steps = [later - earlier for earlier, later in pairwise(found["at"])]
+    assert set(steps) == {600}
+    assert len(found["at"]) == 144
+    assert found["lines"].keys() == {"succeeded", "failed", "p50", "p95"}
+    where = 144 - 1 - 18
+    counts = {name: dict(enumerate(values)) for name, values in found["lines"].items()}
+    assert {name: sum(counts[name].values()) for name in ("succeeded", "failed")} == {
+        "succeeded": int(line == "succeeded"),
+        "failed": int(line == "failed"),
+    }
+    at = next(place for place, count in counts[line].items() if count)
+    assert at in (where - 1, where)  # a slice may have ended meanwhile
+    assert [place for place, ms in counts["p95"].items() if ms is not None] == [at]
+    assert drawn(page) == 2
+    assert page.says("The same as a table")
+    assert sum(words == "Good" for words in page.text) == 1
+
+
+async def test_a_subscription_without_attempts_says_so(api: Api, admin: Visitor) -> None:
+    made = await api.subscribe()
+
+    page = await admin.get(f"/console/subscriptions/{made['id']}")
+
+    assert page.says("No attempt was made in the last day.")
+    assert drawn(page) == 0
+    assert (await admin.client.get("/console/subscriptions/none/traffic")).status_code == 404
+
+
+async def test_the_last_day_is_for_who_may_see_deliveries_of_that_subscription(api: Api) -> None:
+    mine, other = await api.subscribe(), await api.subscribe("https://other.test")
+    key = await api.key(Scope.SUBSCRIPTIONS_READ)
+    guest, one = visitor(api), await consumer(api, subscriptionId=mine["id"])
+    await guest.sign_in(key["authorization"].removeprefix("Bearer "))
+
+    path = f"subscriptions/{mine['id']}/traffic"
+    assert (await guest.client.get(f"/console/{path}")).status_code == 403
+    page = await guest.get(f"/console/subscriptions/{mine['id']}")
+    assert not page.says("The last day")
+    assert sum(tag == "script" for tag, _ in page.tags) == 2
+    assert len((await data(one, path, "/portal/"))["at"]) == 144
+    foreign = f"/portal/subscriptions/{other['id']}/traffic"
+    assert (await one.client.get(foreign)).status_code == 404
+
+
+async def test_the_list_tells_which_subscription_fails_and_whose_circuit_is_open(
+    api: Api, admin: Visitor, receiver: Receiver
+) -> None:
+    await attempted(api, receiver, 500)
+    await api.subscribe("https://well.test")
+    key = await api.key(Scope.SUBSCRIPTIONS_READ)
+    guest = visitor(api)
+    await guest.sign_in(key["authorization"].removeprefix("Bearer "))
+
+    page = await admin.get("/console/subscriptions")
+    assert sum(words.startswith("failing for") for words in page.text) == 1
+    assert not page.says("circuit open")
+    await api.sql("UPDATE subscription_health SET trips = 1, open_until = 9000000000000")
+    assert (await admin.get("/console/subscriptions")).says("circuit open")
+    page = await guest.get("/console/subscriptions")
+    assert not page.says("failing")
+    assert not page.says("circuit")
 
 
 def drawn(page: Document) -> int:

@@ -20,6 +20,7 @@ from tests.console.test_browser import (
     needs_chromium,
     opened,
 )
+from tests.support.receiver import Receiver
 from tests.support.server import LOCAL, Server
 
 __all__ = ["browser"]
@@ -150,6 +151,29 @@ async def test_what_is_refreshed_around_them_leaves_them_and_asks_for_no_points(
         assert await page.evaluate("document.querySelector('canvas').kept")
         await colours(page)
         assert len([each for each in asked if "/traffic?range=24h" in each]) == 1
+
+
+@pytest.mark.parametrize(("scheme", "size"), [("light", WIDE), ("dark", NARROW)])
+async def test_a_subscriptions_last_day_is_drawn_as_soon_as_something_was_sent(
+    browser: Browser, server: Server, receiver: Receiver, scheme: Scheme, size: ViewportSize
+) -> None:
+    kind = f"last.{scheme}"
+    async with server.client() as client, opened(browser, server, scheme, size) as watched:
+        page = watched.page
+        hook = {"url": receiver.url("/hook"), "eventTypes": [kind]}
+        made = (await client.post("/v1/subscriptions", json=hook)).json()
+        await watched.sign_in(server.admin_key)
+        await watched.go(f"/subscriptions/{made['id']}")
+        await expect(page.get_by_text("No attempt was made in the last day")).to_be_visible()
+
+        await client.post("/v1/operations/job/events", json={"type": kind})
+
+        await expect(page.locator(".chart canvas")).to_have_count(2)
+        await expect(page.locator(".chart .value").first).not_to_be_empty()
+        width = await page.evaluate("document.documentElement.scrollWidth")
+        assert width <= size["width"]
+        await page.get_by_text("The same as a table").click()
+        assert await grave(page) == []
 
 
 async def test_without_scripts_there_is_the_table(browser: Browser, server: Server) -> None:

@@ -4,6 +4,7 @@ from typing import Any, Final, NamedTuple
 
 import pytest
 
+from service.console import event_search
 from service.console.app import is_trusted, portal_routes
 from service.domain.api_keys import Scope
 from service.domain.portal import CONSUMER_SCOPES, DEFAULT_SCOPES
@@ -361,7 +362,10 @@ async def test_a_guests_group_replay_takes_only_his_own(api: Api, receiver: Rece
     assert (await api.get(f"/v1/dead-letters/{letter['id']}"))["state"] == "open"
 
 
-async def test_events_are_found_behind_many_that_are_not_the_guests(api: Api) -> None:
+async def test_events_are_found_behind_many_that_are_not_the_guests(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_search, "_PART", 50)
     hook = await api.subscribe(eventTypes=["wanted"])
     await api.post("/v1/events", [{"type": "wanted", "operationId": "first"}])
     await api.post("/v1/events", [{"type": "other", "operationId": f"o-{n}"} for n in range(620)])

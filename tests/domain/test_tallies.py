@@ -48,3 +48,33 @@ def test_a_minute_is_the_present_slice_and_the_rest_of_the_last(gone: int, wante
     present = 0 if gone == 0 else 10 if gone == 30_000 else 20
 
     assert tallies.per_minute(60, present, 60_000 * 1000 + gone) == wanted
+
+
+counted = st.builds(
+    tallies.Tally,
+    st.integers(0, 2 * tallies.KEPT),
+    st.integers(0, 9),
+    st.integers(0, 9),
+    st.dictionaries(st.integers(0, 64), st.integers(1, 9), max_size=3),
+)
+
+
+@given(
+    st.lists(counted, max_size=30),
+    st.integers(tallies.KEPT, 2 * tallies.KEPT),
+    st.sampled_from([tallies.OWN_SLICE, 6 * tallies.OWN_SLICE]),
+)
+def test_every_slice_of_the_time_that_is_kept_has_its_own_counts(
+    of_before: list[tallies.Tally], now: int, length: int
+) -> None:
+    found = tallies.every(of_before, length, now)
+
+    assert len(found) == tallies.KEPT // length
+    assert [each.at for each in found] == list(
+        range(found[0].at, tallies.slice_of(now, length) + 1, length)
+    )
+    for each in found:
+        own = [one for one in of_before if each.at <= one.at < each.at + length]
+        assert each.succeeded == sum(one.succeeded for one in own)
+        assert each.failed == sum(one.failed for one in own)
+        assert each.took == sum((Counter(one.took) for one in own), Counter())

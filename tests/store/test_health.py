@@ -283,7 +283,11 @@ async def test_successes_are_written_once_a_second_and_failures_at_once(world: W
 
 
 async def counted(world: World, lane: Subscription) -> tuple[int, int]:
+    """Attempts of the last day, good and bad; all of them in the slice under way."""
     day = (await world.read.subscription_stats(lane.no)).last_day
+    slices = await world.read.subscription_day(lane.no)
+    assert (slices[-1].succeeded, slices[-1].failed) == (day.succeeded, day.failed)
+    assert all(not each.took for each in slices[:-1])
     return day.succeeded, day.failed
 
 

@@ -1,0 +1,147 @@
+"""Events on their page: found by what is known of them, a page at a time, each visitor his own."""
+
+from typing import Any, Final
+
+import pytest
+
+from service.console import event_search
+from service.domain import times
+from tests.support.api import Api
+from tests.support.console import Visitor, consumer
+
+pytestmark = pytest.mark.anyio
+
+HOUR: Final = 3_600_000  # ms
+#: Events of the fixture: so many operations, with so many each.
+OPERATIONS: Final = 4
+EACH: Final = 30
+KINDS: Final = ("invoice.paid", "invoice.sent", "note")
+
+
+@pytest.fixture
+async def many(api: Api) -> list[dict[str, Any]]:
+    """Events as they were accepted, an hour from one to the next."""
+    sent = [
+        {
+            "operationId": f"job-{number % OPERATIONS}",
+            "operationType": f"kind.{number % OPERATIONS}",
+            "type": KINDS[number % len(KINDS)],
+        }
+        for number in range(OPERATIONS * EACH)
+    ]
+    answer = await api.post("/v1/events", sent)
+    await api.sql("UPDATE events SET created_at = 1700000000000 + 3600000 * feed_position")
+    return [{**had, **got} for had, got in zip(sent, answer["data"], strict=True)]
+
+
+async def found(visitor: Visitor, query: str, root: str = "/console") -> list[str]:
+    """The ids on all pages of the list, in their order."""
+    ids: list[str] = []
+    address = f"{root}/events?{query}"
+    while address:
+        page = await visitor.get(address)
+        events = [link for link in page.links if link.startswith(f"{root}/events/evt_")]
+        assert len(events) <= event_search.MANY
+        ids += [link.rpartition("/")[2] for link in events]
+        address = next((link for link in page.links if "before=" in link), "")
+    return ids
+
+
+def ids(events: list[dict[str, Any]]) -> list[str]:
+    """As the page has them: newest first."""
+    return [each["id"] for each in reversed(events)]
+
+
+@pytest.mark.parametrize("part", [7, 500])
+async def test_each_filter_finds_all_that_is_like_it_and_nothing_else(
+    admin: Visitor,
+    many: list[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    part: int,
+) -> None:
+    monkeypatch.setattr(event_search, "_PART", part)
+    asked: dict[str, Any] = {
+        "": lambda _: True,
+        "types=note": lambda each: each["type"] == "note",
+        "types=invoice.*": lambda each: each["type"].startswith("invoice"),
+        "types=note,invoice.sent": lambda each: each["type"] != "invoice.paid",
+        "operationType=kind.1": lambda each: each["operationId"] == "job-1",
+        "operationId=job-2": lambda each: each["operationId"] == "job-2",
+        "operationId=job-2&types=note": lambda each: (
+            (each["operationId"], each["type"]) == ("job-2", "note")
+        ),
+        "operationType=none": lambda _: False,
+        f"id={many[5]['id']}": lambda each: each["id"] == many[5]["id"],
+        f"id={many[5]['id']}&types=none": lambda _: False,
+        f"id={many[5]['id']}&operationId=job-0": lambda _: False,
+    }
+    for query, is_like_it in asked.items():
+        expected = ids([each for each in many if is_like_it(each)])
+        assert await found(admin, query) == expected, query
+
+
+@pytest.mark.parametrize("narrower", ["", "&types=note", "&operationId=job-3"])
+async def test_events_are_found_by_when_they_were_accepted(
+    api: Api, admin: Visitor, many: list[dict[str, Any]], narrower: str
+) -> None:
+    ours = {
+        "": many,
+        "&types=note": [each for each in many if each["type"] == "note"],
+        "&operationId=job-3": [each for each in many if each["operationId"] == "job-3"],
+    }[narrower]
+    shown = {each["id"]: place for place, each in enumerate(many)}
+    async with api.opened.base.database.read() as tx:
+        at: dict[str, int] = dict(await tx.sql("SELECT id, created_at FROM events"))
+    for first, last in ((0, len(many)), (0, 1), (3, 3), (40, 41), (17, 99), (100, 119)):
+        since, until = (moment(at, many, place) for place in (first, last))
+        expected = [each for each in ours if first <= shown[each["id"]] < last]
+        query = f"since={since}&until={until}{narrower}"
+        assert await found(admin, query) == ids(expected), query
+
+
+def moment(at: dict[str, int], events: list[dict[str, Any]], place: int) -> str:
+    """When the event of this place was accepted; behind the last one: an hour after it."""
+    late = max(place - len(events) + 1, 0)
+    return times.render(at[events[place - late]["id"]] + late * HOUR)
+
+
+async def test_who_has_one_subscription_finds_what_it_wants_and_got_alone(
+    api: Api, many: list[dict[str, Any]]
+) -> None:
+    made = await api.subscribe(eventTypes=["note"])
+    guest = await consumer(api, subscriptionId=made["id"])
+    notes = [each for each in many if each["type"] == "note"]
+
+    assert await found(guest, "", "/portal") == ids(notes)
+    assert await found(guest, "types=invoice.*", "/portal") == []
+    assert await found(guest, f"id={many[0]['id']}", "/portal") == []
+    mine = [each for each in notes if each["operationId"] == "job-1"]
+    assert await found(guest, "operationId=job-1", "/portal") == ids(mine)
+
+
+async def test_what_was_asked_for_stays_in_the_form_and_in_the_next_address(
+    admin: Visitor, many: list[dict[str, Any]]
+) -> None:
+    page = await admin.get("/console/events?types=invoice.*,none&operationType=")
+
+    assert page.fields["types"] == "invoice.*,none"
+    (further,) = [link for link in page.links if "before=" in link]
+    assert "types=invoice.*,none" in further
+    assert many
+    for query in ("since=yesterday", "types=a b", "nothing=1"):
+        assert (await admin.get(f"/console/events?{query}", 422)).says("The parameter")
+
+
+async def test_looking_for_what_nobody_sent_ends_and_tells_where_to_go_on(
+    admin: Visitor, many: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_search, "_PART", 3)
+    monkeypatch.setattr(event_search, "_LOOKS", 10)
+
+    page, looks = await admin.get("/console/events?types=none"), 1
+    while further := [link for link in page.links if "before=" in link]:
+        assert page.says("Nothing up to here is like this")
+        page, looks = await admin.get(further[0]), looks + 1
+
+    assert looks == len(many) / 30
+    assert page.says("No event is like this.")

@@ -1,0 +1,106 @@
+"""What `.ci/run` does before and after the tests, with stand-ins for what it calls."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.deployment import ROOT
+
+#: What it needs of the system besides the stand-ins.
+TOOLS = ("bash", "dirname", "env", "grep", "mktemp", "rm", "tail", "tee", "timeout")
+CALLED = 'echo "$(basename "$0") $*" >> "$CALLED"'
+INSTALL = "apt-get -qq install -y --no-install-recommends chromium"
+
+
+class Place:
+    """A checkout that has nothing but the script, and a system that has little more."""
+
+    def __init__(self, folder: Path) -> None:
+        self.called = folder / "called"
+        self.called.touch()
+        self._folder = folder
+        self._bin = folder / "bin"
+        self._bin.mkdir()
+        for name in (*TOOLS, "basename"):
+            (self._bin / name).symlink_to(str(shutil.which(name)))
+        shutil.copytree(ROOT / ".ci", folder / "checkout" / ".ci")
+        self.has("make", "echo noise; echo '=== 3 passed in 1s ==='")
+        self.has("id", "echo 0")
+
+    def has(self, name: str, does: str) -> None:
+        """There is a program of this name."""
+        program = self._bin / name
+        program.write_text(f"#!/usr/bin/env bash\n{CALLED}\n{does}\n")
+        program.chmod(0o755)
+
+    def run(self, status: int = 0) -> tuple[list[str], str]:
+        """The programs that were called, without those that only ask, and what was printed."""
+        done = subprocess.run(
+            [self._folder / "checkout" / ".ci" / "run"],
+            env={"PATH": str(self._bin), "CALLED": str(self.called), "HOME": os.devnull},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+        )
+        assert done.returncode == status, done.stdout + done.stderr
+        calls = self.called.read_text().splitlines()
+        return [each for each in calls if not each.startswith("id ")], done.stdout
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+MAKE = "make --keep-going --jobs=2 test"
+
+
+def test_chromium_is_installed_before_the_tests(place: Place) -> None:
+    place.has("apt-get", "true")
+
+    calls, said = place.run()
+
+    assert calls == ["apt-get -qq update", INSTALL, MAKE]
+    assert "NOTE" not in said
+    assert said.splitlines()[-2:] == ["closing lines of the test run:", "=== 3 passed in 1s ==="]
+
+
+@pytest.mark.parametrize("name", ["chromium", "chromium-browser"])
+def test_one_that_is_there_is_taken(place: Place, name: str) -> None:
+    place.has("apt-get", "true")
+    place.has(name, "true")
+
+    assert place.run()[0] == [MAKE]
+
+
+@pytest.mark.parametrize(
+    ("programs", "tried"),
+    [
+        ({}, []),
+        ({"apt-get": "true", "id": "echo 1000"}, []),
+        ({"apt-get": "exit 100"}, ["apt-get -qq update"]),
+        ({"apt-get": '[ "$2" = update ]'}, ["apt-get -qq update", INSTALL]),
+    ],
+    ids=["no apt-get", "not root", "no network", "no package"],
+)
+def test_where_it_cannot_be_had_the_tests_run_without_it(
+    place: Place, programs: dict[str, str], tried: list[str]
+) -> None:
+    for name, does in programs.items():
+        place.has(name, does)
+
+    calls, said = place.run()
+
+    assert calls == [*tried, MAKE]
+    assert "the tests in a browser will be skipped" in said
+
+
+def test_a_run_that_fails_fails(place: Place) -> None:
+    place.has("chromium", "true")
+    place.has("make", "echo 'FAILED tests/test_x.py::test_y - no'; exit 2")
+
+    assert place.run(status=2)[1].splitlines()[-1] == "FAILED tests/test_x.py::test_y - no"

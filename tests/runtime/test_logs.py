@@ -1,0 +1,98 @@
+"""What the service writes of what happens, as a machine reads it: a line each, in JSON."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.receiver import Receiver, Reply
+from tests.support.server import LOCAL, Server
+
+pytestmark = pytest.mark.anyio
+
+KEY = "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+#: Members that every line has.
+ALWAYS = {"event", "level", "logger", "timestamp"}
+
+
+def lines(server: Server, event: str) -> list[dict[str, Any]]:
+    """The lines about this, in their order."""
+    found = [json.loads(line) for line in server.output.splitlines() if line.startswith("{")]
+    assert all(each.keys() >= ALWAYS for each in found)
+    return [each for each in found if each["event"] == event]
+
+
+async def test_a_line_for_each_attempt_that_failed_and_each_request_that_changed_something(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    receiver.script = lambda seen: Reply(200 if "/good" in seen.path else 500, body=b"unwell")
+    with Server(tmp_path, {**LOCAL, "RINGBACK_RETRY_SCHEDULE": "0,0"}) as server:
+        async with server.client() as client:
+            hook = {"url": receiver.url("/bad"), "secret": f"whsec_{KEY}"}
+            made = (await client.post("/v1/subscriptions", json=hook)).json()
+            await client.post("/v1/subscriptions", json={"url": receiver.url("/good")})
+            await client.get(f"/v1/subscriptions/{made['id']}")
+            await client.delete("/v1/subscriptions/none%0Aadmin")
+            given = {"type": "STARTED", "data": {"card": "4111"}}
+            sent = (await client.post("/v1/operations/job/events", json=given)).json()["data"][0]
+            await receiver.wait_for(3)
+            while not lines(server, "delivery dead"):
+                await client.get("/v1/stats")
+        admin = server.admin_key
+    attempt, dead = lines(server, "attempt failed"), lines(server, "delivery dead")
+    created, wrong = [
+        each for each in lines(server, "request") if each["route"].startswith("/v1/subscriptions")
+    ][1:]
+
+    assert (len(attempt), len(dead)) == (1, 1)
+    told = {**attempt[0], **dead[0]}
+    assert told["event_id"] == sent["id"]
+    assert (told["type"], told["operation"], told["tenant"]) == ("STARTED", "job", "default")
+    assert [each["attempt"] for each in (*attempt, *dead)] == [1, 2]
+    assert (told["status"], told["reason"]) == (500, "attempts_exhausted")
+    assert told["delivery"].startswith("dlv_")
+    assert told["logger"] == "ringback.deliveries"
+    assert (created["method"], created["route"]) == ("POST", "/v1/subscriptions")
+    assert (created["status"], created["key"], created["tenant"]) == (201, "key_admin", "default")
+    assert (wrong["method"], wrong["status"]) == ("DELETE", 404)
+    assert wrong["path"] == "/v1/subscriptions/none%0Aadmin"
+    assert {each["method"] for each in lines(server, "request")} == {"POST", "DELETE"}
+    assert not any("events" in each["route"] for each in lines(server, "request"))
+    for secret in (KEY, "4111", "unwell"):
+        assert secret not in server.output
+    assert server.output.count(admin) <= 1  # where it is shown once
+
+
+async def test_a_flood_is_told_in_part_and_counted(tmp_path: Path) -> None:
+    with Server(tmp_path, LOCAL) as server:
+        async with server.client() as client:
+            for _ in range(300):
+                await client.delete("/v1/subscriptions/none")
+    told = lines(server, "request")
+
+    assert 50 <= len(told) < 300
+    assert sum(1 + each.get("untold", 0) for each in told) <= 300
+
+
+@pytest.mark.parametrize(("plain", "is_coloured"), [("", True), ("1", False)])
+def test_on_a_terminal_people_read_it(plain: str, is_coloured: bool) -> None:  # noqa: FBT001  a parameter
+    program = (
+        "import logging\n"
+        "from service.telemetry import configure_logging\n"
+        "configure_logging()\n"
+        "logging.getLogger('ringback.x').info('happened', extra={'status': 201})\n"
+    )
+    ours, theirs = os.openpty()
+    environ = {**os.environ, "TERM": "xterm", "NO_COLOR": plain}
+    subprocess.run([sys.executable, "-c", program], stderr=theirs, env=environ, check=True)
+    os.close(theirs)
+    with os.fdopen(ours, "rb", buffering=0) as terminal:
+        said = terminal.read(4096).decode()
+
+    assert ("\x1b[" in said) == is_coloured
+    assert "happened" in said
+    assert ("status=201" in said) != is_coloured  # colours stand between
