@@ -112,7 +112,7 @@ def attempted(outcome: Outcome, claimed_at: int, *, silent: bool) -> Attempted |
 def together(first: Attempted, second: Attempted) -> Attempted:
     """Two that went alike, as one."""
     latest = max(first.claimed_at, second.claimed_at)
-    return replace(first, claimed_at=latest, count=first.count + second.count)
+    return Attempted(first.sort, latest, first.count + second.count, silent=first.silent)
 
 
 def circuit(health: Health, now: int) -> Circuit:
