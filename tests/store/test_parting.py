@@ -518,26 +518,6 @@ async def test_of_a_dropped_part_the_attempts_of_dead_letters_are_kept(parted: W
     assert all(not name.startswith(day) for name in await parts(world))
 
 
-async def test_a_part_with_very_many_dead_letters_stays_whole(
-    parted: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(parting, "MOST_LETTERS", 1)
-    world = parted
-    lane = await world.subscribe(retry_schedule=(0.0,))
-    refs = await world.queued(lane, 2)
-    await world.deliver_due(500)
-    day = name_of(world.clock.now())
-    world.clock.advance(2 * DAY)
-    await forgotten(world)
-
-    await renewed(world)
-    assert await where(world) == {day: 2}
-
-    assert await world.replay.discard("default", refs[0], "key_test") is None
-    await renewed(world)
-    assert await where(world) == {f"{day}_kept": 1}
-
-
 async def test_a_result_that_comes_when_its_part_is_gone_is_written_down(parted: World) -> None:
     world = parted
     lane = await world.subscribe()

@@ -75,6 +75,8 @@ class Step(NamedTuple):
     done: int
     #: The constraint that the rest has to be read for next.
     unproved: str = ""
+    #: Whether the next step is to follow at once.
+    is_under_way: bool = False
 
 
 NOTHING: Final = Step(0)
