@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from service.domain.delivery import Trigger
 from service.domain.ids import DeliveryRef
+from service.ports import StoreUnavailableError
 from service.store import schema
 from service.store.database import Tx
 from service.store.postgres import checkup, excluding, thinning
@@ -84,7 +86,9 @@ def day_of(world: World) -> str:
 
 async def where(world: World) -> dict[str, int]:
     """How many attempts are in which part."""
-    return dict(await world.sql("SELECT tableoid::regclass::text, count(*) FROM attempts GROUP BY 1"))
+    return dict(
+        await world.sql("SELECT tableoid::regclass::text, count(*) FROM attempts GROUP BY 1")
+    )
 
 
 async def copies(world: World) -> list[str]:
@@ -310,10 +314,10 @@ async def test_what_an_earlier_version_thinned_meanwhile_leaves_nothing(
         "WHERE relname = ?::text",
         day,
     )
+    letters = "JOIN dead_letters USING (event_key, subscription_no)"
     for statement in (
         f"CREATE TABLE {day}_kept (LIKE attempts_rest INCLUDING INDEXES)",
-        f"INSERT INTO {day}_kept SELECT a.* FROM dead_letters d "  # noqa: S608  a part's name
-        f"JOIN {day} a USING (event_key, subscription_no)",
+        f"INSERT INTO {day}_kept SELECT a.* FROM {day} a {letters}",  # noqa: S608  a part's name
         f"ALTER TABLE attempts DETACH PARTITION {day}",
         f"ALTER TABLE attempts ATTACH PARTITION {day}_kept FOR VALUES {row[0]}",
         f"DROP TABLE {day}",
@@ -396,3 +400,33 @@ async def test_a_copy_goes_with_a_proof_where_one_is_needed(
     assert await where(world) == {f"{day}_kept": 2 * (LETTERS - 1)}
     rows = await world.sql("SELECT conname FROM pg_constraint WHERE conname LIKE 'without%'")
     assert rows == []
+
+
+@pytest.mark.parametrize("error", [None, StoreUnavailableError("the server was lost")])
+async def test_a_part_that_waits_for_a_proof_does_not_stop_the_next(
+    world: World, monkeypatch: pytest.MonkeyPatch, error: Exception | None
+) -> None:
+    await renewed(world)
+    first = day_of(world)
+    await failed(world)
+    world.clock.advance(DAY)
+    await ahead(world)
+    second = day_of(world)
+    fine = await world.subscribe("fine")
+    await world.queued(fine, 1)
+    await world.settle(await world.claim(fine.no))
+    await forgotten(world)
+    assert {first, second} <= {*await where(world)}
+    monkeypatch.setattr(excluding, "LIGHT", -1)
+
+    async def unproved(*_: object) -> bool:
+        if error is not None:
+            raise error
+        return False
+
+    monkeypatch.setattr(excluding, "prove", unproved)
+    for _ in range(3):
+        with suppress(StoreUnavailableError):
+            await world.sweep.renew_parts(DAY)
+
+    assert {*await where(world)} == {first}

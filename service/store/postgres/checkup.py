@@ -89,8 +89,9 @@ async def look(url: str, clock: Clock) -> State:
         careless = tuple(row[0] for row in await connection.fetch(_CARELESS))
         server = await _server(connection, is_pooled=address.is_pooled)
         if revision == head() and not server.denied:
-            overdue = await parting.overdue(PostgresTx(connection, clock.now()))
-            server = replace(server, overdue=overdue)
+            tx = PostgresTx(connection, clock.now())
+            overdue, refusing = await parting.overdue(tx), await parting.refusing(tx)
+            server = replace(server, overdue=overdue, refusing=refusing)
     return State(address.name, revision, head(), ahead, careless, server)
 
 

@@ -3,9 +3,10 @@
 Of what is in a part of a day no row is deleted when it is old; what hangs on its events is
 (:mod:`service.store.forgetting`). When all events of its time are forgotten, the part is dropped.
 Where there are dead letters their attempts are kept: a part with nothing else takes its place
-(:mod:`service.store.postgres.thinning`). ``events_past`` and ``attempts_past`` are what there was before there were parts; in ``events_rest``
-and ``attempts_rest`` is what is of no part's time, such as the attempts of what is replayed after
-its part is gone. In these, and in what was kept, rows are deleted one by one.
+(:mod:`service.store.postgres.thinning`). ``events_past`` and ``attempts_past`` are what there was
+before there were parts; in ``events_rest`` and ``attempts_rest`` is what is of no part's time, such
+as the attempts of what is replayed after its part is gone. In these, and in what was kept, rows are
+deleted one by one.
 
 A delivery never waits long for this: whatever would have to wait for a lock gives up at once, and
 is done in the next round. No part is in the way of the next, and nothing that is to be made in that
@@ -22,7 +23,7 @@ import asyncpg
 from service.domain import ids
 from service.ports import StoreUnavailableError
 from service.store.database import Database, Job, Stretch, Tx, alone
-from service.store.postgres import excluding, thinning
+from service.store.postgres import excluding, faults, thinning
 from service.store.postgres.connections import Address
 from service.store.postgres.excluding import DONE, NOTHING, Part, Parted, Step
 from service.store.postgres.thinning import ATTACH, DROP, MAKE, do
@@ -79,7 +80,7 @@ PARTED: Final = (
 async def renew(database: Database, address: Address, retention: int) -> int:
     """Make the next part of each table, or drop the oldest that nobody needs; how many steps.
 
-    May take long, for others are not waited for with this.
+    It may take long, in nobody's way.
 
     Raises:
         StoreUnavailableError: some of it was not done, though what could be was.
@@ -111,34 +112,45 @@ class _Renewal:
         #: The part that is tried, and those that have to wait for the next round.
         self._tried: str | None = None
         self._passed: list[str] = []
+        self._failed: StoreUnavailableError | None = None
 
     async def run(self) -> int:
         """Make a part, or drop one; how many."""
-        made = await self._step(self._make)
-        self._is_idle = made is NOTHING
-        if made is not None and made.unproved:
-            try:
-                if await self._prove(made):
-                    return 1
-            except StoreUnavailableError:
-                await self._drop()
-                raise
-        elif made is not None and made.done:
-            return made.done
-        return await self._drop()
+        done = await self._make() or await self._drop()
+        if self._failed is not None:
+            raise self._failed
+        return done
+
+    async def _make(self) -> int:
+        """Make the next part, or what has to be there before it; how many."""
+        step = await self._step(self._make_one)
+        self._is_idle = step is NOTHING
+        return 0 if step is None else await self._finished(step)
 
     async def _drop(self) -> int:
-        """Drop the oldest part that can be; how many."""
+        """Drop the oldest part that can be, or what has to be there before that; how many."""
         while len(self._passed) < _TRIES:
-            self._tried = None
             step = await self._step(self._drop_one)
-            if step is not None and not step.is_under_way:
-                return await self._prove(step) if step.unproved else step.done
-            if step is None:
-                if self._tried is None:
-                    break
-                self._passed.append(self._tried)
+            if step is NOTHING:
+                break
+            if step is not None and step.is_under_way:
+                continue
+            if step is not None and await self._finished(step):
+                return 1
+            if self._tried is None:
+                break
+            self._passed.append(self._tried)
         return 0
+
+    async def _finished(self, step: Step) -> int:
+        """See to it that what a step is only the beginning of comes to its end; how many."""
+        if not step.unproved:
+            return step.done
+        try:
+            return int(await excluding.prove(self._address, self._parted.table, step.unproved))
+        except StoreUnavailableError as error:
+            self._failed = error
+            return 0
 
     async def _step(self, job: Job[Step]) -> Step | None:
         """What a job did; ``None``: it is put off."""
@@ -149,14 +161,12 @@ class _Renewal:
                 return None
             raise
 
-    async def _prove(self, step: Step) -> int:
-        return int(await excluding.prove(self._address, self._parted.table, step.unproved))
-
-    async def _make(self, tx: Tx) -> Step:
+    async def _make_one(self, tx: Tx) -> Step:
         await tx.sql(_IMPATIENT)
         return await _make_next(tx, self._parted, await _parts(tx, self._parted.table))
 
     async def _drop_one(self, tx: Tx) -> Step:
+        self._tried = None
         await tx.sql(_IMPATIENT)
         floor = ids.key_floor(tx.now - max(self._retention, _MARGIN))
         for part in await _parts(tx, self._parted.table):
@@ -202,10 +212,20 @@ async def overdue(tx: Tx) -> str | None:
         part
         for parted in PARTED
         for part in await _parts(tx, parted.table)
-        if part.high <= floor
-        and _is_over(part, has_letters=await _has_letters(tx, parted, part))
+        if part.high <= floor and _is_over(part, has_letters=await _has_letters(tx, parted, part))
     ]
     return min(found).name if found else None
+
+
+async def refusing(tx: Tx) -> str | None:
+    """What a process left behind that was to make today's part: it refuses what is of today."""
+    low = _day_of(ids.key_floor(tx.now))
+    for parted in PARTED:
+        left = faults.PROOF + _name_of(parted, low)
+        has_part = any(each.low <= low < each.high for each in await _parts(tx, parted.table))
+        if not has_part and left in await excluding.there(tx, parted.table):
+            return left
+    return None
 
 
 async def _parts(tx: Tx, table: str) -> list[Part]:
@@ -238,8 +258,7 @@ async def _make_next(tx: Tx, parted: Parted, parts: Sequence[Part]) -> Step:
             low = part.high
     if low >= ids.key_floor(tx.now + AHEAD):
         return NOTHING
-    at = datetime.fromtimestamp(ids.key_time(low) / 1000, UTC)
-    made = Part(low, low + _KEYS, f"{parted.table}_{at:%Y%m%d}")
+    made = Part(low, low + _KEYS, _name_of(parted, low))
     return await excluding.proved(tx, parted, made) or await _made(tx, parted, made)
 
 
@@ -283,6 +302,11 @@ async def _thin(tx: Tx, parted: Parted, part: Part) -> Step:
         step = await thinning.swap(tx, parted, part)
         await excluding.clear(tx, parted.table)
     return step
+
+
+def _name_of(parted: Parted, low: int) -> str:
+    """What the part of a day is called."""
+    return f"{parted.table}_{datetime.fromtimestamp(ids.key_time(low) / 1000, UTC):%Y%m%d}"
 
 
 def _day_of(key: int) -> int:

@@ -96,6 +96,8 @@ class _Place(NamedTuple):
 #: Some of it was copied; there may be more.
 _COPYING: Final = Step(1, is_under_way=True)
 _START: Final = _Place(0, 0, 0)
+#: A number above that of every attempt, and the note on a copy that is complete.
+_ALL: Final = 2**31 - 1
 _END: Final = "all"
 
 
@@ -107,7 +109,8 @@ async def thin(tx: Tx, parted: Parted, part: Part) -> Step | None:
     if note is None:
         await _begin(tx, parted, part)
     else:
-        await _copy(tx, part, _Place(*map(int, note.split())))
+        event_key, subscription_no, number = map(int, note.split())
+        await _copy(tx, part, _Place(event_key, subscription_no, number))
     return _COPYING
 
 
@@ -175,7 +178,7 @@ async def _copy(tx: Tx, part: Part, place: _Place) -> None:
     if len(found) == ATTEMPTS:
         await _write_down(tx, part, _Place(*max(found)))
     elif len(letters) == LETTERS:
-        await _write_down(tx, part, _Place(*letters[-1], 2**31 - 1))
+        await _write_down(tx, part, _Place(letters[-1][0], letters[-1][1], _ALL))
     else:
         await tx.sql(_NOTE.format(name=part.name, note=_END))
 
