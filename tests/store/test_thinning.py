@@ -218,6 +218,27 @@ async def test_what_is_written_while_it_is_copied_is_kept_as_it_was_written(
     assert await attempts_of(world, refs) == before
 
 
+@pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
+async def test_what_somebody_is_deleting_is_copied_only_if_he_does_not(
+    world: World, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    day, refs = await dead(world)
+    before = await attempts_of(world, refs)
+    await stopped_at(world, monkeypatch, 1)
+    deleter = await asyncpg.connect(str(world.place))
+    await deleter.execute("BEGIN")
+    await deleter.execute("DELETE FROM attempts WHERE event_key = $1", refs[0].event_key)
+
+    await world.sweep.renew_parts(DAY)
+    await deleter.execute(end)
+    await deleter.close()
+    await renewed(world)
+
+    gone = 2 if end == "COMMIT" else 0
+    assert await where(world) == {f"{day}_kept": 2 * (LETTERS - 1) - gone}
+    assert (await attempts_of(world, refs))[1:] == before[1:]
+
+
 @pytest.mark.parametrize("steps", range(1, 6))
 async def test_nobody_waits_for_a_batch(
     world: World, other: World, monkeypatch: pytest.MonkeyPatch, steps: int

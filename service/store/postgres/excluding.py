@@ -39,9 +39,9 @@ _PUT_OFF: Final = (
     asyncpg.UndefinedObjectError,
 )
 _TOO_LONG: Final = (
-    "%s_rest could not be read for the next part of %s, and until then what is new goes into it "
-    "and is deleted row by row: %s. It is tried again, ever later; where it is the time that does "
-    "not suffice, let the owner run ALTER TABLE %s_rest VALIDATE CONSTRAINT %s without a limit."
+    "%s_rest could not be read, as it has to be before the next part of %s: %s. It is tried again, "
+    "ever later; parts are made days ahead. Where the time never suffices, let the owner run ALTER "
+    "TABLE %s_rest VALIDATE CONSTRAINT %s with a statement_timeout of 0."
 )
 
 _PREFIX: Final = faults.PROOF

@@ -181,7 +181,8 @@ class _Renewal:
     async def _tidy(self, tx: Tx) -> None:
         await thinning.tidy(tx, self._parted.table, self._passed)
         if self._is_idle:
-            await excluding.clear(tx, self._parted.table)
+            wanted = faults.PROOF + self._passed[-1] if self._passed else ""
+            await excluding.clear(tx, self._parted.table, but=wanted)
 
 
 async def stretches(tx: Tx, table: str) -> list[Stretch]:
