@@ -262,6 +262,31 @@ async def test_what_takes_long_is_tried_again_ever_later_when_it_failed(
     assert len(reports) == (9 if isinstance(error, ValueError) else 0)
 
 
+class Slow(ScriptedStore):
+    """One in which the parts of tables take for ever."""
+
+    async def renew_parts(self, retention: int) -> int:
+        await super().renew_parts(retention)
+        await asyncio.Event().wait()
+        return 0
+
+
+async def test_nothing_waits_for_the_parts_of_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep_module, "_DUE", 0)
+    store, clock = Slow(), FakeClock()
+    sweeping = asyncio.create_task(Sweep(store, Wakes(), clock, TERMS).run())
+
+    await store.until(lambda: store.looks["parts"] == 1)
+    seen = store.looks.copy()
+    clock.advance(60_000)
+    looks = ("leases", "parked", "closed", "old")
+    await store.until(lambda: all(store.looks[name] > seen[name] for name in looks))
+    sweeping.cancel()
+    await asyncio.gather(sweeping, return_exceptions=True)
+
+    assert store.looks["parts"] == 1
+
+
 async def test_what_is_only_in_memory_is_kept_at_the_end() -> None:
     done: list[str] = []
 
