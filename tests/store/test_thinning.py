@@ -366,6 +366,21 @@ async def test_a_copy_that_a_migration_passed_over_is_begun_anew(
     assert await where(world) == {f"{day}_kept": 2 * (LETTERS - 1) + 1}
 
 
+async def test_a_copy_without_its_trigger_is_begun_anew(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day, refs = await dead(world)
+    await stopped_at(world, monkeypatch, 5)
+    await world.sql(f"DROP TRIGGER keep ON {day}")
+    assert await world.replay.replay_one("default", refs[0], Trigger.REPLAY, "key_test") == refs[0]
+    await world.deliver_due(500)
+
+    await renewed(world)
+
+    assert await where(world) == {f"{day}_kept": 2 * (LETTERS - 1) + 1}
+    assert await copies(world) == []
+
+
 async def test_a_part_whose_letters_are_gone_meanwhile_is_dropped_with_its_copy(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,7 +63,11 @@ _COLUMNS: Final = (
     "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(?::text) AND attnum > 0 "
     "AND NOT attisdropped ORDER BY attname"
 )
-_COPIED: Final = "SELECT obj_description(to_regclass(?::text), 'pg_class')"
+#: A copy without the trigger is not what it should be: whoever took that away, it is made anew.
+_COPIED: Final = (
+    "SELECT obj_description(to_regclass(?::text), 'pg_class') "
+    "FROM pg_trigger WHERE tgrelid = to_regclass(?::text) AND tgname = 'keep'"
+)
 _NOTE: Final = "COMMENT ON TABLE {name}" + UNFINISHED + " IS '{note}'"
 _UNDER_WAY: Final = (
     "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace "
@@ -74,12 +78,14 @@ _LETTERS: Final = (
     "(event_key, subscription_no) >= (?, ?) AND event_key < ? "
     "ORDER BY event_key, subscription_no LIMIT ?"
 )
-#: Locked, so that nobody changes meanwhile what he finds no copy of yet.
+#: Few of very many, and so by the letters. Locked, so that nobody changes meanwhile what he finds
+#: no copy of yet.
 _COPY: Final = (
-    "WITH found AS (SELECT a.* FROM unnest(?::bigint[], ?::bigint[]) "
-    "AS d (event_key, subscription_no) JOIN {name} a USING (event_key, subscription_no) "
-    "WHERE (a.event_key, a.subscription_no, a.number) > (?, ?, ?) "
-    "ORDER BY a.event_key, a.subscription_no, a.number LIMIT {most} FOR SHARE OF a), "
+    "WITH found AS (SELECT a.* FROM unnest(?::bigint[], ?::bigint[]) AS d (event, subscription) "
+    "CROSS JOIN LATERAL (SELECT * FROM {name} WHERE event_key = d.event "
+    "AND subscription_no = d.subscription "
+    "AND (event_key, subscription_no, number) > (?, ?, ?) FOR SHARE) AS a "
+    "ORDER BY a.event_key, a.subscription_no, a.number LIMIT {most}), "
     "copied AS (INSERT INTO {name}" + UNFINISHED + " ({columns}) SELECT {columns} FROM found "
     "ON CONFLICT DO NOTHING) SELECT event_key, subscription_no, number FROM found"
 )
@@ -153,8 +159,8 @@ async def _note(tx: Tx, part: Part) -> str | None:
     copy = part.name + UNFINISHED
     if await tx.sql(_COLUMNS, (part.name,)) != await tx.sql(_COLUMNS, (copy,)):
         return None
-    said: str | None = (await tx.sql(_COPIED, (copy,)))[0][0]
-    return said
+    said = await tx.sql(_COPIED, (copy, part.name))
+    return said[0][0] if said else None
 
 
 async def _begin(tx: Tx, parted: Parted, part: Part) -> None:
