@@ -137,4 +137,7 @@ class SweepStore(Protocol):
         """Delete a batch of what is older than ``retention`` ms; how many rows."""
 
     async def renew_parts(self, retention: int) -> int:
-        """Make parts of tables for the time to come, or drop one older than that; how many."""
+        """Make parts of tables for the time to come, or drop one older than that; how many.
+
+        It may take minutes, in which nothing else should wait for it.
+        """

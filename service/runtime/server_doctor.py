@@ -31,6 +31,8 @@ def of_server(server: Server, name: str) -> Iterator[Finding]:
         yield _parts(server)
     if server.overdue is not None:
         yield _overdue(server.overdue)
+    if server.refusing is not None:
+        yield _refusing(server.refusing)
     yield from _roles(server)
     yield _disk(server, name)
 
@@ -101,11 +103,21 @@ def _parts(server: Server) -> Finding:
 def _overdue(part: str) -> Finding:
     found = f"{part} is still there, though all of it was forgotten more than a day ago"
     remedy = (
-        f"Let the sweeper's user own it (ALTER TABLE {part} OWNER TO ...), and end transactions "
-        "that stay open (pg_stat_activity): while somebody reads a table no part of it is dropped. "
-        "The sweeper drops it within minutes then."
+        f"Let a sweeper run whose user owns it (ALTER TABLE {part} OWNER TO ...), and end "
+        "transactions that stay open (pg_stat_activity): while somebody reads a table no part of "
+        "it is dropped. The sweeper drops it within minutes then; where there are dead letters of "
+        "its time it copies their attempts first, some thousand a second."
     )
     return Finding("database", Level.WARNING, found, remedy)
+
+
+def _refusing(constraint: str) -> Finding:
+    found = f"{constraint} refuses what is of today: no sweeper has finished today's part"
+    remedy = (
+        "Start a sweeper (`ringback serve --roles sweeper`) whose user owns the tables: it takes "
+        "that away within a minute. Until then producers get 503, and nothing accepted is lost."
+    )
+    return Finding("database", Level.FAULT, found, remedy)
 
 
 def _roles(server: Server) -> Iterator[Finding]:

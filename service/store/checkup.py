@@ -32,6 +32,8 @@ class Server:
     denied: tuple[str, ...] = ()
     #: The oldest part of a table that should have been dropped for more than a day.
     overdue: str | None = None
+    #: What refuses rows of today, left behind by a process that was to make their part.
+    refusing: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

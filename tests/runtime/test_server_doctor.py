@@ -54,7 +54,14 @@ def test_nothing_is_wrong_with_a_server_that_is_well() -> None:
         ({"denied": ("a", "b", "c")}, "fault", "with a and 2 other tables and", "GRANT SELECT"),
         ({"is_pooled": True}, "warning", "a pooler stands before", "Add pgbouncer=true"),
         ({"may_part": False}, "warning", "ringback may not make or drop the parts", "OWNER TO"),
-        ({"overdue": "events_20260101"}, "warning", "events_20260101 is still there", "own it"),
+        ({"overdue": "events_20260101"}, "warning", "events_20260101 is still there", "owns it"),
+        ({"overdue": "attempts_20260101"}, "warning", "attempts_20260101", "dead letters"),
+        (
+            {"refusing": "without_events_20260101"},
+            "fault",
+            "without_events_20260101 refuses what is of today",
+            "Start a sweeper (`ringback serve --roles sweeper`)",
+        ),
         (
             {"roles": frozenset({"api", "worker"})},
             "fault",

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from typing import Any
 
 import asyncpg
 import pytest
@@ -13,7 +14,7 @@ from service.domain.delivery import Trigger
 from service.domain.errors import RefusalKind
 from service.domain.ids import DeliveryRef, key_floor, key_time
 from service.lab.bench.counted import watch
-from service.ports import DeliveryFilter, Span
+from service.ports import DeliveryFilter, Span, StoreUnavailableError
 from service.store import schema, traffic
 from service.store.postgres import checkup, excluding, migrating, parting
 from service.store.postgres.connections import Address
@@ -366,6 +367,108 @@ async def test_what_a_crash_leaves_of_a_proof_is_used_or_taken_away(
     assert await constraints(world) == []
 
 
+@pytest.mark.usefixtures("heavy")
+async def test_who_comes_while_another_reads_a_rest_does_not_wait(
+    world: World, other: World
+) -> None:
+    name = await exclude(world, "attempts", "event_key", world.clock.now() + 3 * DAY)
+    address = Address.of(str(world.place))
+    reading = "LOCK TABLE attempts_rest IN SHARE UPDATE EXCLUSIVE MODE"
+    async with another(world, reading) as blocker:
+        first = await started(excluding.prove(address, "attempts", name))
+        assert not first.done()
+        async with asyncio.timeout(4):  # less than anybody waits for a lock
+            assert not await excluding.prove(address, "attempts", name)
+            assert await other.sweep.renew_parts(DAY) <= 1  # that of the other table
+        await blocker.execute("COMMIT")
+        assert await first
+
+
+@pytest.fixture
+def silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that is heard of no more once it was asked to read a rest."""
+    execute = asyncpg.Connection.execute
+
+    async def unanswered(self: asyncpg.Connection, query: str, **how: Any) -> str:  # noqa: ANN401  as it is given
+        if "VALIDATE" in query:
+            self._transport.pause_reading()  # nothing of the other end comes through any more
+        said: str = await execute(self, query, **how)
+        return said
+
+    monkeypatch.setattr(asyncpg.Connection, "execute", unanswered)
+
+
+@pytest.mark.usefixtures("silent")
+async def test_a_server_that_is_gone_unseen_while_it_reads_is_given_up(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(excluding, "READING", 1)
+    monkeypatch.setattr(excluding, "LATE", 0)
+    name = await exclude(world, "events", "key", world.clock.now() + 3 * DAY)
+    async with asyncio.timeout(9):  # before any other statement would be given up
+        with pytest.raises(StoreUnavailableError):
+            await excluding.prove(Address.of(str(world.place)), "events", name)
+
+    (said,) = caplog.messages
+    assert f"VALIDATE CONSTRAINT {name}" in said
+
+
+@pytest.mark.usefixtures("silent")
+async def test_who_waits_for_a_rest_to_be_read_can_be_stopped_at_any_time(world: World) -> None:
+    name = await exclude(world, "events", "key", world.clock.now() + 3 * DAY)
+    reading = await started(excluding.prove(Address.of(str(world.place)), "events", name))
+    assert not reading.done()
+    reading.cancel()
+    async with asyncio.timeout(5):
+        await asyncio.gather(reading, return_exceptions=True)
+    assert reading.cancelled()
+
+
+async def test_what_cannot_be_read_stops_nothing_else(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await old(world)
+    monkeypatch.setattr(excluding, "LIGHT", -1)
+
+    async def lost(*_: object) -> bool:
+        raise StoreUnavailableError("the server was lost")
+
+    monkeypatch.setattr(excluding, "prove", lost)
+    gone = [name_of(world.clock.now() - 2 * DAY, table) for table in TABLES]
+    world.clock.advance(3 * DAY)  # there is a part to be made, for which the rest is to be read
+
+    for _ in range(3):
+        with pytest.raises(StoreUnavailableError, match="was lost"):
+            await world.sweep.renew_parts(DAY)
+
+    for name, table in zip(gone, TABLES, strict=True):
+        assert name not in await parts(world, table)
+
+
+async def test_what_no_sweeper_finished_in_time_refuses_for_now_and_is_told_of(
+    world: World,
+) -> None:
+    async def told() -> str | None:
+        server = (await checkup.look(str(world.place), world.clock)).server
+        assert server is not None
+        return server.refusing
+
+    later = world.clock.now() + 3 * DAY
+    name = await exclude(world, "events", "key", later)
+    await world.posted(event("op"))
+    assert await told() is None
+
+    world.clock.at = later
+    with pytest.raises(StoreUnavailableError, match=f"left {name}: a sweeper takes that away"):
+        await world.posted(event("op"))
+    assert await told() == name
+    await world.sweep.renew_parts(DAY)
+
+    await world.posted(event("op"))
+    assert await told() is None
+    assert await world.rows(schema.events)
+
+
 # --- dropped whole
 
 
@@ -516,26 +619,6 @@ async def test_of_a_dropped_part_the_attempts_of_dead_letters_are_kept(parted: W
     await renewed(world)
     assert await where(world) == {}
     assert all(not name.startswith(day) for name in await parts(world))
-
-
-async def test_a_part_with_very_many_dead_letters_stays_whole(
-    parted: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(parting, "MOST_LETTERS", 1)
-    world = parted
-    lane = await world.subscribe(retry_schedule=(0.0,))
-    refs = await world.queued(lane, 2)
-    await world.deliver_due(500)
-    day = name_of(world.clock.now())
-    world.clock.advance(2 * DAY)
-    await forgotten(world)
-
-    await renewed(world)
-    assert await where(world) == {day: 2}
-
-    assert await world.replay.discard("default", refs[0], "key_test") is None
-    await renewed(world)
-    assert await where(world) == {f"{day}_kept": 1}
 
 
 async def test_a_result_that_comes_when_its_part_is_gone_is_written_down(parted: World) -> None:

@@ -171,6 +171,122 @@ async def test_nothing_ends_the_sweep(
     assert {bug for _, bug in reports} == ({error} if isinstance(error, ValueError) else set())
 
 
+class Long:
+    """A chore that may take long, beside one that is done in every round."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.rounds = 0
+        self.ended = 0
+        self.error: Exception | None = None
+        self.go_on = asyncio.Event()
+        self.news = asyncio.Condition()
+
+    async def work(self) -> int:
+        await self._tell("begun")
+        try:
+            await self.go_on.wait()
+        finally:
+            self.ended += 1
+        if self.error is not None:
+            raise self.error
+        return 0
+
+    async def look(self) -> int:
+        await self._tell("rounds")
+        return 0
+
+    async def _tell(self, what: str) -> None:
+        async with self.news:
+            setattr(self, what, getattr(self, what) + 1)
+            self.news.notify_all()
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        async with asyncio.timeout(PATIENCE), self.news:
+            await self.news.wait_for(holds)
+
+    async def more_rounds(self) -> None:
+        """A few rounds from now."""
+        seen = self.rounds
+        await self.until(lambda: self.rounds > seen + 5)
+
+    def rounds_of(self, clock: FakeClock) -> Rounds:
+        chores = (Chore("long", 60.0, self.work, is_long=True), Chore("short", 0.0, self.look))
+        return Rounds(clock, chores)
+
+
+async def test_no_round_waits_for_what_takes_long_and_it_ends_with_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sweep_module, "_DUE", 0)
+    long, clock = Long(), FakeClock()
+    rounds = long.rounds_of(clock)
+    sweeping = asyncio.create_task(rounds.run())
+
+    await long.until(lambda: long.begun == 1)
+    clock.advance(600_000)
+    await long.more_rounds()
+    assert (long.begun, long.ended, rounds.age) == (1, 0, 0.0)  # one at a time
+    sweeping.cancel()
+    await asyncio.gather(sweeping, return_exceptions=True)
+
+    assert (sweeping.cancelled(), long.ended) == (True, 1)
+
+
+@pytest.mark.parametrize("error", [StoreUnavailableError("away"), ValueError("a bug")])
+async def test_what_takes_long_is_tried_again_ever_later_when_it_failed(
+    monkeypatch: pytest.MonkeyPatch, reports: list[tuple[str, BaseException]], error: Exception
+) -> None:
+    monkeypatch.setattr(sweep_module, "_DUE", 0)
+    long, clock = Long(), FakeClock()
+    rounds = long.rounds_of(clock)
+    long.error = error
+    long.go_on.set()
+    sweeping = asyncio.create_task(rounds.run())
+
+    for number, pause in enumerate((60, 240, 540, 960, 1500, 2160, 2940, 3600, 3600), 1):
+        await long.until(lambda number=number: long.begun == number)  # type: ignore[misc]  # bound now
+        await long.more_rounds()
+        clock.advance(pause * 1000 - 1)
+        await long.more_rounds()
+        assert (long.begun, rounds.age) == (number, 0.0)
+        clock.advance(1)
+    long.error = None
+    await long.until(lambda: long.begun == 10)
+    await long.more_rounds()
+    clock.advance(60_000)
+    await long.until(lambda: long.begun == 11)
+    sweeping.cancel()
+    await asyncio.gather(sweeping, return_exceptions=True)
+
+    assert len(reports) == (9 if isinstance(error, ValueError) else 0)
+
+
+class Slow(ScriptedStore):
+    """One in which the parts of tables take for ever."""
+
+    async def renew_parts(self, retention: int) -> int:
+        await super().renew_parts(retention)
+        await asyncio.Event().wait()
+        return 0
+
+
+async def test_nothing_waits_for_the_parts_of_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep_module, "_DUE", 0)
+    store, clock = Slow(), FakeClock()
+    sweeping = asyncio.create_task(Sweep(store, Wakes(), clock, TERMS).run())
+
+    await store.until(lambda: store.looks["parts"] == 1)
+    seen = store.looks.copy()
+    clock.advance(60_000)
+    looks = ("leases", "parked", "closed", "old")
+    await store.until(lambda: all(store.looks[name] > seen[name] for name in looks))
+    sweeping.cancel()
+    await asyncio.gather(sweeping, return_exceptions=True)
+
+    assert store.looks["parts"] == 1
+
+
 async def test_what_is_only_in_memory_is_kept_at_the_end() -> None:
     done: list[str] = []
 

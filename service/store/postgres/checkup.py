@@ -13,6 +13,7 @@ from service.store.postgres.asking import asked
 from service.store.postgres.connections import Address
 from service.store.postgres.database import PostgresDatabase
 from service.store.postgres.nodes import LIVING
+from service.store.postgres.thinning import UNFINISHED
 from service.store.postgres.tx import PostgresTx
 from service.store.revisions import head
 from service.store.statements import Row, Statement
@@ -49,10 +50,12 @@ _MAY_PART = (
     "AND has_schema_privilege(relnamespace, 'CREATE')) "
     "FROM pg_class WHERE oid IN (to_regclass('attempts'), to_regclass('events'))"
 )
-#: Parts of tables are reached through these, which is all that rights are asked for.
+#: Parts of tables are reached through these, which is all that rights are asked for. What is to be
+#: a part later is nobody's to work with.
 _DENIED = (
     "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace "
-    "AND NOT relispartition AND relname <> 'alembic_version' AND CASE "
+    "AND NOT relispartition AND relname <> 'alembic_version' "
+    f"AND NOT (relkind = 'r' AND right(relname, {len(UNFINISHED)}) = '{UNFINISHED}') AND CASE "
     "WHEN relkind = 'S' THEN NOT has_sequence_privilege(oid, 'USAGE') "
     "WHEN relkind IN ('r', 'p') THEN NOT (has_table_privilege(oid, 'SELECT') "
     "AND has_table_privilege(oid, 'INSERT') AND has_table_privilege(oid, 'UPDATE') "
@@ -86,8 +89,9 @@ async def look(url: str, clock: Clock) -> State:
         careless = tuple(row[0] for row in await connection.fetch(_CARELESS))
         server = await _server(connection, is_pooled=address.is_pooled)
         if revision == head() and not server.denied:
-            overdue = await parting.overdue(PostgresTx(connection, clock.now()))
-            server = replace(server, overdue=overdue)
+            tx = PostgresTx(connection, clock.now())
+            overdue, refusing = await parting.overdue(tx), await parting.refusing(tx)
+            server = replace(server, overdue=overdue, refusing=refusing)
     return State(address.name, revision, head(), ahead, careless, server)
 
 

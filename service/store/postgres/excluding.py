@@ -5,34 +5,46 @@ unless a constraint says so that it has read the rest for before, in nobody's wa
 size gets such a constraint for a moment, in three steps, each of which is committed: it is added,
 it is validated, and it goes in the transaction in which the part is attached.
 
-Until then rows of that time are refused. What a crash leaves behind, the next round goes on with or
-takes away.
+Until then rows of that time are refused (:data:`service.store.postgres.faults.PROOF`). What a crash
+leaves behind, the next round goes on with or takes away.
 """
 
+import logging
 from contextlib import suppress
 from typing import Final, NamedTuple
 
 import asyncpg
+from asyncpg import Connection
 
+from service.ports import StoreUnavailableError
 from service.store.database import Tx
-from service.store.postgres import faults
-from service.store.postgres.connections import Address, of_transaction
+from service.store.postgres import compiling, faults
+from service.store.postgres.connections import LIMITS, Address, of_transaction
+
+_logger = logging.getLogger(__name__)
 
 #: Bytes of a rest that is read in a few milliseconds.
 LIGHT: Final = 4 * 2**20
-#: To read a rest may take its time, and nobody waits behind who waits to begin.
-_LIMITS: Final = {"statement_timeout": "600000", "lock_timeout": "5000", "jit": "off"}
+#: Seconds that the server may take to read a rest, and bytes for which it gets one more.
+READING: Final = 600
+_SPEED: Final = 16 * 2**20
+#: Seconds that it may be late with saying so, before it is taken for gone.
+LATE: Final = 30
 #: Seconds.
-_CLOSING: Final = 5.0
+_CLOSING: Final = 1.0
 #: It had to wait for too long, or rows came just before the constraint.
 _PUT_OFF: Final = (
     asyncpg.LockNotAvailableError,
-    asyncpg.QueryCanceledError,
     asyncpg.CheckViolationError,
     asyncpg.UndefinedObjectError,
 )
+_TOO_LONG: Final = (
+    "%s_rest could not be read, as it has to be before the next part of %s: %s. It is tried again, "
+    "ever later; parts are made days ahead. Where the time never suffices, let the owner run ALTER "
+    "TABLE %s_rest VALIDATE CONSTRAINT %s with a statement_timeout of 0."
+)
 
-_PREFIX: Final = "without_"
+_PREFIX: Final = faults.PROOF
 _SIZE: Final = "SELECT pg_relation_size(?::text::regclass)"
 _THERE: Final = (
     "SELECT conname, convalidated FROM pg_constraint WHERE conrelid = ?::text::regclass "
@@ -75,6 +87,8 @@ class Step(NamedTuple):
     done: int
     #: The constraint that the rest has to be read for next.
     unproved: str = ""
+    #: Whether the next step is to follow at once.
+    is_under_way: bool = False
 
 
 NOTHING: Final = Step(0)
@@ -91,17 +105,17 @@ async def proved(tx: Tx, parted: Parted, part: Part) -> Step | None:
     table, wanted = parted.table, _PREFIX + part.name
     if await is_light(tx, table):
         return None
-    there = await _there(tx, table)
+    known = await there(tx, table)
     await clear(tx, table, but=wanted)
-    if wanted not in there:
+    if wanted not in known:
         bounds = {"key": parted.key, "low": part.low, "high": part.high}
         await tx.sql(_ADD.format(table=table, constraint=wanted, **bounds))
-    return None if there.get(wanted) else Step(1, wanted)
+    return None if known.get(wanted) else Step(1, wanted)
 
 
 async def clear(tx: Tx, table: str, but: str = "") -> None:
     """Take away every constraint but one."""
-    for constraint in await _there(tx, table):
+    for constraint in await there(tx, table):
         if constraint != but:
             await tx.sql(_REMOVE.format(table=table, constraint=constraint))
 
@@ -109,28 +123,45 @@ async def clear(tx: Tx, table: str, but: str = "") -> None:
 async def prove(address: Address, table: str, constraint: str) -> bool:
     """Let the server read the rest of a table for a constraint; whether it holds now.
 
+    Whoever comes while another does this does not wait.
+
     Raises:
-        StoreUnavailableError: the server could not be reached, or was lost.
+        StoreUnavailableError: the server could not be reached, was lost, or took too long.
     """
-    connection = await address.connect(_LIMITS)
-    statement = _VALIDATE.format(table=table, constraint=constraint)
+    connection = await address.connect()
     try:
-        async with connection.transaction():
-            await connection.execute(of_transaction(_LIMITS))
-            await connection.execute(statement)
+        return await _validated(connection, table, constraint)
     except _PUT_OFF:
         return False
     except faults.RAISED as error:
         if faults.sort(error) is faults.Fault.OWN:
             raise
-        raise faults.unavailable(error) from error
+        _logger.warning(_TOO_LONG, table, table, _said(error), table, constraint)
+        raise StoreUnavailableError(f"{table}_rest could not be read: {_said(error)}") from error
     finally:
         with suppress(*faults.RAISED):
             await connection.close(timeout=_CLOSING)
+
+
+async def _validated(connection: Connection, table: str, constraint: str) -> bool:
+    await connection.execute("BEGIN")
+    await connection.execute(of_transaction(LIMITS))
+    if await connection.fetch(compiling.HOLD, [f"{table}_rest"]):
+        return False
+    size = await connection.fetchval(compiling.numbered(_SIZE), f"{table}_rest")
+    limit = READING + size // _SPEED
+    await connection.execute(of_transaction({"statement_timeout": f"{limit * 1000}"}))
+    statement = _VALIDATE.format(table=table, constraint=constraint)
+    await connection.execute(statement, timeout=limit + LATE)
+    await connection.execute("COMMIT")
     return True
 
 
-async def _there(tx: Tx, table: str) -> dict[str, bool]:
+def _said(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+async def there(tx: Tx, table: str) -> dict[str, bool]:
     """The constraints that there are, and whether the rest was read for them."""
     rows = await tx.sql(_THERE, (f"{table}_rest",))
     return {row[0]: row[1] for row in rows}

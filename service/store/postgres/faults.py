@@ -8,6 +8,13 @@ from asyncpg import exceptions
 
 from service.ports import StoreUnavailableError, UnknownCommitError
 
+#: How a constraint begins by which what is of a part to come is refused until the part is there.
+PROOF: Final = "without_"
+_LEFT_BEHIND: Final = (
+    ". What was to make its part was stopped and left {}: a sweeper takes that away as soon as one "
+    "runs (ringback serve --roles sweeper)"
+)
+
 
 class Fault(Enum):
     """What is to be done about an error."""
@@ -78,7 +85,7 @@ def sort(error: BaseException) -> Fault:
 
 def is_own_after_all(error: BaseException) -> bool:
     """Whether an error that comes however often a job is run is the statement's own."""
-    return isinstance(error, exceptions.IntegrityConstraintViolationError)
+    return isinstance(error, exceptions.IntegrityConstraintViolationError) and not _refusing(error)
 
 
 def is_refusal(error: BaseException) -> bool:
@@ -89,6 +96,8 @@ def is_refusal(error: BaseException) -> bool:
 def unavailable(error: BaseException) -> StoreUnavailableError:
     """What the caller is told; the server's words name no value of ours."""
     said = str(error) or type(error).__name__
+    if refusing := _refusing(error):
+        said += _LEFT_BEHIND.format(refusing)
     return StoreUnavailableError(f"The database did not take the change: {said}")
 
 
@@ -96,3 +105,10 @@ def unknown(error: BaseException) -> UnknownCommitError:
     """What the caller is told where a commit may have taken place."""
     said = str(error) or type(error).__name__
     return UnknownCommitError(f"The database did not say whether it took the change: {said}")
+
+
+def _refusing(error: BaseException) -> str | None:
+    """The constraint of ours for a part to come that an error is about."""
+    name: str | None = getattr(error, "constraint_name", None)
+    is_one = isinstance(error, exceptions.CheckViolationError) and (name or "").startswith(PROOF)
+    return name if is_one else None

@@ -2,17 +2,19 @@
 
 Of what is in a part of a day no row is deleted when it is old; what hangs on its events is
 (:mod:`service.store.forgetting`). When all events of its time are forgotten, the part is dropped.
-Where there are dead letters their attempts are kept: a part with nothing else takes its place.
-``events_past`` and ``attempts_past`` are what there was before there were parts; in ``events_rest``
-and ``attempts_rest`` is what is of no part's time, such as the attempts of what is replayed after
-its part is gone. In these, and in what was kept, rows are deleted one by one.
+Where there are dead letters their attempts are kept: a part with nothing else takes its place
+(:mod:`service.store.postgres.thinning`). ``events_past`` and ``attempts_past`` are what there was
+before there were parts; in ``events_rest`` and ``attempts_rest`` is what is of no part's time, such
+as the attempts of what is replayed after its part is gone. In these, and in what was kept, rows are
+deleted one by one.
 
 A delivery never waits long for this: whatever would have to wait for a lock gives up at once, and
-is done in the next round.
+is done in the next round. No part is in the way of the next, and nothing that is to be made in that
+of what is to be dropped.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -20,10 +22,11 @@ import asyncpg
 
 from service.domain import ids
 from service.ports import StoreUnavailableError
-from service.store.database import Database, Stretch, Tx, alone
-from service.store.postgres import excluding
+from service.store.database import Database, Job, Stretch, Tx, alone
+from service.store.postgres import excluding, faults, thinning
 from service.store.postgres.connections import Address
 from service.store.postgres.excluding import DONE, NOTHING, Part, Parted, Step
+from service.store.postgres.thinning import ATTACH, DROP, MAKE, do
 
 #: Milliseconds: how much time a part is for, and how far ahead there are parts.
 DAY: Final = 86_400_000
@@ -32,13 +35,12 @@ AHEAD: Final = 7 * DAY
 _MARGIN: Final = DAY // 24
 #: Milliseconds that are left at least until the time of a part that is not made at once.
 _LEAD: Final = 2 * DAY
-#: Of a part with more dead letters nothing is dropped: to copy what is kept would take too long.
-MOST_LETTERS: Final = 50_000
 #: Milliseconds that results may have to wait behind a lock that is not to be had.
 _PATIENCE: Final = "100"
 #: What is done in a later round: somebody had the lock, or it took too long.
 _PUT_OFF: Final = (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError)
-_KEPT: Final = "_kept"
+#: Parts of a table that are tried in a round, each of which others may have to wait for in vain.
+_TRIES: Final = 3
 NOT_ALLOWED: Final = (
     "Events and attempts get no parts by the day, and are deleted one by one when they are old: "
     "%s. Let the sweeper's database user own the tables and create some in their schema."
@@ -53,25 +55,6 @@ _PARTS: Final = (
     "JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = ?::text::regclass"
 )
 _BOUNDS: Final = re.compile(r"FROM \((?:'(\d+)'|MINVALUE)\) TO \('(\d+)'\)")
-_STORAGE: Final = (
-    "autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.05, "
-    "autovacuum_analyze_scale_factor = 0.02"
-)
-#: Like the rest, which has the indexes that all parts together cannot have.
-_MAKE: Final = "CREATE TABLE {name} (LIKE {table}_rest INCLUDING INDEXES) WITH (" + _STORAGE + ")"
-_ATTACH: Final = "ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM ({low}) TO ({high})"
-_DETACH: Final = "ALTER TABLE {table} DETACH PARTITION {name}"
-_DROP: Final = "DROP TABLE {name}"
-_CLOSE: Final = "LOCK TABLE {name} IN SHARE MODE"
-#: In the order in which whoever works with the table has them locked.
-_SEIZE: Final = "LOCK TABLE ONLY {table}, {name} IN ACCESS EXCLUSIVE MODE"
-#: Known of the rows before the part is attached: they are not read once more then.
-_WITHIN: Final = "ALTER TABLE {name} ADD CHECK ({key} >= {low} AND {key} < {high})"
-#: Few of very many: by the letters, each of which is one pair.
-_KEEP: Final = (
-    "INSERT INTO {name}" + _KEPT + " SELECT a.* FROM dead_letters d JOIN {name} a "
-    "USING (event_key, subscription_no) WHERE d.event_key >= {low} AND d.event_key < {high}"
-)
 _NEWEST_OF_REST: Final = "SELECT max({key}) FROM {table}_rest"
 _FORGOTTEN: Final = "SELECT forgotten_before FROM retention WHERE no = 1"
 #: An event that is not forgotten; besides, a delivery that nothing else is left of.
@@ -82,9 +65,8 @@ _IS_NEEDED: Final = (
     "AND NOT EXISTS (SELECT FROM dead_letters d "
     "WHERE d.event_key = q.event_key AND d.subscription_no = q.subscription_no))"
 )
-_LETTERS: Final = (
-    "SELECT count(*) FROM (SELECT FROM dead_letters WHERE event_key >= ? AND event_key < ? "
-    "LIMIT ?) AS found"
+_HAS_LETTERS: Final = (
+    "SELECT EXISTS (SELECT FROM dead_letters WHERE event_key >= ? AND event_key < ?)"
 )
 
 
@@ -98,33 +80,109 @@ PARTED: Final = (
 async def renew(database: Database, address: Address, retention: int) -> int:
     """Make the next part of each table, or drop the oldest that nobody needs; how many steps.
 
+    It may take long, in nobody's way.
+
     Raises:
+        StoreUnavailableError: some of it was not done, though what could be was.
         InsufficientPrivilegeError: the database's user may not do that; rows go one by one.
     """
-    return sum([await _renew(database, address, each, retention) for each in PARTED])
+    done, failed = 0, []
+    for parted in PARTED:
+        try:
+            done += await _Renewal(database, address, parted, retention).run()
+        except StoreUnavailableError as error:
+            failed.append(error)
+    if failed:
+        raise failed[0]
+    return done
 
 
-async def _renew(database: Database, address: Address, parted: Parted, retention: int) -> int:
-    async def job(tx: Tx) -> Step:
-        await tx.sql(_IMPATIENT)
-        parts = await _parts(tx, parted.table)
-        floor = ids.key_floor(tx.now - max(retention, _MARGIN))
-        done = await _make_next(tx, parted, parts)
-        if done is NOTHING:
-            done = await _drop_one(tx, parted, parts, floor)
-        if done is NOTHING:
-            await excluding.clear(tx, parted.table)
+class _Renewal:
+    """A round of what is to be done about the parts of a table."""
+
+    def __init__(
+        self, database: Database, address: Address, parted: Parted, retention: int
+    ) -> None:
+        self._database = database
+        self._address = address
+        self._parted = parted
+        self._retention = retention
+        #: Whether there was no part to be made.
+        self._is_idle = False
+        #: The part that is tried, and those that have to wait for the next round.
+        self._tried: str | None = None
+        self._passed: list[str] = []
+        self._failed: StoreUnavailableError | None = None
+
+    async def run(self) -> int:
+        """Make a part, or drop one; how many."""
+        done = await self._make() or await self._drop()
+        if self._failed is not None:
+            raise self._failed
         return done
 
-    try:
-        step = await database.write(alone(job, NOTHING, "parts"))
-    except StoreUnavailableError as error:
-        if isinstance(error.__cause__, _PUT_OFF):
+    async def _make(self) -> int:
+        """Make the next part, or what has to be there before it; how many."""
+        step = await self._step(self._make_one)
+        self._is_idle = step is NOTHING
+        return 0 if step is None else await self._finished(step)
+
+    async def _drop(self) -> int:
+        """Drop the oldest part that can be, or what has to be there before that; how many."""
+        while len(self._passed) < _TRIES:
+            step = await self._step(self._drop_one)
+            if step is NOTHING:
+                break
+            if step is not None and step.is_under_way:
+                continue
+            if step is not None and await self._finished(step):
+                return 1
+            if self._tried is None:
+                break
+            self._passed.append(self._tried)
+        return 0
+
+    async def _finished(self, step: Step) -> int:
+        """See to it that what a step is only the beginning of comes to its end; how many."""
+        if not step.unproved:
+            return step.done
+        try:
+            return int(await excluding.prove(self._address, self._parted.table, step.unproved))
+        except StoreUnavailableError as error:
+            self._failed = error
             return 0
-        raise
-    if step.unproved:
-        return int(await excluding.prove(address, parted.table, step.unproved))
-    return step.done
+
+    async def _step(self, job: Job[Step]) -> Step | None:
+        """What a job did; ``None``: it is put off."""
+        try:
+            return await self._database.write(alone(job, NOTHING, "parts"))
+        except StoreUnavailableError as error:
+            if isinstance(error.__cause__, _PUT_OFF):
+                return None
+            raise
+
+    async def _make_one(self, tx: Tx) -> Step:
+        await tx.sql(_IMPATIENT)
+        return await _make_next(tx, self._parted, await _parts(tx, self._parted.table))
+
+    async def _drop_one(self, tx: Tx) -> Step:
+        self._tried = None
+        await tx.sql(_IMPATIENT)
+        floor = ids.key_floor(tx.now - max(self._retention, _MARGIN))
+        for part in await _parts(tx, self._parted.table):
+            if part.high <= floor and part.name not in self._passed:
+                has_letters = await _has_letters(tx, self._parted, part)
+                if _is_over(part, has_letters=has_letters):
+                    self._tried = part.name
+                    return await (_thin if has_letters else _drop)(tx, self._parted, part)
+        await self._tidy(tx)
+        return NOTHING
+
+    async def _tidy(self, tx: Tx) -> None:
+        await thinning.tidy(tx, self._parted.table, self._passed)
+        if self._is_idle:
+            wanted = faults.PROOF + self._passed[-1] if self._passed else ""
+            await excluding.clear(tx, self._parted.table, but=wanted)
 
 
 async def stretches(tx: Tx, table: str) -> list[Stretch]:
@@ -155,9 +213,20 @@ async def overdue(tx: Tx) -> str | None:
         part
         for parted in PARTED
         for part in await _parts(tx, parted.table)
-        if part.high <= floor and _is_over(part, await _letters(tx, parted, part))
+        if part.high <= floor and _is_over(part, has_letters=await _has_letters(tx, parted, part))
     ]
     return min(found).name if found else None
+
+
+async def refusing(tx: Tx) -> str | None:
+    """What a process left behind that was to make today's part: it refuses what is of today."""
+    low = _day_of(ids.key_floor(tx.now))
+    for parted in PARTED:
+        left = faults.PROOF + _name_of(parted, low)
+        has_part = any(each.low <= low < each.high for each in await _parts(tx, parted.table))
+        if not has_part and left in await excluding.there(tx, parted.table):
+            return left
+    return None
 
 
 async def _parts(tx: Tx, table: str) -> list[Part]:
@@ -190,73 +259,55 @@ async def _make_next(tx: Tx, parted: Parted, parts: Sequence[Part]) -> Step:
             low = part.high
     if low >= ids.key_floor(tx.now + AHEAD):
         return NOTHING
-    at = datetime.fromtimestamp(ids.key_time(low) / 1000, UTC)
-    made = Part(low, low + _KEYS, f"{parted.table}_{at:%Y%m%d}")
+    made = Part(low, low + _KEYS, _name_of(parted, low))
     return await excluding.proved(tx, parted, made) or await _made(tx, parted, made)
 
 
 async def _made(tx: Tx, parted: Parted, made: Part) -> Step:
-    await _do(tx, parted, made, _MAKE, _ATTACH)
+    await do(tx, parted, made, MAKE, ATTACH)
     await excluding.clear(tx, parted.table)
     return DONE
 
 
-async def _drop_one(tx: Tx, parted: Parted, parts: Iterable[Part], floor: int) -> Step:
-    """Drop the oldest part of which nothing is needed, or all that is not."""
-    for part in parts:
-        letters = None if part.high > floor else await _letters(tx, parted, part)
-        if letters == 0:
-            return await _drop(tx, parted, part)
-        if _is_over(part, letters):
-            return await excluding.proved(tx, parted, part) or await _thin(tx, parted, part)
-    return NOTHING
-
-
-def _is_over(part: Part, letters: int | None) -> bool:
+def _is_over(part: Part, *, has_letters: bool | None) -> bool:
     """Whether a part is dropped, or what is kept of it takes its place."""
-    if letters is None:
-        return False
-    return letters == 0 or (part.is_whole and letters <= MOST_LETTERS)
+    return has_letters is not None and (part.is_whole or not has_letters)
 
 
-async def _letters(tx: Tx, parted: Parted, part: Part) -> int | None:
-    """For how many dead letters rows of a part are kept; ``None``: the whole part is needed."""
+async def _has_letters(tx: Tx, parted: Parted, part: Part) -> bool | None:
+    """Whether rows of a part are kept for dead letters; ``None``: the whole part is needed."""
     if (await tx.sql(_IS_NEEDED, part[:2] * 2))[0][0]:
         return None
-    if not parted.is_kept:
-        return 0
-    return int((await tx.sql(_LETTERS, (*part[:2], MOST_LETTERS + 1)))[0][0])
+    return parted.is_kept and bool((await tx.sql(_HAS_LETTERS, part[:2]))[0][0])
 
 
 async def _drop(tx: Tx, parted: Parted, part: Part) -> Step:
     """Drop a part, unless somebody had just written what it is needed for."""
-    await _do(tx, parted, part, _SEIZE)
-    if await _letters(tx, parted, part) != 0:
+    await thinning.lock(tx, parted, part)
+    if await _has_letters(tx, parted, part) is not False:
         return NOTHING
-    await _do(tx, parted, part, _DROP)
+    await do(tx, parted, part, DROP)
+    await thinning.abandon(tx, part.name)
     return DONE
 
 
 async def _thin(tx: Tx, parted: Parted, part: Part) -> Step:
-    """Put the rows that are kept for dead letters into the place of a part.
-
-    Nothing waits meanwhile but what would write into this part; the last steps take no time.
-    """
-    await _do(tx, parted, part, _CLOSE)
-    if await _letters(tx, parted, part) is None:
+    """Put the rows that are kept for dead letters into the place of a part, step by step."""
+    step = await thinning.thin(tx, parted, part) or await excluding.proved(tx, parted, part)
+    if step is None:
+        await thinning.lock(tx, parted, part)
+    if await _has_letters(tx, parted, part) is None:
+        await thinning.abandon(tx, part.name)
         return NOTHING
-    kept = part._replace(name=part.name + _KEPT)
-    await _do(tx, parted, kept, _MAKE, _WITHIN)
-    await _do(tx, parted, part, _KEEP, _DETACH)
-    await _do(tx, parted, kept, _ATTACH)
-    await _do(tx, parted, part, _DROP)
-    await excluding.clear(tx, parted.table)
-    return DONE
+    if step is None:
+        step = await thinning.swap(tx, parted, part)
+        await excluding.clear(tx, parted.table)
+    return step
 
 
-async def _do(tx: Tx, parted: Parted, part: Part, *statements: str) -> None:
-    for statement in statements:
-        await tx.sql(statement.format(**parted._asdict(), **part._asdict()))
+def _name_of(parted: Parted, low: int) -> str:
+    """What the part of a day is called."""
+    return f"{parted.table}_{datetime.fromtimestamp(ids.key_time(low) / 1000, UTC):%Y%m%d}"
 
 
 def _day_of(key: int) -> int:
