@@ -6,7 +6,7 @@ from typing import Final
 import asyncpg
 from asyncpg import exceptions
 
-from service.ports import StoreUnavailableError, UnknownCommitError
+from service.ports import StoreBusyError, StoreUnavailableError, UnknownCommitError
 
 
 class Fault(Enum):
@@ -89,7 +89,9 @@ def is_refusal(error: BaseException) -> bool:
 def unavailable(error: BaseException) -> StoreUnavailableError:
     """What the caller is told; the server's words name no value of ours."""
     said = str(error) or type(error).__name__
-    return StoreUnavailableError(f"The database did not take the change: {said}")
+    is_busy = isinstance(error, exceptions.LockNotAvailableError)
+    kind = StoreBusyError if is_busy else StoreUnavailableError
+    return kind(f"The database did not take the change: {said}")
 
 
 def unknown(error: BaseException) -> UnknownCommitError:
