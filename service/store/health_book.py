@@ -2,7 +2,8 @@
 
 A result that changes more than a count is written with the results themselves, and so is what is
 told of it. Successes of receivers of which there is nothing else to say are summed in the worker
-and written sorted, apart from results, about once a second: a crash costs that second's counts.
+and written sorted, apart from results, about once a second, or when others who judge the same
+receivers are no longer in the way: a crash costs what waits for that.
 """
 
 import asyncio
