@@ -10,7 +10,7 @@ from service.console.services import Services
 from service.console.sessions import Sessions
 from service.console.visits import Action, Page, Visit
 from service.domain.api_keys import Scope
-from service.domain.errors import Refusal, conflict, not_found
+from service.domain.errors import Refusal, RefusalKind, conflict, not_found
 from service.domain.subscription import Verification
 from service.domain.tenant import Tenant
 from service.ports import Replayed
@@ -91,8 +91,12 @@ class Tenants:
         members = self._bodies.tenant_patch(_body(merged, names))
         if isinstance(members, Refusal):
             return _edited(found, merged, members)
-        changed = await self._manage.change(visit.principal, visit.name(), members)
-        return changed if isinstance(changed, Refusal) else visit.to(f"{_PATH}?done=saved")
+        changed = await self._manage.change(visit.principal, visit.name(), members, found)
+        if isinstance(changed, Refusal):
+            # somebody was quicker since it was found: then that is what the form is compared with
+            was_quicker = changed.kind is RefusalKind.CONFLICT
+            return await self.change(visit) if was_quicker else changed
+        return visit.to(f"{_PATH}?done=saved")
 
     async def act(self, visit: Visit) -> Answer | Refusal:
         """Go on as this tenant: what is shown and done from now on is its own."""

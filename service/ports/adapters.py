@@ -14,6 +14,10 @@ class StoreUnavailableError(Exception):
     """The store did not keep what it was given; the caller may try again. Says what happened."""
 
 
+class StoreBusyError(StoreUnavailableError):
+    """Somebody else had what was to be changed, for longer than it was to wait for."""
+
+
 class UnknownCommitError(StoreUnavailableError):
     """Nobody knows whether the store kept it, or it kept a part: whoever asked has to look."""
 

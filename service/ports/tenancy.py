@@ -58,9 +58,13 @@ class TenantStore(Protocol):
         """Make a tenant whose id no other has, or ever had."""
 
     async def change_tenant(
-        self, who: Principal, tenant_id: str, members: Mapping[str, object]
+        self,
+        who: Principal,
+        tenant_id: str,
+        members: Mapping[str, object],
+        seen: Tenant | None = None,
     ) -> Tenant | Refusal:
-        """Give members of it other values."""
+        """Give members of it other values; a conflict where they are other than was ``seen``."""
 
     async def delete_tenant(self, who: Principal, tenant_id: str) -> Refusal | None:
         """End it: its keys and tickets are dead, its subscriptions deleted; the rest is purged."""

@@ -26,7 +26,9 @@ async def prune(
         kept = times.seconds(settings.retention) if retention is None else retention
         work = _work(opened, kept)
         before = await work.past()
-        return before, await work.run(told) if agreed(before) else before
+        after = await work.run(told) if agreed(before) else before
+        await opened.stores.counts.flush()
+        return before, after
 
 
 def _work(opened: Opened, retention: int) -> Prune:

@@ -21,6 +21,7 @@ from service.settings import ROLES, Settings
 from service.store.accepting import AcceptStore
 from service.store.announcing import Announcer
 from service.store.api_keys import KeyStore
+from service.store.counting import WaitingCounts
 from service.store.database import Database
 from service.store.delivering import DeliverStore
 from service.store.lifetimes import LifetimeStore
@@ -124,6 +125,7 @@ class Stores:
     """The store, by what is wanted of it."""
 
     accept: AcceptStore
+    counts: WaitingCounts
     deliver: DeliverStore
     sweep: SweepStore
     replay: ReplayStore
@@ -142,12 +144,14 @@ class Stores:
         """The views of one database."""
         database, keys, breaker = base.database, base.keys, base.settings.breaker
         ttl = times.seconds(base.settings.operation_ttl)
-        accept = AcceptStore(database, keys, base.dice, base.settings.retry_schedule, ttl)
+        counts = WaitingCounts(database)
+        accept = AcceptStore(database, keys, counts, base.dice, base.settings.retry_schedule, ttl)
         announcer = Announcer(accept, keys, base.dice)
         return cls(
             accept=accept,
-            deliver=DeliverStore(database, keys, announcer, breaker=breaker),
-            sweep=SweepStore(database, announcer, breaker=breaker),
+            counts=counts,
+            deliver=DeliverStore(database, keys, announcer, counts, breaker=breaker),
+            sweep=SweepStore(database, announcer, counts, breaker=breaker),
             replay=ReplayStore(database, keys),
             manage=ManageStore(database, keys),
             operations=OperationStore(database, keys, ttl),
@@ -300,13 +304,13 @@ def _feeding(met: Journey, stores: Stores, deliver: Deliver) -> tuple[Chore, ...
     """What each worker does for itself, whatever becomes of wakes."""
     return (
         due(met.sweep, deliver),
-        Chore("counts", _COUNTS, stores.deliver.flush, keeps=True),
+        Chore("results only counted", _COUNTS, stores.deliver.flush, keeps=True),
     )
 
 
 def _counting(stores: Stores) -> Chore:
-    """What every process does that accepts events, of producers or of its own."""
-    return Chore("accepted counts", _COUNTS, stores.accept.flush, keeps=True)
+    """What every process does that accepts events, or gives deliveries up."""
+    return Chore("counts", _COUNTS, stores.counts.flush, keeps=True)
 
 
 def _sweep(

@@ -5,14 +5,12 @@ then inserts. The tenant row's config version comes back with the feed position,
 subscription made a millisecond ago, by whichever process, is matched.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import bindparam, func, select, update
 
-from service.domain import tallies
 from service.domain.acceptance import (
     Accepted,
     KnownEvent,
@@ -28,7 +26,6 @@ from service.domain.ids import KeyMaker
 from service.domain.matching import Index
 from service.domain.retry import first_due
 from service.domain.subscription import Subscription
-from service.domain.traffic import MINUTE
 from service.ports import (
     AcceptRequest,
     AcceptResult,
@@ -37,7 +34,8 @@ from service.ports import (
     GroupTooWideError,
     Retried,
 )
-from service.store import auditing, moving, once, ordering, retrying, subscribing, traffic
+from service.store import auditing, moving, once, ordering, retrying, subscribing, tallying
+from service.store.counting import WaitingCounts
 from service.store.database import Database, Tx, Use
 from service.store.rows import (
     OPERATION_COLUMNS,
@@ -137,20 +135,20 @@ class AcceptStore:
         self,
         database: Database,
         keys: KeyMaker,
+        counts: WaitingCounts,
         dice: Dice,
         schedule: Sequence[float],
         ttl: int,
     ) -> None:
         self._database = database
         self._keys = keys
+        self._counts = counts
         self._dice = dice
         self._schedule = tuple(schedule)
         self._ttl = ttl
         self._indexes: dict[str, tuple[int, Index]] = {}
         #: Deliveries made by this process: what a count of the open ones does not know yet.
         self.made = 0
-        #: Events accepted by tenant, not yet added to what is counted over time.
-        self._counts: Counter[str] = Counter()
 
     async def pending(self) -> int:
         """How many deliveries are open."""
@@ -175,26 +173,10 @@ class AcceptStore:
 
         done = await moving.judged_again(work)
         self.made += done.made
-        self._counts.update(event.tenant_id for event in done.events)
+        for event in done.events[:1]:
+            tenants = (each.tenant_id for each in done.events)
+            self._counts.add(tallying.accepted(tenants, event.created_at))
         return done.results
-
-    async def flush(self) -> int:
-        """Write the counts that wait; 0, since nothing is left then.
-
-        They are lost where the store is away: it takes no events then, so there is but a second's.
-        """
-        if self._counts:
-            counts, self._counts = self._counts, Counter()
-
-            async def job(tx: Tx) -> None:
-                minute = tallies.slice_of(tx.now, MINUTE)
-                await traffic.add(
-                    tx,
-                    {traffic.Count(who, minute, "accepted"): n for who, n in counts.items()},
-                )
-
-            await self._database.write(job)
-        return 0
 
     async def _accept(self, tx: Tx, group: Sequence[AcceptRequest], *, bounded: bool) -> "_Done":
         keyed = [(request.tenant_id, request.once.key) for request in group if request.once]

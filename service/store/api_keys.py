@@ -1,6 +1,8 @@
 """API keys: made, rotated, revoked, listed. Only hashes of them are stored.
 
-Every change bumps its tenant's config version, as those of subscriptions do.
+Every change bumps its tenant's config version, as those of subscriptions do, and has the tenant's
+row locked before it looks at a key: so changes of one key, and the end of its tenant, go one after
+the other.
 """
 
 import json
@@ -60,7 +62,7 @@ class KeyStore:
         """Make a key of a tenant that is there."""
 
         async def body(tx: Tx) -> ApiKey | Refusal:
-            if not await tenancy.is_there(tx, key.tenant_id):
+            if not await tenancy.lock(tx, key.tenant_id):
                 return invalid(Fault("/tenantId", f"There is no tenant {key.tenant_id!r} here."))
             values = {column.name: getattr(key, column.name) for column in _COLUMNS}
             values |= {"scopes": scopes_text(key.scopes), "hash": text.digest}
@@ -86,6 +88,8 @@ class KeyStore:
         async def rotate(tx: Tx, key: ApiKey) -> ApiKey | Refusal:
             if key.revoked_at is not None or (key.expires_at or tx.now + 1) <= tx.now:
                 return conflict(f"API key {name!r} is revoked or expired. Make a new one instead.")
+            if overlap and (key.previous_until or 0) > tx.now:
+                return _refuse_third(key)
             which = api_keys.c.id == name
             values: dict[str, Any] = {"previous_hash": None, "previous_until": None}
             if overlap:
@@ -158,11 +162,24 @@ def _with(
 
     async def job(tx: Tx) -> T | Refusal:
         found = await _found(tx, who, name)
+        if found is not None:
+            await tenancy.lock(tx, found.tenant_id)
+            found = await _found(tx, who, name)  # it may have been changed before it was locked
         if found is None:
             return not_found("API key", name)
         return _refuse_bootstrap(name) or await body(tx, found)
 
     return job
+
+
+def _refuse_third(key: ApiKey) -> Refusal:
+    until = render(key.previous_until or 0)
+    return conflict(
+        f"API key {key.id!r} was rotated before, and its text from before that is good until "
+        f"{until}: no third one may be good beside the present one and the new one. Wait until "
+        "then; or, with overlapSeconds 0, let both end now.",
+        previousKeyUntil=until,
+    )
 
 
 def _refuse_bootstrap(name: str) -> Refusal | None:

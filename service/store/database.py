@@ -93,6 +93,12 @@ class Tx(Protocol):
     async def hold(self, names: Iterable[str]) -> set[str]:
         """Hold names until the transaction ends; those of them that another transaction holds."""
 
+    async def limit_waits(self) -> None:
+        """From now on wait for no lock longer than a moment.
+
+        Else the write raises :class:`service.ports.StoreBusyError`.
+        """
+
     async def stretches(self, table: Table) -> list[Stretch]:
         """All keys there can be, oldest first, by how rows of the table are deleted."""
 

@@ -17,9 +17,10 @@ from service.domain.health import Health
 from service.domain.ids import DeliveryRef, KeyMaker
 from service.domain.subscription import SubscriptionStatus
 from service.domain.times import HURRIED
-from service.ports import Claim, Claimed, Lane, LaneQuota, Settled, Settlement
+from service.ports import Claim, Claimed, Lane, LaneQuota, Settled, Settlement, StoreBusyError
 from service.store import health, pacing, settling, tallying
 from service.store.announcing import Announcer
+from service.store.counting import WaitingCounts
 from service.store.database import Database, Tx, Use, alone
 from service.store.health_book import Draft, HealthBook
 from service.store.rows import (
@@ -37,6 +38,7 @@ from service.store.schema import (
 )
 from service.store.schema_health import subscription_health
 from service.store.statements import Many, Row, Statement, among
+from service.store.tallying import Counts
 
 _LANES: Final = Statement(
     select(
@@ -115,11 +117,17 @@ class DeliverStore:
     """See :class:`service.ports.DeliverStore`. Without a ``breaker`` no circuit opens."""
 
     def __init__(
-        self, database: Database, keys: KeyMaker, announcer: Announcer, *, breaker: bool = True
+        self,
+        database: Database,
+        keys: KeyMaker,
+        announcer: Announcer,
+        counts: WaitingCounts,
+        *,
+        breaker: bool = True,
     ) -> None:
         self._database = database
         self._keys = keys
-        self._announcer = announcer
+        self._counts = counts
         self._breaker = breaker
         self._book = HealthBook(announcer, keys, breaker=breaker)
 
@@ -162,25 +170,31 @@ class DeliverStore:
     async def settle(self, results: Sequence[Settlement]) -> Settled:
         """Write results, fenced by token."""
 
-        async def job(tx: Tx) -> tuple[Settled, Draft]:
+        async def job(tx: Tx) -> tuple[Settled, Draft, Counts]:
             kept = await settling.settle(tx, results)
             draft = await self._book.draft(tx, kept.results, kept.dead)
             due = {lane: _not_before(at, draft.judged.get(lane)) for lane, at in kept.due.items()}
             due |= dict.fromkeys(draft.told | draft.recovered, tx.now)
             late = len(results) - len(kept.results)
-            return Settled(late, due, frozenset(draft.recovered)), draft
+            counts = tallying.counts_of(kept.results, kept.dead, tx.now)
+            return Settled(late, due, frozenset(draft.recovered)), draft, counts
 
         async with self._book.turn:
-            settled, draft = await self._database.write(job, Use.SETTLE)
+            settled, draft, counts = await self._database.write(job, Use.SETTLE)
             self._book.keep(draft)
+            self._counts.add(counts)
         return settled
 
     async def flush(self) -> int:
-        """Write the counts that wait for the next settle; 0, since nothing is left then."""
+        """Write what settles only counted; how much of it still waits, as others are in the way."""
+        left = 0
         if not self._book.is_empty:
             async with self._book.turn:
-                self._book.keep(await self._database.write(self._book.draft, Use.SETTLE))
-        return 0
+                try:
+                    self._book.keep(await self._database.write(self._book.catch_up, Use.SETTLE))
+                except StoreBusyError:
+                    left = 1
+        return left + await self._counts.flush()
 
     async def forget_counts(self) -> int:
         """Delete a batch of counts that nobody asks for any more; how much."""

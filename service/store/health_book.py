@@ -1,8 +1,9 @@
 """What results say of receivers, and what follows: circuits, recoveries, subscriptions given up.
 
 A result that changes more than a count is written with the results themselves, and so is what is
-told of it. Successes of receivers of which there is nothing else to say are summed in the worker,
-as all counts are, and written sorted, at most once a second: a crash costs that second's counts.
+told of it. Successes of receivers of which there is nothing else to say are summed in the worker
+and written sorted, apart from results, about once a second, or when others who judge the same
+receivers are no longer in the way: a crash costs what waits for that.
 """
 
 import asyncio
@@ -10,7 +11,6 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
-from typing import Final
 
 from service.domain import health as rules
 from service.domain import ids, operational
@@ -19,14 +19,10 @@ from service.domain.ids import KeyMaker
 from service.domain.operational import Notice
 from service.domain.retry import Dead, DeadReason
 from service.ports import Settlement
-from service.store import auditing, burying, health, tallying, versions
+from service.store import auditing, burying, health, versions
 from service.store.announcing import Announcer, lock_tenants, names_of
 from service.store.burying import Corpse
 from service.store.database import Tx
-from service.store.tallying import Counts
-
-#: Milliseconds between two writes of what is only counted.
-_EVERY: Final = 1_000
 
 _Work = dict[int, list[Attempted]]
 
@@ -35,9 +31,6 @@ _Work = dict[int, list[Attempted]]
 class Draft:
     """What results come to; it holds once their transaction is committed."""
 
-    counts: Counts
-    #: When all counts were written, if they were.
-    written_at: int | None = None
     #: Successes that wait to be written.
     waiting: dict[int, Attempted] = field(default_factory=dict)
     #: Lanes that were judged, with what waited, and how they are now.
@@ -57,11 +50,9 @@ class HealthBook:
         self._announcer = announcer
         self._keys = keys
         self._breaker = breaker
-        self._counts = Counts()
         self._waiting: dict[int, Attempted] = {}
         #: Lanes for which a success is more than a count; ``None`` before they were looked up.
         self._unclean: set[int] | None = None
-        self._written_at = 0
         #: Held from a draft until it is kept or dropped: drafts build on what is kept.
         self.turn = asyncio.Lock()
 
@@ -69,22 +60,18 @@ class HealthBook:
         self, tx: Tx, kept: Sequence[Settlement] = (), dead: Sequence[Corpse] = ()
     ) -> Draft:
         """Judge results in the transaction that keeps them, and tell of it and of the dead."""
-        draft = Draft(tallying.counts_of(kept, dead, tx.now))
+        draft = Draft()
         batch = _by_lane(kept)
         if tx.is_shared:  # others may have judged meanwhile
             self._unclean = await health.unclean(tx, batch)
         elif self._unclean is None:
             self._unclean = await health.unclean(tx)
-        is_time = tx.now - self._written_at >= _EVERY
-        plain = {} if is_time else {lane: d for lane, d in batch.items() if self._is_plain(lane, d)}
+        plain = {lane: done for lane, done in batch.items() if self._is_plain(lane, done)}
         draft.waiting = {lane: reduce(rules.together, done) for lane, done in plain.items()}
-        lanes = (batch.keys() - plain.keys()) | (self._waiting.keys() if is_time else set())
+        lanes = batch.keys() - plain.keys()
         notices = await self._judge(tx, draft, {lane: self._work(lane, batch) for lane in lanes})
         renewed, more = await self._close(tx, draft, kept)
         notices += more
-        if is_time:
-            await tallying.add(tx, self._counts + draft.counts)
-            draft.written_at = tx.now
         told = (*(each.tenant_id for each in notices), *(each.tenant_id for each in dead))
         await lock_tenants(tx, [*renewed, *told])
         for tenant in sorted(renewed):
@@ -92,12 +79,17 @@ class HealthBook:
         draft.told = await burying.tell(tx, dead, self._announcer, notices)
         return draft
 
+    async def catch_up(self, tx: Tx) -> Draft:
+        """Judge what waits, without waiting for others who judge the same receivers."""
+        await tx.limit_waits()
+        draft = Draft()
+        notices = await self._judge(tx, draft, {n: [done] for n, done in self._waiting.items()})
+        await lock_tenants(tx, [each.tenant_id for each in notices])
+        draft.told = await burying.tell(tx, (), self._announcer, notices)
+        return draft
+
     def keep(self, draft: Draft) -> None:
         """Remember what came of a draft, now that it is committed."""
-        if draft.written_at is not None:
-            self._counts, self._written_at = Counts(), draft.written_at
-        else:
-            self._counts += draft.counts
         unclean = self._unclean if self._unclean is not None else set()
         for lane, now in draft.judged.items():
             self._waiting.pop(lane, None)
@@ -112,7 +104,7 @@ class HealthBook:
     @property
     def is_empty(self) -> bool:
         """Whether nothing waits to be written."""
-        return not self._counts and not self._waiting
+        return not self._waiting
 
     def _is_plain(self, lane: int, done: Iterable[Attempted]) -> bool:
         is_clean = self._unclean is not None and lane not in self._unclean

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import ColumnElement, Select, and_, bindparam, case, exists, func, or_, select
 
@@ -16,7 +16,8 @@ from service.ports import Backlog
 from service.store import burying, forgetting, forgotten, ordering, tallying
 from service.store.announcing import Announcer, lock_tenants
 from service.store.burying import Corpse
-from service.store.database import Database, Tx, alone
+from service.store.counting import WaitingCounts
+from service.store.database import Database, Job, Tx, alone
 from service.store.queueing import IS_ONE_OF, PAIR
 from service.store.rows import schedule_of
 from service.store.schema import (
@@ -30,6 +31,11 @@ from service.store.schema import (
 )
 from service.store.schema_health import subscription_health
 from service.store.statements import CHUNK, Many, Row, Statement
+from service.store.tallying import Counts
+
+T = TypeVar("T")
+#: What came of a job, and what it adds to the counts.
+_Done = tuple[T, Counts]
 
 #: Neither paused nor held, nor its circuit open: all that is due may go, not only what is hurried.
 _IS_OPEN: Final = and_(
@@ -204,9 +210,17 @@ _WORKER_DIED: Final = "The worker stopped before the outcome was known; the rece
 class SweepStore:
     """See :class:`service.ports.SweepStore`. Without a ``breaker`` no circuit is open."""
 
-    def __init__(self, database: Database, announcer: Announcer, *, breaker: bool = True) -> None:
+    def __init__(
+        self,
+        database: Database,
+        announcer: Announcer,
+        counts: WaitingCounts,
+        *,
+        breaker: bool = True,
+    ) -> None:
         self._database = database
         self._announcer = announcer
+        self._counts = counts
         self._breaker = breaker
 
     async def due_lanes(self) -> list[int]:
@@ -220,13 +234,13 @@ class SweepStore:
         if not everything and not await self._database.look(_LEASE_RAN_OUT):
             return []  # the usual case, and one that needs no writer
 
-        async def job(tx: Tx) -> list[int]:
+        async def job(tx: Tx) -> _Done[list[int]]:
             until = ids.MAX_KEY if everything else tx.now
             rows = await tx.fetch(_EXPIRED_LEASES, until=until)
-            await self._write_off(tx, await _with_events(tx, rows), schedule)
-            return [row[1] for row in rows]
+            counts = await self._write_off(tx, await _with_events(tx, rows), schedule)
+            return [row[1] for row in rows], counts
 
-        return await self._database.write(alone(job, []))
+        return await self._counted(job, [])
 
     async def unpark(self) -> list[int]:
         """Let go a batch of what waits in ordered lanes without need."""
@@ -245,44 +259,49 @@ class SweepStore:
     async def retire(self) -> int:
         """Dead-letter a batch of what waits for deleted and disabled subscriptions."""
 
-        async def job(tx: Tx) -> int:
+        async def job(tx: Tx) -> _Done[int]:
             rows = await tx.fetch(_CLOSED)
-            await self._retire(tx, rows, _closed_reason)
-            return len(rows)
+            return len(rows), await self._retire(tx, rows, _closed_reason)
 
-        return await self._database.write(alone(job, 0))
+        return await self._counted(job, 0)
 
     async def forget(self, retention: int) -> int:
         """Delete a batch of what is past its time; open deliveries become dead letters first."""
 
-        async def job(tx: Tx) -> int:
+        async def job(tx: Tx) -> _Done[int]:
             floor = ids.key_floor(tx.now - retention)
             rows = await tx.fetch(_OLD, floor=floor)
-            await self._retire(tx, rows, lambda _: DeadReason.EXPIRED)
-            return len(rows) + (0 if rows else await forgetting.forget(tx, floor))
+            counts = await self._retire(tx, rows, lambda _: DeadReason.EXPIRED)
+            return len(rows) + (0 if rows else await forgetting.forget(tx, floor)), counts
 
-        return await self._database.write(alone(job, 0))
+        return await self._counted(job, 0)
 
     async def renew_parts(self, retention: int) -> int:
         """Make parts of tables for the time to come, or drop one older than ``retention`` ms."""
         return await self._database.renew_parts(retention)
 
+    async def _counted(self, job: Job[_Done[T]], otherwise: T) -> T:
+        """What comes of the job of one process at a time, whose counts wait to be written."""
+        done, counts = await self._database.write(alone(job, (otherwise, Counts())))
+        self._counts.add(counts)
+        return done
+
     async def _retire(
         self, tx: Tx, rows: Sequence[Row], reason: Callable[[Row], DeadReason]
-    ) -> None:
+    ) -> Counts:
         """Take open deliveries out of the queue undelivered, each for a reason."""
         buried = await _with_events(tx, rows)
         await _remove(tx, buried)
-        await self._bury(tx, [_corpse(row, reason(row)) for row in buried])
+        return await self._bury(tx, [_corpse(row, reason(row)) for row in buried])
 
-    async def _bury(self, tx: Tx, corpses: Sequence[Corpse]) -> None:
+    async def _bury(self, tx: Tx, corpses: Sequence[Corpse]) -> Counts:
         # the lanes of who is told of it are found by the next look at what is due
         await burying.bury(tx, corpses)
-        await tallying.add(tx, tallying.counts_of((), corpses, tx.now))
         await lock_tenants(tx, [each.tenant_id for each in corpses])
         await burying.tell(tx, corpses, self._announcer)
+        return tallying.counts_of((), corpses, tx.now)
 
-    async def _write_off(self, tx: Tx, rows: Sequence[Row], schedule: tuple[float, ...]) -> None:
+    async def _write_off(self, tx: Tx, rows: Sequence[Row], schedule: tuple[float, ...]) -> Counts:
         """Record an attempt of unknown outcome for each, and judge it as such."""
         unknown = ErrorClass.UNKNOWN.value
         await tx.insert(
@@ -297,8 +316,9 @@ class SweepStore:
         looping = [row for row in rows if _verdict_is_dead(row, schedule)]
         again = [row for row in rows if not _verdict_is_dead(row, schedule)]
         await _remove(tx, looping)
-        await self._bury(tx, [_corpse(row, DeadReason.CRASH_LOOP) for row in looping])
+        counts = await self._bury(tx, [_corpse(row, DeadReason.CRASH_LOOP) for row in looping])
         await _release(tx, again)
+        return counts
 
 
 async def newest_key(database: Database) -> int:

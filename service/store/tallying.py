@@ -2,7 +2,8 @@
 
 Each attempt counts twice: for its subscription, by how long it took, and for its tenant, by how
 long its delivery took from the event on. What is counted for tenants adds up to the whole service
-(as subscription 0), and is also kept over time (:mod:`service.store.traffic`).
+(as subscription 0), and is also kept over time (:mod:`service.store.traffic`). All processes add to
+the same rows: see :mod:`service.store.counting`.
 """
 
 from collections import Counter
@@ -25,8 +26,10 @@ from service.store.statements import CHUNK, Many, Statement, one_of
 #: In the place of a subscription's number.
 WHOLE: Final = 0
 #: In the place of a bucket: a success that did not come on schedule, whose way is no measure; a
-#: dead letter.
-_UNTIMED, _DEAD = -1, -2
+#: dead letter; an accepted event.
+_UNTIMED, _DEAD, _ACCEPTED = -1, -2, -3
+#: The counts over time of what is no attempt.
+_NO_ATTEMPTS: Final = {_DEAD: "dead", _ACCEPTED: "accepted"}
 
 _COLUMNS: Final = tuple(column.name for column in attempt_tallies.columns)
 _ADD: Final = (
@@ -83,6 +86,13 @@ def counts_of(kept: Iterable[Settlement], dead: Iterable[Corpse], now: int) -> C
     return counts
 
 
+def accepted(tenants: Iterable[str], now: int) -> Counts:
+    """What events add to the counts that were accepted ``now``, one of each of these tenants."""
+    minute = tallies.slice_of(now, tallies.WHOLE_SLICE)
+    each = Counter(tenants)
+    return Counts({Key(who, minute, _ACCEPTED, succeeded=True): n for who, n in each.items()})
+
+
 async def add(tx: Tx, counts: Mapping[Key, int]) -> None:
     """Add to what is counted already."""
     tallied = Counts()
@@ -119,8 +129,8 @@ async def forget(tx: Tx) -> int:
 
 def _columns(key: Key) -> Iterator[str]:
     """The counts over time to which a tenant's belong."""
-    if key.bucket == _DEAD:
-        yield "dead"
+    if key.bucket in _NO_ATTEMPTS:
+        yield _NO_ATTEMPTS[key.bucket]
         return
     yield "delivered" if key.succeeded else "failed"
     if key.succeeded and key.bucket != _UNTIMED:

@@ -34,9 +34,11 @@ _COLUMNS: Final = (
 )
 #: Members that the audit log calls as the API does.
 _WORDS: Final = {"portal_origins": "portalOrigins"}
-_IS_THERE: Final = Statement(
-    select(tenants.c.id).where(tenants.c.id == bindparam("tenant"), tenants.c.deleted_at.is_(None))
+_one = select(tenants.c.id).where(
+    tenants.c.id == bindparam("tenant"), tenants.c.deleted_at.is_(None)
 )
+_IS_THERE: Final = Statement(_one)
+_LOCK: Final = Statement(_one.with_for_update())
 
 
 class TenantStore:
@@ -70,14 +72,21 @@ class TenantStore:
         return await self._database.write(job)
 
     async def change_tenant(
-        self, who: Principal, tenant_id: str, members: Mapping[str, object]
+        self,
+        who: Principal,
+        tenant_id: str,
+        members: Mapping[str, object],
+        seen: Tenant | None = None,
     ) -> Tenant | Refusal:
-        """Give members of it other values."""
+        """Give members of it other values, unless they are other than was ``seen``."""
 
         async def job(tx: Tx) -> Tenant | Refusal:
-            known = await _found(tx, who, tenant_id)
-            if known is None:
+            rows = await tx.query(_named(who, tenant_id).with_for_update())
+            if not rows:
                 return not_found("tenant", tenant_id)
+            known = _tenant(rows[0])
+            if seen is not None and any(getattr(known, n) != getattr(seen, n) for n in members):
+                return conflict(f"Somebody changed tenant {tenant_id!r} meanwhile.")
             after = replace(known, **members)  # type: ignore[arg-type]  # members of many types
             row = tenants.c.id == tenant_id
             await tx.change(update(tenants).where(row).values(**_values(after)))
@@ -91,14 +100,15 @@ class TenantStore:
         """End it: its keys and tickets are dead, its subscriptions deleted; the rest is purged."""
 
         async def job(tx: Tx) -> Refusal | None:
-            known = await _found(tx, who, tenant_id)
-            if known is None:
+            if await _found(tx, who, tenant_id) is None:
                 return not_found("tenant", tenant_id)
             if tenant_id == DEFAULT_TENANT:
                 return conflict(f"Tenant {tenant_id!r} always exists and cannot be deleted.")
-            counts = await _end(tx, tenant_id)
+            ended = await _end(tx, tenant_id)
+            if ended is None:
+                return not_found("tenant", tenant_id)
             await versions.renew(tx, self._keys, tenant_id)
-            await self._note(tx, who, tenant_id, "deleted", {"name": known.name, **counts})
+            await self._note(tx, who, tenant_id, "deleted", ended)
             return None
 
         return await self._database.write(job)
@@ -138,27 +148,39 @@ async def is_there(tx: Tx, tenant_id: str) -> bool:
     return bool(await tx.fetch(_IS_THERE, tenant=tenant_id))
 
 
-async def _end(tx: Tx, tenant_id: str) -> dict[str, int]:
-    """Let nothing be done by it or for it any more; how many keys and subscriptions that ended."""
+async def lock(tx: Tx, tenant_id: str) -> bool:
+    """Whether there is such a tenant; nobody else changes it, or a key of it, now."""
+    return bool(await tx.fetch(_LOCK, tenant=tenant_id))
+
+
+async def _end(tx: Tx, tenant_id: str) -> dict[str, object] | None:
+    """Let nothing be done by it or for it any more; what that ended, for the audit log.
+
+    ``None``: somebody else ended it first. Keys go last, under the lock of its row: one that was
+    made meanwhile goes with them.
+    """
     ended = {
         table: update(table).where(table.c.tenant_id == tenant_id)
-        for table in (api_keys, subscriptions, replays)
+        for table in (subscriptions, replays, api_keys)
     }
-    revoked = ended[api_keys].where(api_keys.c.revoked_at.is_(None))
-    keys = await tx.change(revoked.values(revoked_at=tx.now))
     deleted = ended[subscriptions].where(subscriptions.c.deleted_at.is_(None))
     hooks = await tx.change(deleted.values(deleted_at=tx.now))
     running = ended[replays].where(replays.c.finished_at.is_(None))
     await tx.change(running.values(finished_at=tx.now))
+    gone = update(tenants).where(tenants.c.id == tenant_id, tenants.c.deleted_at.is_(None))
+    gone = gone.values(deleted_at=tx.now, bound_subscriptions=0)
+    rows = await tx.query(gone.returning(tenants.c.name))
+    if not rows:
+        return None
+    revoked = ended[api_keys].where(api_keys.c.revoked_at.is_(None))
+    keys = await tx.change(revoked.values(revoked_at=tx.now))
     for table in (stream_tickets, portal_links):
         await tx.change(delete(table).where(table.c.tenant_id == tenant_id))
-    gone = {"deleted_at": tx.now, "bound_subscriptions": 0}
-    await tx.change(update(tenants).where(tenants.c.id == tenant_id).values(gone))
-    return {"keysRevoked": keys, "subscriptionsDeleted": hooks}
+    return {"name": rows[0]["name"], "keysRevoked": keys, "subscriptionsDeleted": hooks}
 
 
 async def _found(tx: Tx, who: Principal, tenant_id: str) -> Tenant | None:
-    rows = await tx.query(_visible(who).where(tenants.c.id == tenant_id))
+    rows = await tx.query(_named(who, tenant_id))
     return _tenant(rows[0]) if rows else None
 
 
@@ -182,6 +204,10 @@ def _values(tenant: Tenant) -> dict[str, Any]:
     values = {column.name: getattr(tenant, column.name) for column in _COLUMNS}
     origins = " ".join(tenant.portal_origins)
     return values | {"verification": tenant.verification.value, "portal_origins": origins}
+
+
+def _named(who: Principal, tenant_id: str) -> Select[Any]:
+    return _visible(who).where(tenants.c.id == tenant_id)
 
 
 def _visible(who: Principal) -> Select[Any]:

@@ -1,13 +1,13 @@
 """Counts over time: added to a slice's rows while it runs, read back for charts, deleted in time.
 
-Whoever counts keeps its counts in memory and adds them about once a second, to the minute and to
-the hour alike, so nothing has to be summed up later and a crash costs a second's counts. Rows are
-written in the order of their keys; a transaction locks them after everything about subscriptions
-and before tenants.
+Counts are added to the minute and to the hour alike, so nothing has to be summed up later. Rows are
+written in the order of their keys. All processes write those of all tenants together: see
+:mod:`service.store.counting`.
 """
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 from sqlalchemy import bindparam, func, select
@@ -23,6 +23,7 @@ from service.domain.traffic import (
     filled,
     first_of,
 )
+from service.ports import StoreBusyError
 from service.store.database import Database, Job, Tx, alone
 from service.store.schema import Big
 from service.store.schema_traffic import COUNTS, GAUGES, TOOK, traffic
@@ -118,15 +119,20 @@ class TrafficStore:
             return filled(map(_point, rows), wanted, tx.now)
 
     async def sample(self, gauges: Gauges) -> None:
-        """Keep how the queue stands, where it did not stand fuller in the same slice."""
+        """Keep how the queue stands, where it did not stand fuller in the same slice.
+
+        A look is lost when somebody else holds the rows for long.
+        """
 
         async def job(tx: Tx) -> None:
+            await tx.limit_waits()
             values = tuple(getattr(gauges, name) for name in GAUGES)
             keys = [(EVERYBODY, length, tallies.slice_of(tx.now, length)) for length in KEPT]
             rows = [(*key, *values) for key in sorted(keys)]
             await tx.insert(traffic, (*_KEYS, *GAUGES), rows, _LOOK)
 
-        await self._database.write(job)
+        with suppress(StoreBusyError):
+            await self._database.write(job)
 
     async def forget(self) -> int:
         """Delete a batch of what is past its time; how many rows."""

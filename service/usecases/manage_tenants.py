@@ -46,10 +46,14 @@ class ManageTenants:
         return await self._store.create_tenant(who, tenant, once)
 
     async def change(
-        self, who: Principal, tenant_id: str, members: Mapping[str, object]
+        self,
+        who: Principal,
+        tenant_id: str,
+        members: Mapping[str, object],
+        seen: Tenant | None = None,
     ) -> Tenant | Refusal:
-        """Give members of it other values."""
-        return await self._store.change_tenant(who, tenant_id, members)
+        """Give members of it other values, unless they are other than was ``seen``: a conflict."""
+        return await self._store.change_tenant(who, tenant_id, members, seen)
 
     async def delete(self, who: Principal, tenant_id: str) -> Refusal | None:
         """Delete it with everything it has."""

@@ -27,6 +27,8 @@ _PARTS: Final = 60.0
 _LATEST: Final = 3600.0
 #: Seconds that a chore has when it is done for the last time.
 _LAST: Final = 3.0
+#: Seconds until it is tried once more, where not all of it could be done.
+_AGAIN: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,8 @@ class Rounds:
             if chore.keeps:
                 with suppress(StoreUnavailableError, TimeoutError):
                     async with asyncio.timeout(_LAST):
-                        await chore.work()
+                        while await chore.work():  # noqa: ASYNC110  others are in the way
+                            await asyncio.sleep(_AGAIN)
 
     async def _tried(self, chore: Chore) -> bool:
         """Do the chore if its time has come; whether nothing failed."""

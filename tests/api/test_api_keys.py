@@ -144,6 +144,10 @@ async def test_the_old_text_may_overlap(api: Api) -> None:
 
     assert new["previousKeyUntil"] > new["createdAt"]
     assert {(await ask(api, each)).status_code for each in (key, new)} == {200}
+    again = await api.call("POST", path, {"overlapSeconds": 60})
+    assert problem(again, 409, "conflict")["previousKeyUntil"] == new["previousKeyUntil"]
+    assert {(await ask(api, each)).status_code for each in (key, new)} == {200}
+    await api.sql("UPDATE api_keys SET previous_until = 1")
     newest = await api.post(path, {"overlapSeconds": 60}, 200)
     statuses = [(await ask(api, each)).status_code for each in (key, new, newest)]
     assert statuses == [401, 200, 200]

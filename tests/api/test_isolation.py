@@ -128,6 +128,7 @@ class Beta:
         await api.deliver()
         while await api.opened.stores.sweep.retire():
             pass
+        await api.opened.stores.deliver.flush()
         hook = await api.subscribe(receiver.url(f"/{MARK}"), description=MARK)
         await api.post(f"/v1/subscriptions/{hook['id']}/pause", None, 200)
         await api.post("/v1/operations/op_beta/events", {"type": MARK})

@@ -27,7 +27,7 @@ async def happened(api: Api, receiver: Receiver, count: int = 3, since: str = EA
     for number in range(count):
         await api.post(f"/v1/operations/op{number}/events", {"type": "COMPLETED"})
     await api.deliver()
-    await api.opened.stores.accept.flush()
+    await api.opened.stores.counts.flush()
     async with asyncio.timeout(10):
         while await delivered(api) < count:  # it is written once a second
             await asyncio.sleep(0.02)

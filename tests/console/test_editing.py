@@ -8,8 +8,10 @@ import pytest
 from service.domain.api_keys import Scope
 from service.domain.errors import Refusal
 from service.domain.subscription import Subscription
+from service.domain.tenant import Tenant
 from service.ports import Principal
 from service.usecases.manage_subscriptions import ManageSubscriptions, SubscriptionInput
+from service.usecases.manage_tenants import ManageTenants
 from tests.support.api import Api
 from tests.support.authority import Authority
 from tests.support.console import Document, Visitor, consumer, visitor
@@ -219,6 +221,30 @@ async def test_a_change_that_comes_between_look_and_save_is_told_too(
     assert page.fields["description"] == "theirs"
     assert page.fields["url"] == "https://example.com/mine"
     assert (await api.get(path))["url"] == made["url"]
+
+
+async def test_so_is_one_that_comes_between_look_and_save_of_a_tenant(
+    api: Api, admin: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await api.post("/v1/tenants", {"id": "shop", "name": "Shop"}, 201)
+    path = "/console/tenants/shop/edit"
+    fields = (await admin.get(path)).fields
+    change = ManageTenants.change
+
+    async def late(manage: ManageTenants, *given: Any) -> Tenant | Refusal:  # noqa: ANN401  passed on
+        monkeypatch.setattr(ManageTenants, "change", change)
+        await api.call("PATCH", "/v1/tenants/shop", {"name": "Theirs"})
+        return await change(manage, *given)
+
+    monkeypatch.setattr(ManageTenants, "change", late)
+    answer = await admin.send(path, {**fields, "name": "Mine"})
+
+    assert answer.status_code == 409
+    page = Document(answer.text)
+    assert page.says("Somebody changed this tenant meanwhile")
+    assert page.says("Somebody else has made it: Theirs")
+    assert page.fields["name"] == "Mine"
+    assert (await api.get("/v1/tenants/shop"))["name"] == "Theirs"
 
 
 async def test_certificates_are_put_in_and_taken_away(api: Api, admin: Visitor) -> None:

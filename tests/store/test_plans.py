@@ -118,7 +118,7 @@ async def test_accepting_claiming_and_settling(
     await world.settle(some[40:45], fault())
     await world.deliver.release(some[45:])
     await world.deliver.flush()
-    await world.accept.flush()
+    await world.counts.flush()
     await world.manage.find_key(b"digest")
 
     assert len(some) >= 100

@@ -34,7 +34,7 @@ async def flushed(world: World) -> None:
     """Write what waits to be written."""
     world.clock.advance(1_000)
     await world.deliver.flush()
-    await world.accept.flush()
+    await world.counts.flush()
 
 
 async def work(world: World, tenant: str, count: int) -> None:

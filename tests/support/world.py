@@ -36,6 +36,7 @@ from service.ports import (
 from service.store import schema
 from service.store.accepting import AcceptStore
 from service.store.announcing import Announcer
+from service.store.counting import WaitingCounts
 from service.store.database import Tx
 from service.store.delivering import DeliverStore
 from service.store.lifetimes import LifetimeStore
@@ -81,10 +82,15 @@ class World:
         self.database = database_at(self.place, self.clock)
         await self.database.open()
         self.keys = KeyMaker(self.database.node, await newest_key(self.database))
-        self.accept = AcceptStore(self.database, self.keys, self.dice, self.schedule, TTL)
+        self.counts = WaitingCounts(self.database)
+        self.accept = AcceptStore(
+            self.database, self.keys, self.counts, self.dice, self.schedule, TTL
+        )
         announcer = Announcer(self.accept, self.keys, self.dice)
-        self.deliver = DeliverStore(self.database, self.keys, announcer, breaker=self.breaker)
-        self.sweep = SweepStore(self.database, announcer, breaker=self.breaker)
+        self.deliver = DeliverStore(
+            self.database, self.keys, announcer, self.counts, breaker=self.breaker
+        )
+        self.sweep = SweepStore(self.database, announcer, self.counts, breaker=self.breaker)
         self.replay = ReplayStore(self.database, self.keys)
         self.manage = ManageStore(self.database, self.keys)
         self.operations = OperationStore(self.database, self.keys, TTL)

@@ -2,7 +2,9 @@
 
 import asyncio
 import signal
+import sqlite3
 import time
+from contextlib import closing
 from typing import Any
 
 import httpx
@@ -104,3 +106,28 @@ async def test_what_takes_longer_than_the_request_timeout_of_others_ends_too(
         (delivered,) = await api.deliveries(lane, 1, "delivered")
     assert delivered["attempts"] == 1
     assert len(receiver.requests) == 1
+
+
+async def test_what_was_only_counted_is_written_before_the_end(
+    start_server: StartServer, receiver: Receiver
+) -> None:
+    server = start_server()
+    async with blackbox(server) as api:
+        lane = await api.subscribe(receiver.url("/"))
+        for number in range(20):
+            await api.event(f"op-{number}", "note")
+        await api.deliveries(lane, 20, "delivered")
+        api.made.clear()
+    assert await asyncio.to_thread(server.stop) == 0
+
+    with closing(sqlite3.connect(server.database)) as file:
+        over_time = file.execute(
+            "SELECT sum(accepted), sum(delivered) FROM traffic WHERE tenant_id = '' GROUP BY length"
+        ).fetchall()
+        attempts = file.execute(
+            "SELECT sum(succeeded) FROM attempt_tallies GROUP BY subscription_no"
+        ).fetchall()
+        heard_of = file.execute("SELECT last_success_at FROM subscription_health").fetchall()
+    assert over_time == [(20, 20)] * 2
+    assert attempts == [(20,)] * 2
+    assert len(heard_of) == 1

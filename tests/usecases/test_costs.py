@@ -96,6 +96,24 @@ async def test_a_group_takes_as_many_statements_however_large(
     assert ledger.take() == (4, 4, 1)
 
 
+async def test_what_is_only_counted_is_written_apart_from_results(
+    world: World, ledger: Ledger
+) -> None:
+    await warm(world)
+    await world.accept.accept(group(100, 50))
+    claimed = await world.claim(1)
+    world.clock.advance(10_000)
+    ledger.take()
+
+    await world.settle(claimed)
+    assert ledger.take() == (4, 4, 1)
+    await world.deliver.flush()
+    # subscriptions, health, health; attempts counted, counted over time
+    assert ledger.take() == (5, 8, 2)
+    await world.deliver.flush()
+    assert ledger.take() == (0, 0, 0)
+
+
 async def test_more_events_of_known_operations_take_no_more(world: World, ledger: Ledger) -> None:
     await warm(world)
     await world.accept.accept(group(50, 50))

@@ -313,6 +313,20 @@ async def test_what_is_only_in_memory_is_kept_at_the_end() -> None:
     assert done == ["counts", "use"]
 
 
+async def test_at_the_end_it_is_tried_again_while_others_are_in_the_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sweep_module, "_AGAIN", 0)
+    left = [2, 1, 0]
+
+    async def work() -> int:
+        return left.pop(0)
+
+    await Rounds(FakeClock(), [Chore("counts", 60.0, work, keeps=True)]).finish()
+
+    assert left == []
+
+
 async def test_the_age_of_a_round_grows_while_any_chore_fails(
     monkeypatch: pytest.MonkeyPatch, reports: list[tuple[str, BaseException]]
 ) -> None:

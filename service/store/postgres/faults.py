@@ -6,7 +6,7 @@ from typing import Final
 import asyncpg
 from asyncpg import exceptions
 
-from service.ports import StoreUnavailableError, UnknownCommitError
+from service.ports import StoreBusyError, StoreUnavailableError, UnknownCommitError
 
 #: How a constraint begins by which what is of a part to come is refused until the part is there.
 PROOF: Final = "without_"
@@ -98,7 +98,9 @@ def unavailable(error: BaseException) -> StoreUnavailableError:
     said = str(error) or type(error).__name__
     if refusing := _refusing(error):
         said += _LEFT_BEHIND.format(refusing)
-    return StoreUnavailableError(f"The database did not take the change: {said}")
+    is_busy = isinstance(error, exceptions.LockNotAvailableError)
+    kind = StoreBusyError if is_busy else StoreUnavailableError
+    return kind(f"The database did not take the change: {said}")
 
 
 def unknown(error: BaseException) -> UnknownCommitError:

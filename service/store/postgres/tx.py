@@ -12,6 +12,8 @@ from service.store.statements import Insert, Many, Row, Statement, Write
 
 #: Rows in one statement: memory in the server, not time, is what bounds it.
 _CHUNK: Final = 5_000
+#: 100 ms.
+_IMPATIENT: Final = "SELECT set_config('lock_timeout', '100', true)"
 
 
 class PostgresTx:
@@ -104,6 +106,10 @@ class PostgresTx:
         """Take an advisory lock for each name; those that another transaction has."""
         wanted = sorted(set(names))
         return {row[0] for row in await self._rows(compiling.HOLD, (wanted,))} if wanted else set()
+
+    async def limit_waits(self) -> None:
+        """Until the transaction ends."""
+        await self.sql(_IMPATIENT)
 
     async def stretches(self, table: Table) -> list[Stretch]:
         """All keys there can be, oldest first, by how rows of the table are deleted."""

@@ -87,6 +87,9 @@ class SqliteTx:
         """Nobody else holds anything: there is one writer."""
         return set()
 
+    async def limit_waits(self) -> None:
+        """There is nobody to wait for."""
+
     async def stretches(self, table: Table) -> list[Stretch]:  # noqa: ARG002  it has no parts
         """All keys there can be: rows are deleted one by one."""
         return [Stretch(0, ids.MAX_KEY, is_whole=False)]

@@ -50,12 +50,16 @@ _OF_KEYS: Final[Table] = {
         id="rotateApiKey",
         tag=Tag.OPERATORS,
         summary="Rotate an API key",
-        text="The same key with another text. The old text is dead at once, or after an overlap.",
+        text="The same key with another text. The old text is dead at once, or after an overlap; "
+        "while that of a rotation before lasts, another one is refused, unless it is to end both.",
         body=(Content(RotateKeyBody, {"overlapSeconds": 3600}),),
         body_optional=True,
         idempotent=True,
         answers={200: json("The new text, once.", ApiKeyOut, examples.WITH_KEY)},
-        problems={RefusalKind.CONFLICT: f"It is revoked or expired. Or: {_BOOTSTRAP}"},
+        problems={
+            RefusalKind.CONFLICT: "It is revoked or expired. Or: the text from before its last "
+            f"rotation is still good, and `overlapSeconds` is not 0. Or: {_BOOTSTRAP}"
+        },
     ),
     ("DELETE", _KEY): Described(
         id="revokeApiKey",
