@@ -173,12 +173,12 @@ async def attempted(api: Api, receiver: Receiver, status: int) -> dict[str, Any]
     made = await api.subscribe(receiver.url("/hook"))
     await api.post("/v1/operations/op/events", {"type": "COMPLETED"})
     await api.deliver()
-    await api.opened.stores.accept.flush()
     path = f"/v1/subscriptions/{made['id']}/stats"
     async with asyncio.timeout(10):
         while sum((await api.get(path))["lastDay"].values()) < 1:  # it is written once a second
             await asyncio.sleep(0.02)
             await api.opened.stores.deliver.flush()
+            await api.opened.stores.counts.flush()
     await api.sql("UPDATE attempt_tallies SET slice_at = slice_at - 10800000")
     return made
 
