@@ -219,6 +219,8 @@ class PostgresDatabase:
             outcome = await job(tx)
             await tx.identify()
         except Exception as error:
+            if isinstance(error, TimeoutError):  # a rollback would not be answered either
+                self._pool.lose(connection)
             raise _sorted(error) from error
         self._check_time(tx, moment)
         try:
@@ -226,7 +228,7 @@ class PostgresDatabase:
         except Exception as error:
             if faults.is_refusal(error):
                 raise _sorted(error) from error
-            connection.terminate()
+            self._pool.lose(connection)  # else it is asked about on one as lost
             return await self._resolved((outcome, proof, tx.noted), str(tx.number), error)
         if said != "COMMIT":
             raise StoreUnavailableError("The database rolled the change back.")
