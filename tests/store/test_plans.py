@@ -144,10 +144,12 @@ async def test_sweeping_and_retention(world: World, filled: Place, given: list[G
     assert await read_whole(filled, given) == {}
 
 
-async def test_a_start(world: World, filled: Place, given: list[Given]) -> None:
+async def test_a_start(
+    world: World, filled: Place, given: list[Given], monkeypatch: pytest.MonkeyPatch
+) -> None:
     await newest_key(world.database)
     world.clock.advance(-2 * DAYS * DAY)  # to it, all keys are ahead
-    world.database.node = 255  # type: ignore[misc]  which made none of them
+    monkeypatch.setattr(world.database, "node", 255)  # which made none of them
     await newest_key(world.database)
 
     assert len([sql for sql, _ in given if "LIMIT" in sql]) > 1
