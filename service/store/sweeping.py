@@ -188,7 +188,7 @@ _AHEAD: Final = tuple(
 )
 #: Keys of each table that are looked at, at most, for one of this process: so many at a time.
 _BATCH: Final = 10_000
-_BATCHES: Final = 50
+_BATCHES: Final = 25
 
 _RELEASE: Final = Many(
     "UPDATE delivery_queue SET due_at = :now, token = NULL, "
