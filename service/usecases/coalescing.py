@@ -2,10 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 K = TypeVar("K")
 V = TypeVar("V")
+
+#: Seconds that a look waits for the one before it. One that takes longer may never end, and who
+#: waits for the next is not to wait for both.
+_PATIENCE: Final = 1.0
 
 
 class Coalesced(Generic[K, V]):
@@ -13,7 +17,7 @@ class Coalesced(Generic[K, V]):
 
     Whoever asks while a look is under way shares the next one with all others who do: what changed
     before he asked is seen. So under load a look costs each of many little, and alone it waits for
-    nothing.
+    nothing. A look that is slow holds the next up for a moment only.
     """
 
     def __init__(self, look: Callable[[K], Awaitable[V]]) -> None:
@@ -33,12 +37,13 @@ class Coalesced(Generic[K, V]):
     async def _begun(self, about: K) -> V:
         before = self._running.get(about)
         if before is not None:
-            await asyncio.wait((before,))
-        self._running[about] = self._next.pop(about)
+            await asyncio.wait((before,), timeout=_PATIENCE)
+        begun = self._running[about] = self._next.pop(about)
         try:
             return await self._look(about)
         finally:
-            del self._running[about]
+            if self._running.get(about) is begun:  # else the next did not wait for this one
+                del self._running[about]
 
 
 def _noticed(look: "asyncio.Task[V]") -> None:

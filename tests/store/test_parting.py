@@ -23,6 +23,7 @@ from service.store.pruning import PruneStore
 from tests.support.clock import FakeClock
 from tests.support.databases import Place
 from tests.support.held import started
+from tests.support.pooling import SPELLED, Spelled
 from tests.support.postgres import Databases
 from tests.support.world import LEASE, SCHEDULE, World, event, opened_world, refused
 
@@ -854,8 +855,9 @@ async def test_a_log_over_several_parts_is_one(parted: World) -> None:
     assert [each.feed_position for each in feed.events] == [2, 3]
 
 
+@SPELLED
 async def test_a_part_that_is_dropped_while_the_feed_is_read_is_not_passed_over(
-    parted: World,
+    parted: World, spelled: Spelled
 ) -> None:
     world = parted
     today = name_of(world.clock.now(), "events")
@@ -864,8 +866,11 @@ async def test_a_part_that_is_dropped_while_the_feed_is_read_is_not_passed_over(
     await world.posted(event("op"))
 
     dropping = "LOCK TABLE events IN ACCESS EXCLUSIVE MODE"
-    async with another(world, dropping) as connection:
-        reading = await started(world.read.feed("default", 0, 9))
+    async with (
+        opened_world(spelled(str(world.place)), world.clock) as reader,
+        another(world, dropping) as connection,
+    ):
+        reading = await started(reader.read.feed("default", 0, 9))
         assert not reading.done()
         floor = key_floor(world.clock.now())
         await connection.execute("UPDATE retention SET forgotten_before = $1", floor)

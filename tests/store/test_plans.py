@@ -24,6 +24,7 @@ from service.ports import (
     Span,
 )
 from service.store.postgres.parting import AHEAD
+from service.store.sweeping import newest_key
 from tests.support import plans
 from tests.support.clock import FakeClock
 from tests.support.databases import Place
@@ -140,6 +141,18 @@ async def test_sweeping_and_retention(world: World, filled: Place, given: list[G
     await world.deliver.forget_counts()
     await world.traffic.forget()
 
+    assert await read_whole(filled, given) == {}
+
+
+async def test_a_start(
+    world: World, filled: Place, given: list[Given], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await newest_key(world.database)
+    world.clock.advance(-2 * DAYS * DAY)  # to it, all keys are ahead
+    monkeypatch.setattr(world.database, "node", 255)  # which made none of them
+    await newest_key(world.database)
+
+    assert len([sql for sql, _ in given if "LIMIT" in sql]) > 1
     assert await read_whole(filled, given) == {}
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import update
 
 from service.domain.acceptance import Accepted, Verdict
 from service.domain.errors import Refusal, RefusalKind
-from service.domain.ids import KeyMaker
+from service.domain.ids import KeyMaker, key_floor, key_node, key_time
 from service.ports import (
     AcceptRequest,
     Claimed,
@@ -19,10 +19,11 @@ from service.ports import (
     Retry,
     StoreUnavailableError,
 )
-from service.store import schema
+from service.store import schema, sweeping
 from service.store.database import Tx, alone
 from service.store.postgres import PostgresDatabase
 from service.store.schema_processes import nodes
+from service.store.sweeping import newest_key
 from tests.support.clock import FakeClock
 from tests.support.databases import Place
 from tests.support.held import Held, started
@@ -428,6 +429,50 @@ async def test_each_process_has_a_number_of_its_own(world: World, other: World) 
     await other.close()
     await other.open()
     assert other.database.node not in {world.database.node, taken}  # the longest unused
+
+
+@pytest.mark.parametrize("batch", [1, 10_000])
+async def test_a_process_does_not_follow_those_who_are_ahead_of_the_time(
+    world: World, other: World, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    monkeypatch.setattr(sweeping, "_BATCH", batch)
+    await world.posted(event("a"))
+    ahead = key_floor(world.clock.now() + 3_600_000)
+    other.keys.go_past(ahead)
+    await other.posted(*(event(f"b{n}") for n in range(5)))
+    now = world.clock.now()
+
+    assert key_time(await newest_key(world.database)) <= now
+    async with opened_world(world.place, world.clock) as late:
+        assert key_time(late.keys.next(now)) <= now + 1
+
+    # its own it does not make once more, wherever they are
+    made = [row["key"] for row in await world.rows(schema.events)]
+    last = max(key for key in made if key_node(key) == other.database.node)
+    assert last > ahead
+    assert await newest_key(other.database) >= last
+    world.keys.go_past(last)
+    await world.posted(event("c"))
+    other.keys.go_past(last + ahead - key_floor(now))
+    await other.posted(*(event(f"d{n}") for n in range(5)))
+    own = max(row["key"] for row in await world.rows(schema.events, operation_id="c"))
+    assert await newest_key(world.database) == own
+
+
+async def test_where_others_made_too_many_keys_ahead_one_is_taken_that_is_large_enough(
+    world: World, other: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeping, "_BATCH", 1)
+    monkeypatch.setattr(sweeping, "_BATCHES", 3)
+    world.keys.go_past(key_floor(world.clock.now() + 3_600_000))
+    await world.posted(event("own"))
+    (own,) = await world.rows(schema.events)
+    other.keys.go_past(own["key"])
+    for n in range(5):
+        await other.posted(event(f"b{n}"))
+    made = sorted(row["key"] for row in await world.rows(schema.events))
+
+    assert own["key"] < await newest_key(world.database) <= made[-3]
 
 
 async def test_there_are_no_more_numbers_than_keys_have_room_for(url: str) -> None:

@@ -12,7 +12,7 @@ from service.lab.servers import Postgres
 from service.lab.torture.proxy import Harm
 from service.runtime import doors
 from service.runtime.wiring import LONGEST_TIMEOUT
-from service.store.postgres import database, migrating
+from service.store.postgres import connections, database, migrating
 from service.usecases import deliver, sweep
 from tests.support.blackbox import blackbox
 from tests.support.faults import NAME, fault_proxy, postgres_on_a_port
@@ -26,6 +26,10 @@ pytestmark = pytest.mark.anyio
 DEADLINE = 60.0
 #: Seconds in which one ends that has nothing in flight: about half of them on a busy machine.
 _IDLE = 30.0
+#: Seconds in which nobody is kept from a database that is there: one time-out, not two, and some
+#: for a busy machine. And so many for each of all connections, one after the other.
+_SILENCE = connections._ANSWER * 1.75  # noqa: SLF001  as below
+_LONG = connections._ANSWER * 10  # noqa: SLF001  as below
 
 
 @pytest.fixture
@@ -75,3 +79,41 @@ async def test_it_stops_while_the_database_hangs(
     assert took < _IDLE
     told = [each.status_code for each in answers if isinstance(each, httpx.Response)]
     assert set(told) <= {503}
+
+
+async def test_it_is_back_as_soon_as_one_connection_was_silent_for_too_long(
+    tmp_path: Path, postgres: Postgres, receiver: Receiver
+) -> None:
+    told: list[tuple[int, float]] = []
+
+    async def ask(http: httpx.AsyncClient) -> None:
+        begun = time.monotonic()
+        answer = await http.get("/v1/operations", timeout=_LONG)
+        told.append((answer.status_code, time.monotonic() - begun))
+
+    async with fault_proxy(postgres.port) as proxy:
+        settings = {**SHARED, "RINGBACK_DATABASE_URL": postgres.url(NAME, proxy.port)}
+        server = Server(tmp_path / "service", settings)
+        try:
+            await asyncio.to_thread(server.start)  # the proxy is at work in this thread
+            async with blackbox(server) as api:
+                lane = await api.subscribe(receiver.url("/"))
+                await asyncio.gather(*(api.event(f"op-{n}", "note") for n in range(20)))
+                await api.deliveries(lane, 20, "delivered")
+                proxy.hang()  # as after a firewall forgot them
+                begun = time.monotonic()
+                asked = []
+                while not any(status == httpx.codes.OK for status, _ in told):
+                    assert time.monotonic() - begun < _LONG
+                    asked.append(asyncio.create_task(ask(api.http)))
+                    await asyncio.wait(asked[-1:], timeout=0.2)
+                took = time.monotonic() - begun
+                await asyncio.gather(*asked)
+                await api.event("late", "note")
+                await api.deliveries(lane, 21, "delivered")
+        finally:
+            server.kill()
+
+    assert took < _SILENCE
+    assert {status for status, _ in told} <= {200, 503}
+    assert max(took for _, took in told) < _SILENCE

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.usecases import coalescing
 from service.usecases.coalescing import Coalesced
 
 pytestmark = pytest.mark.anyio
@@ -63,6 +64,33 @@ async def test_who_asks_while_one_is_under_way_gets_the_next() -> None:
     assert await first == ("key", 0)
     assert await asyncio.gather(*late) == [("key", 1)] * 20
     assert book.looks == 2
+
+
+async def test_the_next_waits_for_a_slow_one_for_a_moment_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(coalescing, "_PATIENCE", 0.01)
+    book = Book()
+    shared = Coalesced(book.look)
+    slow = asyncio.create_task(shared.ask("key"))
+    await turns()
+    book.page = 1
+    late = [asyncio.create_task(shared.ask("key")) for _ in range(20)]
+    async with asyncio.timeout(10):
+        while book.looks < 2:  # noqa: ASYNC110  only asking tells
+            await asyncio.sleep(0.001)
+    book.gates[1].set()
+    assert await asyncio.gather(*late) == [("key", 1)] * 20
+    assert not slow.done()
+
+    # whoever asks now does not share the slow one, which began before
+    book.page = 2
+    last = asyncio.create_task(shared.ask("key"))
+    await turns()
+    book.gates[0].set()
+    assert await slow == ("key", 0)
+    await book.let_go()
+    assert await last == ("key", 2)
 
 
 async def test_others_do_not_wait() -> None:

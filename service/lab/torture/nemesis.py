@@ -180,7 +180,7 @@ class Nemesis:
     # --- connections
 
     async def _traffic(self, fault: Fault) -> None:
-        """Cut what is there and what comes, or delay it, on one leg."""
+        """Cut what is there and what comes, delay it, or let what is there hang, on one leg."""
         what, _, leg = fault.kind.value.partition("_")
         proxies = [p for name, p in self._site.proxies.items() if name.startswith(leg)]
         proxy = proxies[int(fault.pick * len(proxies))]
@@ -228,6 +228,9 @@ class Nemesis:
 
 async def _harm(proxy: FaultProxy, what: str, fault: Fault) -> None:
     """Let a proxy do harm for a while."""
+    if what == "hang":
+        proxy.hang()
+        return
     if what == "delay":
         proxy.suffer(Harm(delay=fault.pick * _DELAY))
     elif fault.pick < 1 / 3:

@@ -29,6 +29,7 @@ class Kind(StrEnum):
     CUT_RECEIVERS = "cut_receivers"
     CUT_DATABASE = "cut_database"
     CUT_REDIS = "cut_redis"
+    HANG_DATABASE = "hang_database"
     DELAY_API = "delay_api"
     DELAY_RECEIVERS = "delay_receivers"
     DELAY_DATABASE = "delay_database"
@@ -97,6 +98,7 @@ HABITS: Final[dict[Mode, dict[Kind, Habit]]] = {
         Kind.CUT_RECEIVERS: Habit(3, _BREATH, _BLINK),
         Kind.CUT_DATABASE: Habit(5, _BREATH, _BLINK),
         Kind.CUT_REDIS: Habit(5, _BREATH, _BLINK),
+        Kind.HANG_DATABASE: Habit(2, _AT_ONCE, _AT_ONCE),
         Kind.DELAY_RECEIVERS: Habit(2, _BREATH, _BLINK),
         Kind.DELAY_DATABASE: Habit(2, _BREATH, _BLINK),
         Kind.DELAY_REDIS: Habit(2, _BREATH, _BLINK),

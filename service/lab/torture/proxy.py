@@ -42,6 +42,7 @@ class FaultProxy:
     _server: asyncio.Server | None = None
     _pairs: set["_Pair"] = field(default_factory=set)
     _nobody: asyncio.Event = field(default_factory=asyncio.Event)
+    _is_closed: bool = False
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
@@ -49,6 +50,7 @@ class FaultProxy:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._is_closed = True
         if self._server is not None:
             self._server.close()
         for pair in tuple(self._pairs):
@@ -63,6 +65,14 @@ class FaultProxy:
             self.count(pair)
             pair.abort()
 
+    def hang(self) -> None:
+        """Let nothing more through on any connection that is there, and tell nobody.
+
+        New ones work: so it is after a firewall forgot those that it knew.
+        """
+        for pair in self._pairs:
+            pair.hang()
+
     def count(self, pair: "_Pair") -> None:
         """Count a connection that is cut, if it leaves somebody in doubt."""
         self.cuts += pair.is_awaiting
@@ -76,6 +86,11 @@ class FaultProxy:
             for pair in self._pairs:
                 pair.lift()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it takes connections."""
+        return not (self._is_closed or self.harm.is_down)
+
     def forget(self, pair: "_Pair") -> None:
         """Both connections of the pair are closed."""
         self._pairs.discard(pair)
@@ -84,7 +99,8 @@ class FaultProxy:
 
     def _accept(self) -> asyncio.Protocol:
         pair = _Pair(self)
-        self._pairs.add(pair)
+        if not self._is_closed:  # the loop itself drops some that come as late as that
+            self._pairs.add(pair)
         return pair.client
 
 
@@ -95,6 +111,7 @@ class _Pair:
         self._proxy = proxy
         limit = proxy.harm.limit
         self._left = None if limit is None else proxy.dice.randint(0, limit)
+        self._is_hanging = False
         self.is_awaiting = False
         self.client = _Side(self._connect, self._asked, self._ended)
         self.server = _Side(lambda: None, self._answered, self._ended)
@@ -104,6 +121,10 @@ class _Pair:
         """Let it live as long as it likes."""
         self._left = None
 
+    def hang(self) -> None:
+        """Let nothing more through."""
+        self._is_hanging = True
+
     def abort(self) -> None:
         """Reset both sides."""
         if self._connecting is not None:
@@ -112,7 +133,7 @@ class _Pair:
             side.abort()
 
     def _connect(self) -> None:
-        if self._proxy.harm.is_down:
+        if not self._proxy.is_open:
             self.abort()
             return
         self._connecting = asyncio.create_task(self._open())
@@ -130,9 +151,12 @@ class _Pair:
 
     def _asked(self, data: bytes) -> None:
         self.is_awaiting = True
-        self.client.forward(data, self._proxy.harm.delay)
+        if not self._is_hanging:
+            self.client.forward(data, self._proxy.harm.delay)
 
     def _answered(self, data: bytes) -> None:
+        if self._is_hanging:
+            return
         if self._left is not None:
             data, self._left = data[: self._left], self._left - len(data)
         self.server.forward(data, self._proxy.harm.delay)

@@ -6,6 +6,7 @@ with each transaction instead, and no statement is kept prepared.
 """
 
 import asyncio
+import socket
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -56,6 +57,17 @@ _ANSWER: Final = 12.0
 _ROLLBACK: Final = 2.0
 #: Seconds that anyone waits for a connection of the pool.
 _PATIENCE: Final = 10.0
+#: Seconds within which a connection was heard of that is taken to be there when another is lost.
+_HEARD: Final = 1.0
+#: What the kernel does about a server that is gone without a word, as after a firewall forgot the
+#: connection: it asks after it (seconds, and how often), and gives it up when so many milliseconds
+#: nothing that was sent is acknowledged. A server that is only slow acknowledges at once.
+_PROBES: Final = {
+    "TCP_KEEPIDLE": 10,
+    "TCP_KEEPINTVL": 5,
+    "TCP_KEEPCNT": 3,
+    "TCP_USER_TIMEOUT": 5_000,
+}
 #: Statements that each connection keeps prepared.
 _PREPARED: Final = 500
 
@@ -127,12 +139,25 @@ class Address:
         A pooler's says so in each transaction: the next may be on another one of the server's.
         """
         try:
+            _probe(connection)
             if not self.is_pooled:
                 await connection.execute(SURE_OF_SESSION, timeout=_CONNECT)
         except BaseException:
             connection.terminate()
             raise
         return connection
+
+
+def _probe(connection: Connection) -> None:
+    """Let the kernel watch over a connection to another machine, as far as this system can."""
+    transport = connection._transport  # noqa: SLF001  the driver shows its socket nowhere else
+    own = transport.get_extra_info("socket")
+    if own.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    own.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _PROBES.items():
+        if hasattr(socket, name):
+            own.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 class Pool:
@@ -145,8 +170,9 @@ class Pool:
         self._address = address
         self._sizes = dict(sizes)
         self._free = {use: asyncio.Semaphore(size) for use, size in sizes.items()}
-        #: The one used last is used next: it knows most statements.
-        self._idle: list[Connection] = []
+        #: The one used last is used next: it knows most statements. Each with the loop's time at
+        #: which it was heard of last.
+        self._idle: list[tuple[Connection, float]] = []
         self._lent: set[Connection] = set()
         self._is_closed = False
 
@@ -173,7 +199,7 @@ class Pool:
         if self._is_closed:
             raise StoreUnavailableError("The database is closed.")
         while self._idle:
-            connection = self._idle.pop()
+            connection, _ = self._idle.pop()
             if not connection.is_closed():
                 return connection
         return await self._address.connect()
@@ -189,9 +215,25 @@ class Pool:
                 raise
         finally:
             self._lent.discard(connection)
-            if not connection.is_closed():
-                self._idle.append(connection)
+            if connection.is_closed():
+                self.lose(connection)
+            else:
+                self._idle.append((connection, asyncio.get_running_loop().time()))
             self._free[use].release()
+
+    def lose(self, connection: Connection) -> None:
+        """Cut a connection that was lost, or that the server does not answer on.
+
+        What ended it may have ended others, unseen: to find that out of each by itself takes as
+        long as the server has to answer. So those go that were not heard of lately. To make one
+        anew costs little, where they were well after all.
+        """
+        connection.terminate()
+        since = asyncio.get_running_loop().time() - _HEARD
+        for idle, heard in self._idle:
+            if heard <= since:
+                idle.terminate()
+        self._idle = [each for each in self._idle if each[1] > since]
 
     async def close(self) -> None:
         """Disconnect, as each comes back."""
@@ -200,11 +242,11 @@ class Pool:
                 await self._free[use].acquire()
         while self._idle:
             with suppress(*faults.RAISED):
-                await self._idle.pop().close(timeout=_CONNECT)
+                await self._idle.pop()[0].close(timeout=_CONNECT)
 
     def abort(self) -> None:
         """Cut every connection that is left, and make none any more."""
         self._is_closed = True
-        for connection in (*self._lent, *self._idle):
+        for connection in (*self._lent, *(idle for idle, _ in self._idle)):
             connection.terminate()
         self._idle.clear()

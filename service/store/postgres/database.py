@@ -10,7 +10,7 @@ the audit log.
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, Final, TypeVar
 
 from asyncpg import Connection
@@ -47,6 +47,9 @@ _CLOSING: Final = 8.0
 
 _BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 _SNAPSHOT: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+#: Of one statement, whose snapshot is taken once it is planned. One taken before shows no part that
+#: was dropped meanwhile, and nothing of why it is not there.
+_LOOKED: Final = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"
 #: Goes in the same message as the BEGIN before it: it costs no way to the server and back.
 _LIMITED: Final = f"; {of_transaction(LIMITS)}"
 _FATE: Final = "SELECT pg_xact_status(?::text::xid8)"
@@ -122,11 +125,14 @@ class PostgresDatabase:
             self._is_doubted = True
             raise
 
-    @asynccontextmanager
-    async def read(self) -> AsyncIterator[PostgresTx]:
+    def read(self) -> AbstractAsyncContextManager[PostgresTx]:
         """A read transaction."""
+        return self._reading(_SNAPSHOT)
+
+    @asynccontextmanager
+    async def _reading(self, begin: str) -> AsyncIterator[PostgresTx]:
         self._check_open()
-        connection = await self._begun(Use.READ, _SNAPSHOT)
+        connection = await self._begun(Use.READ, begin)
         try:
             yield PostgresTx(connection, self._time.now())
         except Exception as error:
@@ -146,7 +152,7 @@ class PostgresDatabase:
             return await PostgresTx(connection, now).fetch(statement, **{"now": now, **given})
 
         if self._address.is_pooled:  # outside of a transaction each message may go elsewhere
-            async with self.read() as tx:
+            async with self._reading(_LOOKED) as tx:
                 return await tx.fetch(statement, **{"now": tx.now, **given})
         return await self._asked(ask)
 
@@ -213,6 +219,8 @@ class PostgresDatabase:
             outcome = await job(tx)
             await tx.identify()
         except Exception as error:
+            if isinstance(error, TimeoutError):  # a rollback would not be answered either
+                self._pool.lose(connection)
             raise _sorted(error) from error
         self._check_time(tx, moment)
         try:
@@ -220,7 +228,7 @@ class PostgresDatabase:
         except Exception as error:
             if faults.is_refusal(error):
                 raise _sorted(error) from error
-            connection.terminate()
+            self._pool.lose(connection)  # else it is asked about on one as lost
             return await self._resolved((outcome, proof, tx.noted), str(tx.number), error)
         if said != "COMMIT":
             raise StoreUnavailableError("The database rolled the change back.")
