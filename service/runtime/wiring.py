@@ -26,11 +26,12 @@ from service.store.database import Database
 from service.store.delivering import DeliverStore
 from service.store.lifetimes import LifetimeStore
 from service.store.managing import ManageStore
+from service.store.newest import newest_key
 from service.store.operating import OperationStore
 from service.store.portals import PortalStore
 from service.store.reading import ReadStore
 from service.store.replaying import ReplayStore
-from service.store.sweeping import SweepStore, newest_key
+from service.store.sweeping import SweepStore
 from service.store.tenancy import TenantStore
 from service.store.tickets import TicketStore
 from service.store.traffic import TrafficStore

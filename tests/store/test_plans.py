@@ -23,8 +23,8 @@ from service.ports import (
     Principal,
     Span,
 )
+from service.store.newest import newest_key
 from service.store.postgres.parting import AHEAD
-from service.store.sweeping import newest_key
 from tests.support import plans
 from tests.support.clock import FakeClock
 from tests.support.databases import Place

@@ -21,9 +21,9 @@ from service.ports import (
 )
 from service.store import schema, sweeping
 from service.store.database import Tx, alone
+from service.store.newest import newest_key
 from service.store.postgres import PostgresDatabase
 from service.store.schema_processes import nodes
-from service.store.sweeping import newest_key
 from tests.support.clock import FakeClock
 from tests.support.databases import Place
 from tests.support.held import Held, started

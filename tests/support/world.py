@@ -41,11 +41,12 @@ from service.store.database import Tx
 from service.store.delivering import DeliverStore
 from service.store.lifetimes import LifetimeStore
 from service.store.managing import ManageStore
+from service.store.newest import newest_key
 from service.store.operating import OperationStore
 from service.store.reading import ReadStore
 from service.store.replaying import ReplayStore
 from service.store.sqlite.migrating import migrate
-from service.store.sweeping import SweepStore, newest_key
+from service.store.sweeping import SweepStore
 from service.store.traffic import TrafficStore
 from tests.support import templates
 from tests.support.clock import FakeClock
