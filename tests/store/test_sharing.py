@@ -19,7 +19,7 @@ from service.ports import (
     Retry,
     StoreUnavailableError,
 )
-from service.store import schema, sweeping
+from service.store import newest, schema
 from service.store.database import Tx, alone
 from service.store.newest import newest_key
 from service.store.postgres import PostgresDatabase
@@ -435,7 +435,7 @@ async def test_each_process_has_a_number_of_its_own(world: World, other: World) 
 async def test_a_process_does_not_follow_those_who_are_ahead_of_the_time(
     world: World, other: World, monkeypatch: pytest.MonkeyPatch, batch: int
 ) -> None:
-    monkeypatch.setattr(sweeping, "_BATCH", batch)
+    monkeypatch.setattr(newest, "_BATCH", batch)
     await world.posted(event("a"))
     ahead = key_floor(world.clock.now() + 3_600_000)
     other.keys.go_past(ahead)
@@ -462,8 +462,8 @@ async def test_a_process_does_not_follow_those_who_are_ahead_of_the_time(
 async def test_where_others_made_too_many_keys_ahead_one_is_taken_that_is_large_enough(
     world: World, other: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sweeping, "_BATCH", 1)
-    monkeypatch.setattr(sweeping, "_BATCHES", 3)
+    monkeypatch.setattr(newest, "_BATCH", 1)
+    monkeypatch.setattr(newest, "_BATCHES", 3)
     world.keys.go_past(key_floor(world.clock.now() + 3_600_000))
     await world.posted(event("own"))
     (own,) = await world.rows(schema.events)
