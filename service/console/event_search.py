@@ -17,8 +17,11 @@ MANY: Final = 50
 #: Parts that are read for a page, and the events of each where not every one of them is shown.
 _LOOKS: Final = 10
 _PART: Final = 500
-#: Milliseconds by which an event may be older than one that stands before it: commits overtake.
-_OVERTAKEN: Final = 100
+#: Bytes of events in a part, about: they may be large, and are all in memory at once.
+_BYTES: Final = 4 * 2**20
+#: Milliseconds by which an event may be older than one that stands before it: commits overtake, and
+#: one may wait for locks as long as a statement may take.
+_OVERTAKEN: Final = 15_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +105,7 @@ async def newest(
     """
     end = await source.end() + 1
     before = await _behind(source, search.until, end) if before is None else min(before, end)
-    part = MANY if search.takes_all else _PART
+    part = MANY
     found: list[EventView] = []
     for _ in range(_LOOKS):
         after = max(before - 1 - part, 0)
@@ -118,7 +121,15 @@ async def newest(
         before = after + 1
         if after <= max(floor, 0):
             return found, None
+        if not search.takes_all:
+            part = _next_part(events)
     return found, before
+
+
+def _next_part(events: Sequence[EventView]) -> int:
+    """How many events to read next, by how large these are."""
+    size = sum(len(each.body) for each in events) // max(len(events), 1)
+    return min(max(_BYTES // max(size, 1), MANY), _PART)
 
 
 async def _behind(source: Source, until: int | None, end: int) -> int:

@@ -188,13 +188,15 @@ class DeliverStore:
     async def flush(self) -> int:
         """Write what settles only counted; how much of it still waits, as others are in the way."""
         left = 0
-        if not self._book.is_empty:
-            async with self._book.turn:
-                try:
+        try:
+            if not self._book.is_empty:
+                async with self._book.turn:
                     self._book.keep(await self._database.write(self._book.catch_up, Use.SETTLE))
-                except StoreBusyError:
-                    left = 1
-        return left + await self._counts.flush()
+        except StoreBusyError:
+            left = 1
+        finally:
+            left += await self._counts.flush()
+        return left
 
     async def forget_counts(self) -> int:
         """Delete a batch of counts that nobody asks for any more; how much."""

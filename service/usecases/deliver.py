@@ -146,7 +146,8 @@ class Deliver:
         try:
             while self._ring and self._free and not self._stopping:
                 await turns(_TURNS_TO_CLAIM)
-                await self._claim()
+                if not self._stopping:
+                    await self._claim()
         except StoreUnavailableError:
             return  # the sweep wakes these lanes again
         finally:

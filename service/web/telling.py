@@ -21,8 +21,11 @@ _PRODUCING: Final = frozenset(
     {"/v1/events", "/v1/operations", "/v1/operations/{id}/events", "/v1/stream-tickets"}
 )
 _FAULTS: Final = 500
-#: Lines a second.
+#: Lines a second, and of them about what nobody known asked for.
 _MOST: Final = 50
+_OF_STRANGERS: Final = 5
+#: Characters of a path.
+_LONGEST: Final = 200
 
 
 class Told:
@@ -30,6 +33,7 @@ class Told:
 
     def __init__(self) -> None:
         self._few = Few(_MOST)
+        self._of_strangers = Few(_OF_STRANGERS)
 
     def tell(self, scope: Scope, status: int, ms: float, now: float) -> None:
         """Write the line about an answer that has begun, if there is to be one."""
@@ -37,14 +41,15 @@ class Told:
         is_usual = scope["method"] in _READING or route in _PRODUCING
         if (is_usual and status < _FAULTS) or not _logger.isEnabledFor(logging.INFO):
             return
-        untold = self._few.through(now)
+        who = scope.get(WHO)
+        is_known = who is not None or status >= _FAULTS
+        untold = (self._few if is_known else self._of_strangers).through(now)
         if untold is None:
             return
-        who = scope.get(WHO)
         facts = {
             "method": scope["method"],
             "route": route,
-            "path": instance_of(scope),
+            "path": instance_of(scope)[:_LONGEST],
             "status": status,
             "ms": round(ms, 1),
             "key": who and who.key_id,

@@ -99,6 +99,19 @@ async def test_events_are_found_by_when_they_were_accepted(
         assert await found(admin, query) == ids(expected), query
 
 
+async def test_an_event_that_waited_for_its_place_hides_none_before_it(
+    api: Api, admin: Visitor, many: list[dict[str, Any]]
+) -> None:
+    """Its time is that of the beginning of its transaction, its place comes with a lock."""
+    begun = 1_700_000_000_000 + 51 * HOUR  # that of the event of place 51
+    late = f"UPDATE events SET created_at = {begun - 8_000} WHERE feed_position = 56"  # noqa: S608  a number
+    await api.sql(late)
+    since = times.render(begun)
+
+    expected = [each for place, each in enumerate(many, 1) if place > 50 and place != 56]
+    assert await found(admin, f"since={since}") == ids(expected)
+
+
 def moment(at: dict[str, int], events: list[dict[str, Any]], place: int) -> str:
     """When the event of this place was accepted; behind the last one: an hour after it."""
     late = max(place - len(events) + 1, 0)
@@ -135,6 +148,7 @@ async def test_what_was_asked_for_stays_in_the_form_and_in_the_next_address(
 async def test_looking_for_what_nobody_sent_ends_and_tells_where_to_go_on(
     admin: Visitor, many: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(event_search, "MANY", 3)
     monkeypatch.setattr(event_search, "_PART", 3)
     monkeypatch.setattr(event_search, "_LOOKS", 10)
 
@@ -145,3 +159,27 @@ async def test_looking_for_what_nobody_sent_ends_and_tells_where_to_go_on(
 
     assert looks == len(many) / 30
     assert page.says("No event is like this.")
+
+
+@pytest.mark.parametrize(("size", "most"), [(100, 500), (40_000, 104), (256_000, 50)])
+async def test_of_large_events_fewer_are_in_memory_at_once(
+    api: Api, monkeypatch: pytest.MonkeyPatch, size: int, most: int
+) -> None:
+    asked: list[int] = []
+    reads = type(api.opened.stores.read)
+    feed = reads.feed
+
+    async def noted(self: Any, tenant: str, after: int, count: int) -> Any:  # noqa: ANN401  as it is
+        asked.append(count)
+        return await feed(self, tenant, after, count)
+
+    blob = "x" * (size - 300)
+    for first in range(0, 60, 20):
+        sent = [{"operationId": f"op-{first + n}", "type": "note", "data": blob} for n in range(20)]
+        await api.post("/v1/events", sent)
+    monkeypatch.setattr(reads, "feed", noted)
+    source = event_search.Feed(api.opened.stores.read, "default")
+    await event_search.newest(source, event_search.Search(lambda _: False), None)
+
+    assert asked[0] == 50
+    assert abs(asked[1] - most) <= 2

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ async def test_a_line_for_each_attempt_that_failed_and_each_request_that_changed
             await client.post("/v1/subscriptions", json={"url": receiver.url("/good")})
             await client.get(f"/v1/subscriptions/{made['id']}")
             await client.delete("/v1/subscriptions/none%0Aadmin")
-            given = {"type": "STARTED", "data": {"card": "4111"}}
+            given = {"type": "STARTED", "data": {"card": "4111-2222-3333"}}
             sent = (await client.post("/v1/operations/job/events", json=given)).json()["data"][0]
             await receiver.wait_for(3)
             while not lines(server, "delivery dead"):
@@ -62,7 +63,7 @@ async def test_a_line_for_each_attempt_that_failed_and_each_request_that_changed
     assert wrong["path"] == "/v1/subscriptions/none%0Aadmin"
     assert {each["method"] for each in lines(server, "request")} == {"POST", "DELETE"}
     assert not any("events" in each["route"] for each in lines(server, "request"))
-    for secret in (KEY, "4111", "unwell"):
+    for secret in (KEY, "4111-2222", "unwell"):
         assert secret not in server.output
     assert server.output.count(admin) <= 1  # where it is shown once
 
@@ -76,6 +77,22 @@ async def test_a_flood_is_told_in_part_and_counted(tmp_path: Path) -> None:
 
     assert 50 <= len(told) < 300
     assert sum(1 + each.get("untold", 0) for each in told) <= 300
+
+
+async def test_strangers_fill_no_disk_and_hide_nobody(tmp_path: Path) -> None:
+    with Server(tmp_path, LOCAL) as server:
+        async with server.client() as client:
+            nobody = {"authorization": ""}
+            begun = time.monotonic()
+            for _ in range(100):
+                await client.post("/" + "a" * 30_000, headers=nobody)
+            await client.delete("/v1/subscriptions/none")
+            seconds = time.monotonic() - begun
+    told = lines(server, "request")
+
+    assert [each["path"] for each in told][-1] == "/v1/subscriptions/none"
+    assert max(len(each["path"]) for each in told) == 200
+    assert len(told) <= 1 + 5 * (seconds + 2)
 
 
 @pytest.mark.parametrize(("plain", "is_coloured"), [("", True), ("1", False)])

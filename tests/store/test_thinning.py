@@ -6,12 +6,13 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 import pytest
 
 from service.domain.delivery import Trigger
-from service.domain.ids import DeliveryRef
+from service.domain.ids import DeliveryRef, key_floor
 from service.ports import StoreUnavailableError
 from service.store import schema
 from service.store.database import Tx
@@ -468,3 +469,112 @@ async def test_a_part_that_waits_for_a_proof_does_not_stop_the_next(
             await world.sweep.renew_parts(DAY)
 
     assert {*await where(world)} == {first}
+
+
+@pytest.mark.parametrize(
+    "change", ["message TYPE varchar(9000)", "number TYPE bigint", "started_at SET NOT NULL"]
+)
+async def test_a_column_that_is_changed_meanwhile_begins_the_copy_anew(
+    world: World, other: World, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    day, refs = await dead(world)
+    before = await attempts_of(world, refs)
+    await stopped_at(world, monkeypatch, 2)
+    await world.sql(f"ALTER TABLE attempts ALTER COLUMN {change}")
+
+    await renewed(other)
+
+    assert await where(other) == {f"{day}_kept": 2 * (LETTERS - 1)}
+    assert await attempts_of(other, refs) == before
+
+
+async def test_a_part_that_cannot_be_thinned_holds_up_no_other(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await renewed(world)
+    first = day_of(world)
+    await failed(world)
+    world.clock.advance(DAY)
+    second = day_of(world)
+    await world.sql(
+        "INSERT INTO attempts (event_key, subscription_no, number, trigger, started_at) "
+        "VALUES (?, 1, 1, 'schedule', 0)",
+        key_floor(world.clock.now()),
+    )
+    world.clock.advance(DAY)
+    await forgotten(world)
+    assert set(await where(world)) == {first, second}
+
+    async def refused(*_: object) -> None:
+        raise asyncpg.DatatypeMismatchError("there is another type")
+
+    monkeypatch.setattr(thinning, "thin", refused)
+    with pytest.raises(asyncpg.DatatypeMismatchError):
+        await renewed(world)
+
+    assert set(await where(world)) == {first}
+
+
+class Somebody:
+    """A user of the same database who may do next to nothing in it."""
+
+    def __init__(self, world: World, name: str) -> None:
+        self._place = str(world.place)
+        self._name = f"{name}_{uuid4().hex}"
+
+    async def __aenter__(self) -> asyncpg.Connection:
+        self._owner = await asyncpg.connect(self._place)
+        await self._owner.execute(f"CREATE ROLE {self._name}")
+        await self._owner.execute(f"GRANT SELECT, INSERT, UPDATE ON attempts TO {self._name}")
+        self._own = await asyncpg.connect(self._place)
+        await self._own.execute(f"SET ROLE {self._name}")
+        return self._own
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._own.close()
+        await self._owner.execute(f"DROP OWNED BY {self._name}")
+        await self._owner.execute(f"DROP ROLE {self._name}")
+        await self._owner.close()
+
+
+#: A table of one's own like that of attempts, gone with the session.
+MINE = "CREATE TEMP TABLE {} AS SELECT * FROM attempts LIMIT 0"
+
+
+async def test_who_may_write_attempts_gets_no_rights_of_the_sweepers_by_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody puts a table or a function of his own into the place of what the trigger means."""
+    day, refs = await dead(world)
+    await stopped_at(world, monkeypatch, 2)
+    async with Somebody(world, "writer") as somebody:
+        await somebody.execute(MINE.format(f"{day}_keeping"))
+        await somebody.execute("CREATE TEMP TABLE seen (who text)")
+        await somebody.execute("GRANT ALL ON seen TO PUBLIC")
+        await somebody.execute(
+            "CREATE FUNCTION pg_temp.look() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN INSERT INTO pg_temp.seen VALUES (current_user); RETURN NULL; END $$"
+        )
+        await somebody.execute(
+            f"CREATE TRIGGER look AFTER INSERT ON {day}_keeping "
+            "FOR EACH ROW EXECUTE FUNCTION pg_temp.look()"
+        )
+        await somebody.execute(WRITE, *refs[0], 9, "late")
+        assert await somebody.fetch("SELECT who FROM pg_temp.seen") == []
+    await renewed(world)
+
+    assert [each["number"] for each in await world.attempts(refs[0])] == [1, 2, 9]
+
+
+async def test_nobody_else_makes_a_trigger_of_what_mirrors_the_part(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day, _ = await dead(world)
+    await stopped_at(world, monkeypatch, 2)
+    async with Somebody(world, "forger") as somebody:
+        await somebody.execute(MINE.format("mine"))
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await somebody.execute(
+                "CREATE TRIGGER forge AFTER INSERT ON mine "
+                f"FOR EACH ROW EXECUTE FUNCTION {day}_keep()"
+            )

@@ -131,12 +131,11 @@ async def test_what_was_claimed_is_given_back_when_the_order_to_stop_comes_amid_
     await world.posted(*posted(4))
     stops: list[asyncio.Task[None]] = []
 
-    def stop(_: Sent) -> Outcome:
-        if not stops:
+    async def stop() -> None:
+        if worker.store.claims:
             stops.append(asyncio.create_task(worker.deliver.stop(5)))
-        return answer(200)
 
-    worker.sender.script = stop
+    worker.store.before_claim = stop
     await worker.serve(*lanes)
     await asyncio.gather(*stops)
 
@@ -556,6 +555,25 @@ async def test_what_is_claimed_when_the_order_to_stop_comes_is_given_back(worker
     assert worker.sender.sent == []
     assert len(worker.store.released) == 1
     assert {each.attempt for each in await worker.world.claim(lane.no)} == {1}
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_nothing_is_claimed_once_the_order_to_stop_came(worker: Worker, turns: int) -> None:
+    lane = await worker.lane("hook")
+    await worker.world.posted(*posted(3))
+    orders, late = list[str](), list[list[str]]()
+
+    async def note() -> None:
+        late.append(orders.copy())
+
+    worker.store.before_claim = note
+    worker.deliver.wake([lane.no])
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    orders.append("stop")
+    await worker.deliver.stop(1.0)
+
+    assert ["stop"] not in late
 
 
 async def test_a_stop_does_not_wait_for_a_claim_that_hangs(worker: Worker) -> None:

@@ -61,7 +61,8 @@ _PATIENCE: Final = 10.0
 _HEARD: Final = 1.0
 #: What the kernel does about a server that is gone without a word, as after a firewall forgot the
 #: connection: it asks after it (seconds, and how often), and gives it up when so many milliseconds
-#: nothing that was sent is acknowledged. A server that is only slow acknowledges at once.
+#: nothing that was sent is acknowledged. A server that is only slow does so at once, as long as its
+#: buffers have room: one that stands still amid a large statement is given up as well.
 _PROBES: Final = {
     "TCP_KEEPIDLE": 10,
     "TCP_KEEPINTVL": 5,

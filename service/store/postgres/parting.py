@@ -112,7 +112,7 @@ class _Renewal:
         #: The part that is tried, and those that have to wait for the next round.
         self._tried: str | None = None
         self._passed: list[str] = []
-        self._failed: StoreUnavailableError | None = None
+        self._failed: Exception | None = None
 
     async def run(self) -> int:
         """Make a part, or drop one; how many."""
@@ -130,7 +130,12 @@ class _Renewal:
     async def _drop(self) -> int:
         """Drop the oldest part that can be, or what has to be there before that; how many."""
         while len(self._passed) < _TRIES:
-            step = await self._step(self._drop_one)
+            try:
+                step = await self._step(self._drop_one)
+            except Exception as error:
+                if self._tried is None:
+                    raise
+                self._failed, step = error, None  # raised at the end: the next part may go
             if step is NOTHING:
                 break
             if step is not None and step.is_under_way:

@@ -42,16 +42,20 @@ DROP: Final = "DROP TABLE {name}"
 #: Known of the rows before the table is attached: they are not read once more then.
 _WITHIN: Final = "ALTER TABLE {name} ADD CHECK ({key} >= {low} AND {key} < {high})"
 _RENAME: Final = "ALTER TABLE {name}" + UNFINISHED + " RENAME TO {name}" + KEPT
-#: Whoever writes need not have a right to the table. The columns are named: there may be more of
-#: them soon.
+#: Whoever writes need not have a right to the table. So nothing that he could put in the place of
+#: what is meant is looked for by name, and nobody else may make a trigger of it. The columns are
+#: named: there may be more of them soon.
 _MIRROR: Final = (
     "CREATE FUNCTION {name}_keep() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER "
-    "SET search_path FROM CURRENT AS $$ BEGIN "
-    "IF TG_OP <> 'INSERT' THEN DELETE FROM {name}" + UNFINISHED + " WHERE event_key = OLD.event_key"
-    " AND subscription_no = OLD.subscription_no AND number = OLD.number; END IF; "
-    "IF TG_OP <> 'DELETE' THEN INSERT INTO {name}" + UNFINISHED + " ({columns}) "
+    "SET search_path = pg_catalog, pg_temp AS $$ BEGIN "
+    "IF TG_OP <> 'INSERT' THEN DELETE FROM {schema}.{name}" + UNFINISHED + " WHERE "
+    "event_key = OLD.event_key AND subscription_no = OLD.subscription_no "
+    "AND number = OLD.number; END IF; "
+    "IF TG_OP <> 'DELETE' THEN INSERT INTO {schema}.{name}" + UNFINISHED + " ({columns}) "
     "VALUES ({values}); END IF; RETURN NULL; END $$"
 )
+_OURS: Final = "REVOKE ALL ON FUNCTION {name}_keep() FROM PUBLIC"
+_SCHEMA: Final = "SELECT quote_ident(current_schema())"
 _WATCH: Final = (
     "CREATE TRIGGER keep AFTER INSERT OR UPDATE OR DELETE ON {name} "
     "FOR EACH ROW EXECUTE FUNCTION {name}_keep()"
@@ -60,7 +64,8 @@ _WATCH: Final = (
 _UNWATCH: Final = "DROP FUNCTION IF EXISTS {name}_keep() CASCADE"
 _ABANDON: Final = "DROP TABLE IF EXISTS {name}" + UNFINISHED
 _COLUMNS: Final = (
-    "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(?::text) AND attnum > 0 "
+    "SELECT attname, atttypid::bigint, atttypmod, attcollation::bigint, attnotnull "
+    "FROM pg_attribute WHERE attrelid = to_regclass(?::text) AND attnum > 0 "
     "AND NOT attisdropped ORDER BY attname"
 )
 #: A copy without the trigger is not what it should be: whoever took that away, it is made anew.
@@ -170,7 +175,9 @@ async def _begin(tx: Tx, parted: Parted, part: Part) -> None:
     await do(tx, parted, part._replace(name=part.name + UNFINISHED), MAKE, _WITHIN)
     names = await _names(tx, part)
     values = ", ".join(f"NEW.{name}" for name in names)
-    await do(tx, parted, part, _MIRROR, _WATCH, columns=", ".join(names), values=values)
+    schema = (await tx.sql(_SCHEMA))[0][0]
+    told = {"columns": ", ".join(names), "values": values, "schema": schema}
+    await do(tx, parted, part, _MIRROR, _OURS, _WATCH, **told)
     await _write_down(tx, part, _START)
 
 
@@ -190,7 +197,7 @@ async def _copy(tx: Tx, part: Part, place: _Place) -> None:
 
 
 async def _names(tx: Tx, part: Part) -> list[str]:
-    return [f'"{name}"' for (name,) in await tx.sql(_COLUMNS, (part.name,))]
+    return [f'"{row[0]}"' for row in await tx.sql(_COLUMNS, (part.name,))]
 
 
 async def _write_down(tx: Tx, part: Part, place: _Place) -> None:
