@@ -67,7 +67,9 @@ def wants(
 class Index:
     """The subscriptions of one tenant that take deliveries, ready to be matched.
 
-    The answer for a pair of types is remembered, since producers repeat few types many times.
+    The answer for a pair of types is remembered, since producers repeat few types many times. Where
+    it is not, only those subscriptions are asked that name the event's type, or have a star: there
+    may be thousands that each name another one.
     """
 
     _REMEMBERED = 10_000
@@ -75,6 +77,15 @@ class Index:
     def __init__(self, subscriptions: Iterable[Subscription]) -> None:
         taking = [s for s in subscriptions if s.status is not SubscriptionStatus.DISABLED]
         self._general = [s for s in taking if s.operation_id is None]
+        #: Places in that list: of those that name a type, and of those with a star.
+        self._naming: dict[str, list[int]] = {}
+        self._starred: list[int] = []
+        for place, general in enumerate(self._general):
+            if all(map(is_literal, general.event_types)):
+                for name in set(general.event_types):
+                    self._naming.setdefault(name, []).append(place)
+            else:
+                self._starred.append(place)
         self._by_operation: dict[str, list[Subscription]] = {}
         for each in taking:
             if each.operation_id is not None:
@@ -88,7 +99,8 @@ class Index:
         known = (event_type, operation_type, operation_id is None)
         found = self._known.get(known)
         if found is None:
-            found = [s for s in self._general if wants(s, event_type, operation_type, operation_id)]
+            asked = self._asked(event_type)
+            found = [s for s in asked if wants(s, event_type, operation_type, operation_id)]
             if len(self._known) >= self._REMEMBERED:
                 self._known.clear()
             self._known[known] = found
@@ -96,3 +108,8 @@ class Index:
             return found
         special = self._by_operation[operation_id]
         return found + [s for s in special if wants(s, event_type, operation_type, operation_id)]
+
+    def _asked(self, event_type: str) -> list[Subscription]:
+        """Those that may want events of a type, in their order."""
+        places = sorted((*self._naming.get(event_type, ()), *self._starred))
+        return [self._general[place] for place in places]

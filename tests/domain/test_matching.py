@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from service.domain import matching
 from service.domain.matching import Index, matches, matches_any, wants
 from service.domain.operation import REPLAY_TYPE
 from service.domain.subscription import Subscription, SubscriptionStatus
@@ -145,3 +146,22 @@ def test_an_index_does_not_remember_without_bound(monkeypatch: pytest.MonkeyPatc
         assert len(index.match(f"type{number}", None, None)) == 1
 
     assert len(index._known) <= 3  # noqa: SLF001  what it keeps is the point
+
+
+def test_of_thousands_that_name_other_types_nobody_is_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = [subscription(no=n, event_types=(f"type{n}", f"type{n}")) for n in range(1, 1_000)]
+    all_ = subscription(no=1_000, event_types=("*",))
+    some = subscription(no=1_001, event_types=("type7", "kind.*"))
+    index = Index([*own, all_, some])
+    asked = []
+
+    def noted(subscription: Subscription, *event: Any) -> bool:  # noqa: ANN401  as wants has them
+        asked.append(subscription.no)
+        return wants(subscription, *event)
+
+    monkeypatch.setattr(matching, "wants", noted)
+
+    assert [each.no for each in index.match("type7", None, "op")] == [7, 1_000, 1_001]
+    assert asked == [7, 1_000, 1_001]
