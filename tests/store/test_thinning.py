@@ -19,6 +19,7 @@ from service.store.database import Tx
 from service.store.postgres import checkup, excluding, thinning
 from service.store.postgres.excluding import Part, Parted, Step
 from service.store.postgres.parting import DAY
+from tests.store.test_parting import ahead, renewed
 from tests.support.clock import FakeClock
 from tests.support.databases import Place
 from tests.support.world import LEASE, SCHEDULE, World, opened_world
@@ -100,18 +101,6 @@ async def copies(world: World) -> list[str]:
         "UNION ALL SELECT tgname::text FROM pg_trigger WHERE tgname = 'keep'"
     )
     return [row[0] for row in rows]
-
-
-async def renewed(world: World) -> None:
-    async with asyncio.timeout(30):
-        while await world.sweep.renew_parts(DAY):
-            pass
-
-
-async def ahead(world: World) -> None:
-    """The parts of the days to come, and nothing dropped."""
-    while await world.sweep.renew_parts(1000 * DAY):
-        pass
 
 
 async def failed(world: World, name: str = "sub") -> list[DeliveryRef]:
