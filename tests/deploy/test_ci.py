@@ -13,7 +13,8 @@ from tests.support.deployment import ROOT
 TOOLS = ("bash", "dirname", "env", "grep", "mktemp", "rm", "tail", "tee", "timeout")
 CALLED = 'echo "$(basename "$0") $*" >> "$CALLED"'
 UPDATE = "apt-get -qq -o Acquire::Retries=0 -o Acquire::http::Timeout=10 update"
-INSTALL = "apt-get -qq install -y --no-install-recommends chromium"
+INSTALL = "apt-get -qq install -y --no-install-recommends"
+BOTH = f"{INSTALL} chromium pgbouncer"
 
 
 class Place:
@@ -60,22 +61,32 @@ def place(tmp_path: Path) -> Place:
 MAKE = "make --keep-going --jobs=2 test"
 
 
-def test_chromium_is_installed_before_the_tests(place: Place) -> None:
+def test_what_is_missing_is_installed_before_the_tests(place: Place) -> None:
     place.has("apt-get", "true")
 
     calls, said = place.run()
 
-    assert calls == [UPDATE, INSTALL, MAKE]
+    assert calls == [UPDATE, BOTH, MAKE]
     assert "NOTE" not in said
     assert said.splitlines()[-2:] == ["closing lines of the test run:", "=== 3 passed in 1s ==="]
 
 
-@pytest.mark.parametrize("name", ["chromium", "chromium-browser"])
-def test_one_that_is_there_is_taken(place: Place, name: str) -> None:
-    place.has("apt-get", "true")
-    place.has(name, "true")
+@pytest.mark.parametrize(
+    ("there", "missing"),
+    [
+        (["chromium"], "pgbouncer"),
+        (["chromium-browser"], "pgbouncer"),
+        (["pgbouncer"], "chromium"),
+        (["chromium", "pgbouncer"], None),
+    ],
+    ids=["chromium", "another name of it", "pgbouncer", "both"],
+)
+def test_what_is_there_is_taken(place: Place, there: list[str], missing: str | None) -> None:
+    for name in ["apt-get", *there]:
+        place.has(name, "true")
 
-    assert place.run()[0] == [MAKE]
+    installed = [] if missing is None else [UPDATE, f"{INSTALL} {missing}"]
+    assert place.run()[0] == [*installed, MAKE]
 
 
 @pytest.mark.parametrize(
@@ -97,11 +108,12 @@ def test_where_it_cannot_be_had_the_tests_run_without_it(
     calls, said = place.run()
 
     assert calls == [*tried, MAKE]
-    assert "the tests in a browser will be skipped" in said
+    assert "chromium pgbouncer; tests that need it will be skipped" in said
 
 
 def test_a_run_that_fails_fails(place: Place) -> None:
-    place.has("chromium", "true")
+    for name in ("chromium", "pgbouncer"):
+        place.has(name, "true")
     place.has("make", "echo 'FAILED tests/test_x.py::test_y - no'; exit 2")
 
     assert place.run(status=2)[1].splitlines()[-1] == "FAILED tests/test_x.py::test_y - no"
