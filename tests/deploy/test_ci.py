@@ -95,7 +95,7 @@ def test_what_is_there_is_taken(place: Place, there: list[str], missing: str | N
         ({}, []),
         ({"apt-get": "true", "id": "echo 1000"}, []),
         ({"apt-get": "exit 100"}, [UPDATE]),
-        ({"apt-get": '[ "${!#}" = update ]'}, [UPDATE, INSTALL]),
+        ({"apt-get": '[ "${!#}" = update ]'}, [UPDATE, BOTH]),
     ],
     ids=["no apt-get", "not root", "no network", "no package"],
 )
