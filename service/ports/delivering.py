@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from service.domain.delivery import Trigger
+from service.domain.health import DisabledReason
 from service.domain.ids import DeliveryRef
 from service.domain.outcome import Outcome
 from service.domain.retry import Verdict as JudgedVerdict
@@ -39,6 +40,7 @@ class Claimed(Value, frozen=True):
     """One delivery leased to this worker; its attempt is already counted."""
 
     tenant_id: str
+    subscription_id: str
     ref: DeliveryRef
     token: int
     #: The attempt's number over all runs of the schedule: ``x-webhook-attempt``.
@@ -82,6 +84,10 @@ class Settled:
     retries: Mapping[int, int] = field(default_factory=dict)
     #: Lanes whose circuit has closed: they are to begin slowly.
     recovered: frozenset[int] = frozenset()
+    #: For each lane whose circuit has opened, until when (ms).
+    opened: Mapping[int, int] = field(default_factory=dict)
+    #: For each lane whose subscription was disabled, why.
+    disabled: Mapping[int, DisabledReason] = field(default_factory=dict)
 
 
 class DeliverStore(Protocol):

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import logging
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
@@ -23,6 +24,8 @@ from service.runtime.wiring import Opened
 from service.settings import ROLES
 
 T = TypeVar("T")
+
+_logger = logging.getLogger("ringback.process")
 
 #: Seconds after which a second Ctrl-C is a second wish, not an echo of the first.
 _ASKED_TWICE: Final = 1.0
@@ -123,6 +126,8 @@ class Host:
     async def _drain(self, background: list[asyncio.Task[None]]) -> None:
         """Readiness first, then claiming; what is in flight ends, what is not goes back."""
         self._draining = True
+        in_flight = self._opened.deliver.in_flight
+        _logger.info("stopping", extra={"in_flight": in_flight})
         await _cancelled(background)
         await asyncio.gather(
             self._opened.deliver.stop(self._opened.longest), self._opened.worker.stop()
@@ -136,6 +141,8 @@ class Host:
             await door.close()
         await _cancelled(answering)
         await self._opened.noting.finish()
+        # what is in flight still was given up: others send it once its leases ran out
+        _logger.info("stopped", extra={"in_flight": self._opened.deliver.in_flight})
 
     def _on_signals(self) -> None:
         loop = asyncio.get_running_loop()

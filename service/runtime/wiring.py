@@ -35,7 +35,7 @@ from service.store.sweeping import SweepStore
 from service.store.tenancy import TenantStore
 from service.store.tickets import TicketStore
 from service.store.traffic import TrafficStore
-from service.telemetry import CONTENT_TYPE, ToldDeliveries, exposition
+from service.telemetry import CONTENT_TYPE, ToldDeliveries, ToldSweeps, exposition
 from service.usecases.accept import Accept
 from service.usecases.asking import Asking
 from service.usecases.compose import Composer, Wire
@@ -296,9 +296,10 @@ def _build(base: Base, outside: Outside) -> Opened:
 
 
 def _journey(base: Base, stores: Stores, waker: ports.Waker) -> Journey:
-    """What events meet; what fails of them is told in the log."""
+    """What events meet; what fails of them, and what a sweep does, is told in the log."""
     deliver = ToldDeliveries(stores.deliver, base.clock)
-    return Journey(stores.accept, waker, deliver, base.sender, stores.sweep)
+    sweep = ToldSweeps(stores.sweep, base.clock)
+    return Journey(stores.accept, waker, deliver, base.sender, sweep)
 
 
 def _feeding(met: Journey, stores: Stores, deliver: Deliver) -> tuple[Chore, ...]:

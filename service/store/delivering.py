@@ -177,7 +177,8 @@ class DeliverStore:
             due |= dict.fromkeys(draft.told | draft.recovered, tx.now)
             late = len(results) - len(kept.results)
             counts = tallying.counts_of(kept.results, kept.dead, tx.now)
-            return Settled(late, due, frozenset(draft.recovered)), draft, counts
+            recovered = frozenset(draft.recovered)
+            return Settled(late, due, recovered, draft.opened, draft.disabled), draft, counts
 
         async with self._book.turn:
             settled, draft, counts = await self._database.write(job, Use.SETTLE)
@@ -293,6 +294,7 @@ async def _events(tx: Tx, keys: list[int]) -> dict[int, Row]:
 def _claimed(row: Row, token: int, lane: Lane, event: Row) -> Claimed:
     return Claimed(
         tenant_id=lane.subscription.tenant_id,
+        subscription_id=lane.subscription.id,
         ref=DeliveryRef(row[0], row[1]),
         token=token,
         attempt=row[2],

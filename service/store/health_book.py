@@ -39,6 +39,10 @@ class Draft:
     gone: set[int] = field(default_factory=set)
     #: Lanes that take deliveries again.
     recovered: set[int] = field(default_factory=set)
+    #: Lanes whose circuit opens, and until when.
+    opened: dict[int, int] = field(default_factory=dict)
+    #: Lanes whose subscription is given up, and why.
+    disabled: dict[int, DisabledReason] = field(default_factory=dict)
     #: Lanes in which something is due now, since somebody is told of something.
     told: frozenset[int] = frozenset()
 
@@ -122,6 +126,7 @@ class HealthBook:
         await health.write(tx, draft.judged)
         judged = draft.judged.items()
         draft.recovered = {n for n, now in judged if before[n].trips and not now.trips}
+        draft.opened = {n: now.open_until for n, now in judged if now.trips > before[n].trips}
         told = {n for n, now in judged if now.told is not before[n].told}
         names = await names_of(tx, told) if told else {}
         return [_turn(names[lane], draft.judged[lane]) for lane in sorted(told) if lane in names]
@@ -137,6 +142,7 @@ class HealthBook:
             if name is None:
                 continue
             renewed.add(tenant)
+            draft.disabled[lane] = reason
             who, why = (tenant, auditing.SYSTEM), json.dumps({"reason": reason.value})
             await auditing.note(tx, self._keys, who, "subscription.disabled", name, why)
             if not silent:

@@ -1,4 +1,4 @@
-"""What the log says of deliveries: a line for each attempt that failed.
+"""What the log says of deliveries: a line for each attempt that failed, and for what follows.
 
 Good attempts are counted, and kept in the store: a line for each would cost more than the rest.
 """
@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any, Final
 
+from service.domain import times
 from service.domain.few import Few
 from service.domain.ids import delivery_id
 from service.domain.outcome import Outcome, Responded
@@ -41,6 +42,8 @@ class ToldDeliveries:
         for each in results:
             if not isinstance(each.verdict, Delivered):
                 self._tell(each)
+        if settled.opened or settled.recovered or settled.disabled:
+            self._tell_of_receivers(settled, results)
         return settled
 
     def _tell(self, result: Settlement) -> None:
@@ -53,22 +56,38 @@ class ToldDeliveries:
             extra = {name: value for name, value in facts.items() if value is not None}
             _logger.info(said, extra=extra)
 
+    def _tell_of_receivers(self, settled: Settled, results: Sequence[Settlement]) -> None:
+        """Rare, and what an operator looks for: none of these lines is left out."""
+        claimed = {each.claimed.ref.subscription_no: each.claimed for each in results}
+        for lane, until in settled.opened.items():
+            told = {**_receiver(claimed[lane]), "until": times.render(until)}
+            _logger.warning("circuit opened", extra=told)
+        for lane in settled.recovered:
+            _logger.info("circuit closed", extra=_receiver(claimed[lane]))
+        for lane, reason in settled.disabled.items():
+            told = {**_receiver(claimed[lane]), "reason": reason.value}
+            _logger.warning("subscription disabled", extra=told)
+
 
 def _facts(result: Settlement) -> dict[str, Any]:
     """What is known of it, by name; no secret, and nothing that a receiver wrote."""
     claimed, verdict = result.claimed, result.verdict
     return {
         "delivery": delivery_id(claimed.ref),
+        **_receiver(claimed),
         "event_id": claimed.event_id,
         "type": claimed.event_type,
         "operation": claimed.operation_id,
-        "tenant": claimed.tenant_id,
         "attempt": claimed.attempt,
         "trigger": claimed.trigger.value,
         **_outcome(result.outcome),
         "retry_ms": verdict.delay_ms if isinstance(verdict, RetryAfter) else None,
         "reason": verdict.reason.value if isinstance(verdict, Dead) else None,
     }
+
+
+def _receiver(claimed: Claimed) -> dict[str, str]:
+    return {"subscription": claimed.subscription_id, "tenant": claimed.tenant_id}
 
 
 def _outcome(outcome: Outcome) -> dict[str, Any]:

@@ -20,6 +20,7 @@ def lone_event(
     return Claimed(
         ref=DeliveryRef(key, subscription.no),
         tenant_id=subscription.tenant_id,
+        subscription_id=subscription.id,
         token=0,
         attempt=1,
         step=1,

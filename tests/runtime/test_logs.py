@@ -1,10 +1,12 @@
 """What the service writes of what happens, as a machine reads it: a line each, in JSON."""
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -113,3 +115,85 @@ def test_on_a_terminal_people_read_it(plain: str, is_coloured: bool) -> None:  #
     assert ("\x1b[" in said) == is_coloured
     assert "happened" in said
     assert ("status=201" in said) != is_coloured  # colours stand between
+
+
+async def test_lines_for_circuits_that_open_and_close(tmp_path: Path, receiver: Receiver) -> None:
+    well = asyncio.Event()
+    receiver.script = lambda _: Reply(200 if well.is_set() else 500)
+    settings = {**LOCAL, "RINGBACK_BREAKER": "on", "RINGBACK_RETRY_SCHEDULE": "0"}
+    with Server(tmp_path, settings) as server:
+        async with server.client() as client:
+            hook = {"url": receiver.url("/")}
+            made = (await client.post("/v1/subscriptions", json=hook)).json()
+            for number in range(10):
+                await client.post(f"/v1/operations/o{number}/events", json={"type": "STARTED"})
+            await told(server, "circuit opened")
+            well.set()
+            dead = lines(server, "delivery dead")[0]["delivery"]
+            await client.post(f"/v1/deliveries/{dead}/retry")
+            await told(server, "circuit closed")
+    (opened,), (closed,) = lines(server, "circuit opened"), lines(server, "circuit closed")
+
+    for each in (opened, closed):
+        assert (each["subscription"], each["tenant"]) == (made["id"], "default")
+    assert (opened["level"], closed["level"]) == ("warning", "info")
+    assert 29 <= seconds_between(opened["timestamp"], opened["until"]) <= 31
+
+
+async def test_lines_for_a_subscription_given_up_and_for_what_waited_for_it(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    receiver.script = lambda seen: Reply(410 if b"LAST" in seen.body else 500)
+    settings = {**LOCAL, "RINGBACK_RETRY_SCHEDULE": "0,3600"}
+    with Server(tmp_path, settings) as server:
+        async with server.client() as client:
+            hook = {"url": receiver.url("/")}
+            made = (await client.post("/v1/subscriptions", json=hook)).json()
+            for kind in ("FIRST", "LAST"):
+                await client.post(f"/v1/operations/{kind}/events", json={"type": kind})
+                await told(server, "attempt failed" if kind == "FIRST" else "delivery dead")
+            await told(server, "deliveries of closed subscriptions given up")
+    (disabled,) = lines(server, "subscription disabled")
+    (given_up,) = lines(server, "deliveries of closed subscriptions given up")
+
+    assert (disabled["subscription"], disabled["reason"]) == (made["id"], "gone")
+    assert lines(server, "delivery dead")[0]["subscription"] == made["id"]
+    assert given_up["deliveries"] == 1
+
+
+async def test_lines_for_a_crash_a_stop_and_what_is_past_its_time(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    receiver.script = lambda _: Reply(delay=0 if crashed.is_set() else 60)
+    crashed = asyncio.Event()
+    settings = {**LOCAL, "RINGBACK_RETENTION": "0.1"}
+    with Server(tmp_path, settings) as server:
+        async with server.client() as client:
+            await client.post("/v1/subscriptions", json={"url": receiver.url("/")})
+            await client.post("/v1/operations/o/events", json={"type": "STARTED"})
+            await receiver.wait_for(1)
+        server.kill()
+        crashed.set()
+        server.start()
+        await told(server, "leases taken back")
+        await receiver.wait_for(2)
+        assert server.stop() == 0
+        server.start()
+        await told(server, "past retention, deleted")
+    (leases,) = lines(server, "leases taken back")
+
+    assert (leases["leases"], leases["subscriptions"]) == (1, 1)
+    assert [each["in_flight"] <= 1 for each in lines(server, "stopping")] == [True]
+    assert [each["in_flight"] for each in lines(server, "stopped")] == [0]
+    assert sum(each["rows"] for each in lines(server, "past retention, deleted")) >= 1
+
+
+async def told(server: Server, event: str) -> None:
+    """Wait until there is a line about this."""
+    async with asyncio.timeout(30):
+        while not lines(server, event):  # noqa: ASYNC110  another process writes it
+            await asyncio.sleep(0.02)
+
+
+def seconds_between(first: str, second: str) -> float:
+    return (datetime.fromisoformat(second) - datetime.fromisoformat(first)).total_seconds()

@@ -489,6 +489,7 @@ def sent(lane: int, claimed_at: int = 0) -> Claimed:
     """A delivery of a lane, as far as the ring looks at it."""
     return Claimed(
         tenant_id="",
+        subscription_id="",
         ref=DeliveryRef(1, lane),
         token=key_floor(claimed_at),
         attempt=1,
