@@ -6,6 +6,10 @@ so that one that fails takes none of the others with it. Every write transaction
 IMMEDIATE`` on one connection, which also owns the checkpoints: the WAL-reset bug of SQLite before
 3.51.3 needs two that write.
 
+Claims go first, and in transactions that do not wait for the disk: what they bring is sent while
+it is waited for. Nobody was told of a claim, and with this machine's power its worker is lost, too:
+what it claimed is due again, as it is after every start.
+
 The engine is in AUTOCOMMIT, so that BEGIN, SAVEPOINT and COMMIT are where this file writes them and
 nowhere else; nobody calls SQLAlchemy's own ``commit``.
 """
@@ -26,10 +30,11 @@ from service.store.database import Job, Proof, Tx, Use
 from service.store.sqlite import connecting, filelock
 from service.store.sqlite.faults import is_fatal
 from service.store.sqlite.readers import Readers
-from service.store.sqlite.tx import SqliteTx, WritingTx
+from service.store.sqlite.tx import QuickTx, SqliteTx, WritingTx
 from service.store.statements import Row, Statement
 
 T = TypeVar("T")
+_Waiting = tuple[Job[Any], asyncio.Future[Any]]
 
 #: Jobs in one transaction: enough to share the fsync, few enough that the first need not wait
 #: long for the last.
@@ -49,7 +54,8 @@ class SqliteDatabase:
         self._lock = filelock.hold(path)
         self._engine = connecting.engine(path, connecting.WRITER)
         self._readers = Readers(path, clock)
-        self._waiting: deque[tuple[Job[Any], asyncio.Future[Any]]] = deque()
+        self._waiting: deque[_Waiting] = deque()
+        self._claims: deque[_Waiting] = deque()
         self._wanted = asyncio.Event()
         self._loop: asyncio.Task[None] | None = None
         self._closing = False
@@ -81,14 +87,14 @@ class SqliteDatabase:
     async def write(
         self,
         job: Job[T],
-        use: Use = Use.REST,  # noqa: ARG002  one writer serves all
+        use: Use = Use.REST,
         proof: Proof[T] | None = None,  # noqa: ARG002  a commit to a file has an answer
     ) -> T:
         """Run ``job`` inside a write transaction; its result once that is durably committed."""
         if self._closing or self._loop is None or self._loop.done():
             raise StoreUnavailableError("The database is not open for changes.")
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._waiting.append((job, future))
+        (self._claims if use is Use.CLAIM else self._waiting).append((job, future))
         self._wanted.set()
         return await future
 
@@ -116,23 +122,24 @@ class SqliteDatabase:
 
     async def _write(self, connection: AsyncConnection, driver: Any) -> None:
         try:
-            while self._waiting or not self._closing:
+            while self._waiting or self._claims or not self._closing:
                 await self._wanted.wait()
                 self._wanted.clear()
-                while self._waiting:
-                    count = min(len(self._waiting), _JOBS)
-                    jobs = [self._waiting.popleft() for _ in range(count)]
-                    await self._commit(WritingTx(connection, driver, self._clock.now()), jobs)
+                while self._waiting or self._claims:
+                    # claims first, and apart: what they bring is sent while the disk is waited for
+                    kind = QuickTx if self._claims else WritingTx
+                    tx = kind(connection, driver, self._clock.now())
+                    await self._commit(tx, _taken(self._claims or self._waiting))
         finally:
-            _refuse(self._waiting, StoreUnavailableError("The database is closed."))
+            _refuse(
+                (*self._claims, *self._waiting), StoreUnavailableError("The database is closed.")
+            )
             await connection.close()
 
-    async def _commit(
-        self, tx: WritingTx, jobs: list[tuple[Job[Any], asyncio.Future[Any]]]
-    ) -> None:
+    async def _commit(self, tx: WritingTx, jobs: list[_Waiting]) -> None:
         done: list[tuple[asyncio.Future[Any], Any]] = []
         try:
-            await tx.sql("BEGIN IMMEDIATE")
+            await tx.begin()
             for job, future in jobs:
                 if not future.cancelled():
                     done.append((future, await _guarded(tx, job)))
@@ -151,6 +158,11 @@ class SqliteDatabase:
                 future.set_exception(outcome)
             else:
                 future.set_result(outcome)
+
+
+def _taken(waiting: deque[_Waiting]) -> list[_Waiting]:
+    """The first of those that wait, as many as go into one transaction."""
+    return [waiting.popleft() for _ in range(min(len(waiting), _JOBS))]
 
 
 async def _touch(tx: Tx) -> None:
@@ -177,9 +189,7 @@ async def _rollback(tx: SqliteTx) -> None:
         await tx.sql("ROLLBACK")
 
 
-def _refuse(
-    jobs: Iterable[tuple[Job[Any], asyncio.Future[Any]]], why: StoreUnavailableError
-) -> None:
+def _refuse(jobs: Iterable[_Waiting], why: StoreUnavailableError) -> None:
     for _, future in jobs:
         if not future.done():
             future.set_exception(why)

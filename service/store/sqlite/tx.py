@@ -1,6 +1,7 @@
 """A transaction of SQLite in progress, as jobs and reads see it."""
 
 import asyncio
+import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -117,12 +118,41 @@ class WritingTx(SqliteTx):
     up; only what waits for the disk goes there (:meth:`commit`).
     """
 
+    async def begin(self) -> None:
+        """Begin one whose commit is durable."""
+        await self._begin("FULL", 1000)
+
     async def commit(self) -> None:
         """Make it durable."""
         await super()._run("COMMIT", ())
 
+    async def _begin(self, synchronous: str, checkpoint: int) -> None:
+        connection = self._driver._conn  # noqa: SLF001  as below
+        if connection.in_transaction:  # a script would commit it
+            raise sqlite3.OperationalError("a transaction is open that should be over")
+        # SQLite follows a pragma while it prepares it: one that is kept prepared does nothing
+        connection.executescript(
+            f"PRAGMA synchronous={synchronous}; PRAGMA wal_autocheckpoint={checkpoint}"
+        )
+        await self.sql("BEGIN IMMEDIATE")
+
     async def _run(self, text: str, arguments: Sequence[Any]) -> list[Row]:
         return at_once(self._driver, text, arguments)
+
+
+class QuickTx(WritingTx):
+    """One that does not wait for the disk: its commit is on it with the next that does.
+
+    Until then it outlives the process, but not the machine.
+    """
+
+    async def begin(self) -> None:
+        """Begin one that leaves checkpoints, which wait for the disk, to others."""
+        await self._begin("NORMAL", 0)
+
+    async def commit(self) -> None:
+        """Make it visible, and lasting."""
+        await self._run("COMMIT", ())
 
 
 def at_once(driver: Any, text: str, arguments: Sequence[Any]) -> list[Row]:
