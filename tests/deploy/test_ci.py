@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ TOOLS = ("bash", "dirname", "env", "grep", "mktemp", "rm", "tail", "tee", "timeo
 CALLED = 'echo "$(basename "$0") $*" >> "$CALLED"'
 UPDATE = "apt-get -qq -o Acquire::Retries=0 -o Acquire::http::Timeout=10 update"
 INSTALL = "apt-get -qq install -y --no-install-recommends"
-BOTH = f"{INSTALL} chromium pgbouncer"
+ALL = "chromium pgbouncer php-cli ruby"
+#: What stands for each of them.
+PROGRAMS = ("chromium", "pgbouncer", "php", "ruby")
 
 
 class Place:
@@ -66,7 +69,7 @@ def test_what_is_missing_is_installed_before_the_tests(place: Place) -> None:
 
     calls, said = place.run()
 
-    assert calls == [UPDATE, BOTH, MAKE]
+    assert calls == [UPDATE, f"{INSTALL} {ALL}", MAKE]
     assert "NOTE" not in said
     assert said.splitlines()[-2:] == ["closing lines of the test run:", "=== 3 passed in 1s ==="]
 
@@ -74,14 +77,15 @@ def test_what_is_missing_is_installed_before_the_tests(place: Place) -> None:
 @pytest.mark.parametrize(
     ("there", "missing"),
     [
-        (["chromium"], "pgbouncer"),
-        (["chromium-browser"], "pgbouncer"),
-        (["pgbouncer"], "chromium"),
-        (["chromium", "pgbouncer"], None),
+        (["chromium"], "pgbouncer php-cli ruby"),
+        (["chromium-browser", "ruby"], "pgbouncer php-cli"),
+        (["pgbouncer"], "chromium php-cli ruby"),
+        (["php", "pgbouncer", "ruby"], "chromium"),
+        (PROGRAMS, None),
     ],
-    ids=["chromium", "another name of it", "pgbouncer", "both"],
+    ids=["chromium", "another name of it", "pgbouncer", "all but chromium", "all"],
 )
-def test_what_is_there_is_taken(place: Place, there: list[str], missing: str | None) -> None:
+def test_what_is_there_is_taken(place: Place, there: Sequence[str], missing: str | None) -> None:
     for name in ["apt-get", *there]:
         place.has(name, "true")
 
@@ -95,7 +99,7 @@ def test_what_is_there_is_taken(place: Place, there: list[str], missing: str | N
         ({}, []),
         ({"apt-get": "true", "id": "echo 1000"}, []),
         ({"apt-get": "exit 100"}, [UPDATE]),
-        ({"apt-get": '[ "${!#}" = update ]'}, [UPDATE, BOTH]),
+        ({"apt-get": '[ "${!#}" = update ]'}, [UPDATE, f"{INSTALL} {ALL}"]),
     ],
     ids=["no apt-get", "not root", "no network", "no package"],
 )
@@ -108,11 +112,11 @@ def test_where_it_cannot_be_had_the_tests_run_without_it(
     calls, said = place.run()
 
     assert calls == [*tried, MAKE]
-    assert "chromium pgbouncer; tests that need it will be skipped" in said
+    assert f"{ALL}; tests that need it will be skipped" in said
 
 
 def test_a_run_that_fails_fails(place: Place) -> None:
-    for name in ("chromium", "pgbouncer"):
+    for name in PROGRAMS:
         place.has(name, "true")
     place.has("make", "echo 'FAILED tests/test_x.py::test_y - no'; exit 2")
 
