@@ -70,6 +70,13 @@ async def world(place: Place, clock: FakeClock) -> AsyncIterator[World]:
 
 
 @pytest.fixture
+async def other(world: World, clock: FakeClock) -> AsyncIterator[World]:
+    """Another process on the same database."""
+    async with opened_world(world.place, clock) as other:
+        yield other
+
+
+@pytest.fixture
 def manage(database: Database, keys: KeyMaker) -> ManageStore:
     return ManageStore(database, keys)
 

@@ -1,7 +1,6 @@
 """Counts wait in memory: what stands in the way of counting stands in the way of nothing else."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -10,10 +9,9 @@ from service.ports import Attempts, StoreBusyError, StoreUnavailableError, Unkno
 from service.store import counting, tallying
 from service.store.schema_health import attempt_tallies, subscription_health
 from service.store.schema_traffic import traffic
-from tests.support.clock import FakeClock
 from tests.support.databases import ONLY_POSTGRES
 from tests.support.held import Held
-from tests.support.world import World, event, opened_world
+from tests.support.world import World, event
 
 pytestmark = pytest.mark.anyio
 
@@ -23,13 +21,6 @@ JUDGING = "LOCK TABLE subscription_health IN EXCLUSIVE MODE"
 #: Seconds that waiting for a lock, if anything did, would last longer than.
 PROMPT = 3.0
 DAY = RANGES["24h"]
-
-
-@pytest.fixture
-async def other(world: World, clock: FakeClock) -> AsyncIterator[World]:
-    """Another process on the same database."""
-    async with opened_world(world.place, clock) as other:
-        yield other
 
 
 async def sums(world: World) -> tuple[int, ...]:

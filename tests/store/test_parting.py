@@ -51,13 +51,6 @@ async def parted(world: World) -> World:
 
 
 @pytest.fixture
-async def other(world: World, clock: FakeClock) -> AsyncIterator[World]:
-    """Another sweeper."""
-    async with opened_world(world.place, clock) as other:
-        yield other
-
-
-@pytest.fixture
 def given() -> Iterator[list[str]]:
     """Every statement that databases are given which are opened after this."""
     given: list[str] = []

@@ -49,13 +49,6 @@ async def world(
         yield world
 
 
-@pytest.fixture
-async def other(world: World, clock: FakeClock) -> AsyncIterator[World]:
-    """Another process on the same database."""
-    async with opened_world(world.place, clock) as other:
-        yield other
-
-
 async def delivered(world: World) -> DeliveryRef:
     """A delivery past retention."""
     lane = await world.subscribe()

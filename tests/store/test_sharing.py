@@ -1,7 +1,7 @@
 """Several processes on one PostgreSQL database: what each promises holds for all together."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import update
@@ -38,6 +38,9 @@ from tests.support.world import (
     refused,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 pytestmark = pytest.mark.anyio
 
 
@@ -45,13 +48,6 @@ pytestmark = pytest.mark.anyio
 def place(url: str) -> Place:
     """What is shown here needs a database that can be shared."""
     return url
-
-
-@pytest.fixture
-async def other(world: World, clock: FakeClock) -> AsyncIterator[World]:
-    """Another process on the same database."""
-    async with opened_world(world.place, clock) as other:
-        yield other
 
 
 # --- events

@@ -1,7 +1,6 @@
 """Tenants and their keys: changes that meet all hold, and what ended is ended."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -13,10 +12,9 @@ from service.store.api_keys import KeyStore
 from service.store.keeping import find_key
 from service.store.schema import api_keys, audit_log
 from service.store.tenancy import TenantStore
-from tests.support.clock import FakeClock
 from tests.support.databases import ONLY_POSTGRES
 from tests.support.held import Held, started
-from tests.support.world import World, opened_world
+from tests.support.world import World
 
 pytestmark = pytest.mark.anyio
 
@@ -25,13 +23,6 @@ ADMIN = Principal(ADMIN_KEY_ID, "default", frozenset())
 ITS_ROW = "SELECT FROM tenants WHERE id = 'acme' FOR UPDATE"
 HOUR = 3_600_000
 ORIGINS = ("https://app.example.com",)
-
-
-@pytest.fixture
-async def other(world: World, clock: FakeClock) -> AsyncIterator[World]:
-    """Another process on the same database."""
-    async with opened_world(world.place, clock) as other:
-        yield other
 
 
 @pytest.fixture

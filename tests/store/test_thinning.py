@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -20,7 +19,6 @@ from service.store.postgres import checkup, excluding, thinning
 from service.store.postgres.excluding import Part, Parted, Step
 from service.store.postgres.parting import DAY
 from tests.store.test_parting import ahead, renewed
-from tests.support.clock import FakeClock
 from tests.support.databases import Place
 from tests.support.world import LEASE, SCHEDULE, World, opened_world
 
@@ -38,13 +36,6 @@ WRITE = (
 @pytest.fixture
 def place(url: str) -> Place:
     return url
-
-
-@pytest.fixture
-async def other(world: World, clock: FakeClock) -> AsyncIterator[World]:
-    """Another process on the same database."""
-    async with opened_world(world.place, clock) as other:
-        yield other
 
 
 @pytest.fixture(autouse=True)
