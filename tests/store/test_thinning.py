@@ -159,6 +159,22 @@ async def test_what_is_kept_is_copied_in_batches_and_takes_the_place_of_its_part
     assert await copies(world) == []
 
 
+@pytest.mark.parametrize("attempts", [1, 2, 3])
+@pytest.mark.parametrize("letters", [1, 2, LETTERS, LETTERS + 1])
+async def test_every_batch_begins_behind_the_last_however_little_it_is(
+    world: World, monkeypatch: pytest.MonkeyPatch, letters: int, attempts: int
+) -> None:
+    day, refs = await dead(world)
+    before = await attempts_of(world, refs)
+    monkeypatch.setattr(thinning, "LETTERS", letters)
+    monkeypatch.setattr(thinning, "ATTEMPTS", attempts)
+
+    await renewed(world)
+
+    assert await where(world) == {f"{day}_kept": 2 * (LETTERS - 1)}
+    assert await attempts_of(world, refs) == before
+
+
 @pytest.mark.parametrize("steps", range(6))
 async def test_a_crash_between_two_batches_costs_nothing(
     world: World, other: World, monkeypatch: pytest.MonkeyPatch, steps: int

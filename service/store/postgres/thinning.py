@@ -80,7 +80,7 @@ _UNDER_WAY: Final = (
 )
 _LETTERS: Final = (
     "SELECT event_key, subscription_no FROM dead_letters WHERE "
-    "(event_key, subscription_no) >= (?, ?) AND event_key < ? "
+    "(event_key, subscription_no) > (?, ?) AND event_key < ? "
     "ORDER BY event_key, subscription_no LIMIT ?"
 )
 #: Few of very many, and so by the letters. Locked, so that nobody changes meanwhile what he finds
@@ -102,6 +102,11 @@ class _Place(NamedTuple):
     event_key: int
     subscription_no: int
     number: int
+
+    @property
+    def letter_before(self) -> tuple[int, int]:
+        """The letter after which the next batch begins: this one, once it has been copied."""
+        return self.event_key, self.subscription_no - (self.number < _ALL)
 
 
 #: Some of it was copied; there may be more.
@@ -182,8 +187,9 @@ async def _begin(tx: Tx, parted: Parted, part: Part) -> None:
 
 
 async def _copy(tx: Tx, part: Part, place: _Place) -> None:
-    first = max(place[:2], (part.low, 0))
-    letters = await tx.sql(_LETTERS, (*first, part.high, LETTERS))
+    letters = await tx.sql(
+        _LETTERS, (*max(place.letter_before, (part.low, -1)), part.high, LETTERS)
+    )
     columns = ", ".join(await _names(tx, part))
     statement = _COPY.format(name=part.name, most=ATTEMPTS, columns=columns)
     pairs: tuple[Any, ...] = tuple(zip(*letters, strict=True)) or ((), ())
