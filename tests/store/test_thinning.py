@@ -493,6 +493,67 @@ async def test_a_column_that_is_changed_meanwhile_begins_the_copy_anew(
     assert await attempts_of(other, refs) == before
 
 
+@pytest.mark.parametrize(
+    ("change", "back"),
+    [
+        ("RENAME later TO last", None),
+        ("RENAME later TO last", "RENAME last TO later"),
+        ("DROP later", None),
+        ("ALTER later DROP NOT NULL, ALTER later DROP DEFAULT", None),
+        ("ALTER later TYPE text, ALTER later SET DEFAULT 'more than there was room for'", None),
+    ],
+)
+async def test_who_writes_after_the_columns_were_changed_is_not_disturbed(
+    world: World, other: World, monkeypatch: pytest.MonkeyPatch, change: str, back: str | None
+) -> None:
+    day, refs = await dead(world)
+    await world.sql("ALTER TABLE attempts ADD later varchar(9) NOT NULL DEFAULT 'is new'")
+    await stopped_at(world, monkeypatch, 5)
+    await world.sql(f"ALTER TABLE attempts {change}")
+
+    assert await world.replay.replay_one("default", refs[0], Trigger.REPLAY, "key_test") == refs[0]
+    await world.deliver_due(500)
+    await world.sql("DELETE FROM attempts WHERE event_key = ?", refs[1].event_key)
+    if back:
+        await world.sql(f"ALTER TABLE attempts {back}")
+    await renewed(other)
+
+    assert await where(other) == {f"{day}_kept": 2 * (LETTERS - 1) + 1 - 2}
+    assert [each["number"] for each in await other.attempts(refs[0])] == [1, 2, 3]
+    assert await other.attempts(refs[1]) == []
+    assert await copies(other) == []
+
+
+async def test_what_a_copy_does_not_take_is_not_written_at_all(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day, refs = await dead(world)
+    await stopped_at(world, monkeypatch, 5)
+    await world.sql(f"ALTER TABLE {day}_keeping ADD CHECK (number < 9)")
+
+    with pytest.raises(asyncpg.CheckViolationError):
+        await world.sql(
+            "INSERT INTO attempts (event_key, subscription_no, number, trigger, started_at) "
+            "VALUES (?, ?, 9, 'schedule', 0)",
+            *refs[0],
+        )
+
+
+async def test_a_copy_that_somebody_took_away_disturbs_nobody(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day, refs = await dead(world)
+    await stopped_at(world, monkeypatch, 3)
+    await world.sql(f"DROP TABLE {day}_keeping")
+
+    assert await world.replay.replay_one("default", refs[0], Trigger.REPLAY, "key_test") == refs[0]
+    await world.deliver_due(500)
+    await renewed(world)
+
+    assert await where(world) == {f"{day}_kept": 2 * (LETTERS - 1) + 1}
+    assert await copies(world) == []
+
+
 async def test_a_part_that_cannot_be_thinned_holds_up_no_other(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
