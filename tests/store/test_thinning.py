@@ -16,7 +16,7 @@ from service.domain.ids import DeliveryRef, key_floor
 from service.ports import StoreUnavailableError
 from service.store import schema
 from service.store.database import Tx
-from service.store.postgres import checkup, excluding, thinning
+from service.store.postgres import checkup, excluding, parting, thinning
 from service.store.postgres.excluding import Part, Parted, Step
 from service.store.postgres.parting import DAY
 from tests.store.test_parting import ahead, renewed
@@ -522,6 +522,28 @@ async def test_who_writes_after_the_columns_were_changed_is_not_disturbed(
     assert [each["number"] for each in await other.attempts(refs[0])] == [1, 2, 3]
     assert await other.attempts(refs[1]) == []
     assert await copies(other) == []
+
+
+async def test_what_is_changed_just_before_a_part_is_locked_is_seen(
+    world: World, other: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day, refs = await dead(world)
+    await world.sql("ALTER TABLE attempts ADD later text NOT NULL DEFAULT ''")
+    lock = thinning.lock
+
+    async def late(tx: Tx, parted: Parted, part: Part) -> None:
+        monkeypatch.setattr(thinning, "lock", lock)
+        await other.sql("ALTER TABLE attempts ALTER later DROP NOT NULL, ALTER later DROP DEFAULT")
+        assert await other.replay.replay_one("default", refs[0], Trigger.REPLAY, "key_test")
+        await other.deliver_due(500)
+        await lock(tx, parted, part)
+
+    monkeypatch.setattr(parting, "PARTED", parting.PARTED[1:])
+    monkeypatch.setattr(thinning, "lock", late)
+    await renewed(world)
+
+    assert await where(world) == {f"{day}_kept": 2 * (LETTERS - 1) + 1}
+    assert [each["number"] for each in await world.attempts(refs[0])] == [1, 2, 3]
 
 
 async def test_what_a_copy_does_not_take_is_not_written_at_all(

@@ -332,6 +332,7 @@ async def _thin(tx: Tx, parted: Parted, part: Part) -> Step:
     step = await thinning.thin(tx, parted, part) or await excluding.proved(tx, parted, part)
     if step is None:
         await thinning.lock(tx, parted, part)
+        step = await thinning.thin(tx, parted, part)  # somebody may just have been let go
     if await _has_letters(tx, parted, part) is None:
         await thinning.abandon(tx, part.name)
         return NOTHING
