@@ -493,6 +493,20 @@ async def test_a_column_that_is_changed_meanwhile_begins_the_copy_anew(
     assert await attempts_of(other, refs) == before
 
 
+async def test_a_part_whose_columns_are_stricter_than_those_of_others_is_copied_as_it_is(
+    world: World,
+) -> None:
+    day, refs = await dead(world)
+    await world.sql("UPDATE attempts SET message = 'fine' WHERE message IS NULL")
+    await world.sql(f"ALTER TABLE {day} ALTER COLUMN message SET NOT NULL")
+    before = await attempts_of(world, refs)
+
+    await renewed(world)
+
+    assert await where(world) == {f"{day}_kept": 2 * (LETTERS - 1)}
+    assert await attempts_of(world, refs) == before
+
+
 @pytest.mark.parametrize(
     ("change", "back"),
     [

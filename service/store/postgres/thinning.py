@@ -36,11 +36,17 @@ STORAGE: Final = (
 )
 #: Like the rest, which has the indexes that all parts together cannot have.
 MAKE: Final = "CREATE TABLE {name} (LIKE {table}_rest INCLUDING INDEXES) WITH (" + STORAGE + ")"
+#: Like the part itself, whatever somebody made of its columns.
+_MAKE_COPY: Final = (
+    "CREATE TABLE {name}" + UNFINISHED + " (LIKE {name} INCLUDING INDEXES) WITH (" + STORAGE + ")"
+)
 ATTACH: Final = "ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM ({low}) TO ({high})"
 _DETACH: Final = "ALTER TABLE {table} DETACH PARTITION {name}"
 DROP: Final = "DROP TABLE {name}"
 #: Known of the rows before the table is attached: they are not read once more then.
-_WITHIN: Final = "ALTER TABLE {name} ADD CHECK ({key} >= {low} AND {key} < {high})"
+_WITHIN: Final = (
+    "ALTER TABLE {name}" + UNFINISHED + " ADD CHECK ({key} >= {low} AND {key} < {high})"
+)
 _RENAME: Final = "ALTER TABLE {name}" + UNFINISHED + " RENAME TO {name}" + KEPT
 #: The columns of a table.
 _SHAPE: Final = (
@@ -189,7 +195,7 @@ async def _begin(tx: Tx, parted: Parted, part: Part) -> None:
     await tx.sql(_BRIEFLY)
     await do(tx, parted, part, _CLOSE)
     await abandon(tx, part.name)
-    await do(tx, parted, part._replace(name=part.name + UNFINISHED), MAKE, _WITHIN)
+    await do(tx, parted, part, _MAKE_COPY, _WITHIN)
     names = await _names(tx, part)
     values = ", ".join(f"NEW.{name}" for name in names)
     schema, quoted = (await tx.sql(_SCHEMA))[0]
