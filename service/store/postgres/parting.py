@@ -9,8 +9,9 @@ as the attempts of what is replayed after its part is gone. In these, and in wha
 deleted one by one.
 
 A delivery never waits long for this: whatever would have to wait for a lock gives up at once, and
-is done in the next round. No part is in the way of the next, and nothing that is to be made in that
-of what is to be dropped.
+is done in the next round. No table and no part is in the way of the next, and nothing that is to be
+made in that of what is to be dropped: what is put off, or cannot go as long as somebody's view is
+on it, has its next turn after all others, and is told of when they are gone.
 """
 
 import re

@@ -8,6 +8,9 @@ all that anybody could have to wait for.
 How far the copy has come is in the comment on the table. What a crash leaves behind, the next round
 goes on with, or takes away when the part is no longer to be thinned. Versions that know nothing of
 this pass the table over: it has not yet the name that they give theirs.
+
+Where the part's columns are changed meanwhile the copy can no longer take its place. Whoever writes
+is not kept from it by that: the copy stays behind, and is made anew in the next round.
 """
 
 from collections.abc import Iterable
