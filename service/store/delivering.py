@@ -187,16 +187,23 @@ class DeliverStore:
         return settled
 
     async def flush(self) -> int:
-        """Write what settles only counted; how much of it still waits, as others are in the way."""
-        left = 0
+        """Write what settles only counted; how much of it still waits, as others are in the way.
+
+        Of what it is judged by and of the counts neither keeps the other from being written.
+        Whoever cancels this waits for neither.
+        """
+        left, failed = 0, None
         try:
             if not self._book.is_empty:
                 async with self._book.turn:
                     self._book.keep(await self._database.write(self._book.catch_up, Use.SETTLE))
         except StoreBusyError:
             left = 1
-        finally:
-            left += await self._counts.flush()
+        except Exception as error:  # noqa: BLE001  raised when the counts are written
+            failed = error
+        left += await self._counts.flush()
+        if failed is not None:
+            raise failed
         return left
 
     async def forget_counts(self) -> int:

@@ -1,14 +1,18 @@
 """Counts wait in memory: what stands in the way of counting stands in the way of nothing else."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from service.domain.traffic import HOUR, MINUTE, RANGES, Gauges
 from service.ports import Attempts, StoreBusyError, StoreUnavailableError, UnknownCommitError
 from service.store import counting, tallying
+from service.store.database import Use
 from service.store.schema_health import attempt_tallies, subscription_health
 from service.store.schema_traffic import traffic
+from service.usecases import sweep
+from service.usecases.sweep import Chore, Rounds
 from tests.support.databases import ONLY_POSTGRES
 from tests.support.held import Held
 from tests.support.world import World, event
@@ -123,6 +127,60 @@ async def test_while_the_store_is_away_they_wait(
 
     assert await world.counts.flush() == 0
     assert (await sums(world))[0] == 4
+
+
+async def both_wait(world: World) -> None:
+    """A result that was only counted waits to be judged, and to be counted."""
+    lane = await world.subscribe()
+    await world.queued(lane, 1)
+    await world.counts.flush()
+    await world.deliver_due()
+    world.clock.advance(10_000)
+
+
+@pytest.mark.parametrize("error", [StoreUnavailableError("away"), ValueError("a bug")])
+async def test_counts_are_written_though_what_is_judged_is_not(
+    world: World, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    await both_wait(world)
+    write = world.database.write
+
+    async def refuse(job: Any, use: Use = Use.REST) -> Any:  # noqa: ANN401  as it is given
+        if use is Use.SETTLE:
+            raise error
+        return await write(job, use)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.database, "write", refuse)
+        with pytest.raises(type(error), match=str(error)):
+            await world.deliver.flush()
+
+    assert await sums(world) == (1, 1, 0, 0)
+    assert await world.rows(subscription_health) == []
+    assert await world.deliver.flush() == 0
+    assert len(await world.rows(subscription_health)) == 1
+
+
+async def test_who_stops_waits_for_a_store_that_does_not_answer_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await both_wait(world)
+    asked: list[Use] = []
+
+    async def hang(_job: object, use: Use = Use.REST) -> None:
+        asked.append(use)
+        await asyncio.Event().wait()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.database, "write", hang)
+        patch.setattr(sweep, "_LAST", 0.05)
+        async with asyncio.timeout(PROMPT):
+            chore = Chore("results only counted", 1.0, world.deliver.flush, keeps=True)
+            await Rounds(world.clock, [chore]).finish()
+
+    assert asked == [Use.SETTLE]
+    assert await world.deliver.flush() == 0  # nothing of it is lost
+    assert await sums(world) == (1, 1, 0, 0)
 
 
 async def test_what_may_be_written_is_not_counted_twice(

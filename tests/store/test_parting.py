@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,6 +18,7 @@ from service.ports import DeliveryFilter, Span, StoreUnavailableError
 from service.store import schema, traffic
 from service.store.postgres import checkup, excluding, migrating, parting
 from service.store.postgres.connections import Address
+from service.store.postgres.excluding import Part, Step
 from service.store.postgres.parting import AHEAD, DAY
 from service.store.pruning import PruneStore
 from tests.support.clock import FakeClock
@@ -803,6 +804,166 @@ async def test_parts_are_forgotten_in_order(parted: World) -> None:
     await world.settle([held])
     await forgotten(world, 1)
     assert await world.log() == []
+
+
+# --- beside what cannot go
+
+
+async def days_gone(world: World, days: int) -> list[str]:
+    """Parts of attempts, a day each, that nobody needs any more; oldest first."""
+    await renewed(world)
+    lane = await world.subscribe()
+    made = []
+    for _ in range(days):
+        made.append(name_of(world.clock.now()))
+        await world.queued(lane, 1)
+        await world.deliver_due()
+        world.clock.advance(DAY)
+        await ahead(world)
+    world.clock.advance(DAY)
+    await forgotten(world)
+    await ahead(world)
+    assert {*made} <= {*await parts(world)}
+    return made
+
+
+def of_events(days: list[str]) -> list[str]:
+    return [each.replace("attempts", "events") for each in days]
+
+
+async def reported(world: World, parts: list[str]) -> None:
+    """Somebody made a view of each of these parts: they cannot be dropped."""
+    for part in parts:
+        await world.sql(f"CREATE VIEW report_{part} AS SELECT * FROM {part}")  # noqa: S608  a part's name
+
+
+@pytest.mark.parametrize("table", TABLES)
+async def test_a_part_that_cannot_go_is_in_the_way_of_no_other_table(
+    world: World, table: str
+) -> None:
+    days = await days_gone(world, 2)
+    gone = {"events": of_events(days), "attempts": days}
+    stuck = gone[table][0]
+    await reported(world, [stuck])
+
+    for _ in range(2):
+        with pytest.raises(asyncpg.DependentObjectsStillExistError, match=stuck):
+            await renewed(world)
+
+    left = {each for name in TABLES for each in await parts(world, name)}
+    assert {*gone["events"], *gone["attempts"]} & left == {stuck}
+
+
+async def test_parts_that_cannot_go_hold_up_no_other_and_all_are_told_of(world: World) -> None:
+    days = await days_gone(world, 6)
+    stuck = [*of_events(days[1:3]), *days[:4]]
+    await reported(world, stuck)
+
+    with pytest.raises(ExceptionGroup) as failed:
+        await renewed(world)
+
+    left = [each for name in TABLES for each in await parts(world, name)]
+    assert {*days, *of_events(days)} & {*left} == {*stuck}
+    said = [str(each) for each in failed.value.exceptions]
+    assert [name for each in said for name in stuck if f"table {name} " in each] == stuck
+
+
+async def test_what_cannot_be_made_does_not_stop_what_is_to_be_dropped(world: World) -> None:
+    days = await days_gone(world, 2)
+    world.clock.advance(DAY)
+    made = name_of(world.clock.now() + AHEAD)
+    await world.sql(f"CREATE TABLE {made} (taken int)")  # somebody has the name
+
+    with pytest.raises(asyncpg.DuplicateTableError, match=made):
+        await renewed(world)
+
+    assert not {*days} & {*await parts(world)}
+
+
+async def test_parts_that_are_put_off_for_ever_let_every_other_have_its_turn(world: World) -> None:
+    days = await days_gone(world, 9)
+    free = [days[4], days[8]]
+    async with AsyncExitStack() as stack:
+        for day in days:
+            if day not in free:
+                await stack.enter_async_context(another(world, f"TABLE {day}"))
+        for _ in range(4):
+            began = time.monotonic()
+            await world.sweep.renew_parts(DAY)
+            assert time.monotonic() - began < 5
+        left = [each for each in days if each in await parts(world)]
+        assert left == [each for each in days if each not in free]
+
+    await renewed(world)
+    assert not {*days} & {*await parts(world)}
+
+
+async def test_a_round_ends_soon_when_the_store_is_away(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    days = await days_gone(world, 6)
+    await reported(world, days)
+    write, tried = world.database.write, 0
+
+    async def away(*given: Any) -> Any:  # noqa: ANN401  as it is given
+        nonlocal tried
+        tried += 1
+        if tried <= after:
+            return await write(*given)
+        raise StoreUnavailableError("away")
+
+    monkeypatch.setattr(world.database, "write", away)
+    for after in range(18):
+        tried = 0
+        with suppress(StoreUnavailableError, ExceptionGroup):
+            await world.sweep.renew_parts(DAY)
+            pytest.fail("nobody was told")
+        assert tried <= after + 4, after
+
+
+async def test_what_the_server_has_no_room_for_is_not_tried_for_ever(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    days = await days_gone(world, 8)
+    tried: list[str] = []
+
+    async def full(_tx: object, _parted: object, part: Part) -> Step:
+        tried.append(part.name)
+        raise asyncpg.DiskFullError("no space left on device")
+
+    monkeypatch.setattr(parting, "_drop", full)
+    for _ in range(3):
+        with pytest.raises(StoreUnavailableError, match="no space left"):
+            await world.sweep.renew_parts(DAY)
+
+    assert len(tried) <= 3 * 2 * 3
+    assert {*tried} == {*days, *of_events(days)}  # each had its turn
+
+
+async def test_of_a_table_of_somebody_elses_nothing_is_dropped_but_of_ones_own(
+    world: World, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    days = await days_gone(world, 2)
+    role = f"plain_{world.place}".rpartition("/")[2].partition("?")[0]
+    await world.sql(f"CREATE ROLE {role}")
+    try:
+        await world.sql(f"GRANT CREATE ON SCHEMA public TO {role}")
+        for kind in ("TABLES", "SEQUENCES"):
+            await world.sql(f"GRANT ALL ON ALL {kind} IN SCHEMA public TO {role}")
+        for table in ("attempts", *await parts(world)):
+            await world.sql(f"ALTER TABLE {table} OWNER TO {role}")
+        mark = "&" if "?" in str(world.place) else "?"
+        async with opened_world(f"{world.place}{mark}role={role}", clock) as plain:
+            await renewed(plain)
+            await renewed(plain)
+        left = {*await parts(world, "events"), *await parts(world)}
+        assert left & {*days, *of_events(days)} == {*of_events(days)}
+        (said,) = caplog.messages
+        assert "Let the sweeper's database user own the tables" in said
+    finally:
+        await world.sql(f"REASSIGN OWNED BY {role} TO CURRENT_USER")
+        await world.sql(f"DROP OWNED BY {role}")
+        await world.sql(f"DROP ROLE {role}")
 
 
 # --- unique, and in order

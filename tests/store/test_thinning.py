@@ -15,7 +15,7 @@ from service.domain.ids import DeliveryRef, key_floor
 from service.ports import StoreUnavailableError
 from service.store import schema
 from service.store.database import Tx
-from service.store.postgres import checkup, excluding, thinning
+from service.store.postgres import checkup, excluding, parting, thinning
 from service.store.postgres.excluding import Part, Parted, Step
 from service.store.postgres.parting import DAY
 from tests.store.test_parting import ahead, renewed
@@ -148,6 +148,22 @@ async def test_what_is_kept_is_copied_in_batches_and_takes_the_place_of_its_part
     assert await where(world) == {f"{day}_kept": 2 * (LETTERS - 1)}
     assert await attempts_of(world, refs) == before
     assert await copies(world) == []
+
+
+@pytest.mark.parametrize("attempts", [1, 2, 3])
+@pytest.mark.parametrize("letters", [1, 2, LETTERS, LETTERS + 1])
+async def test_every_batch_begins_behind_the_last_however_little_it_is(
+    world: World, monkeypatch: pytest.MonkeyPatch, letters: int, attempts: int
+) -> None:
+    day, refs = await dead(world)
+    before = await attempts_of(world, refs)
+    monkeypatch.setattr(thinning, "LETTERS", letters)
+    monkeypatch.setattr(thinning, "ATTEMPTS", attempts)
+
+    await renewed(world)
+
+    assert await where(world) == {f"{day}_kept": 2 * (LETTERS - 1)}
+    assert await attempts_of(world, refs) == before
 
 
 @pytest.mark.parametrize("steps", range(6))
@@ -466,6 +482,103 @@ async def test_a_column_that_is_changed_meanwhile_begins_the_copy_anew(
 
     assert await where(other) == {f"{day}_kept": 2 * (LETTERS - 1)}
     assert await attempts_of(other, refs) == before
+
+
+async def test_a_part_whose_columns_are_stricter_than_those_of_others_is_copied_as_it_is(
+    world: World,
+) -> None:
+    day, refs = await dead(world)
+    await world.sql("UPDATE attempts SET message = 'fine' WHERE message IS NULL")
+    await world.sql(f"ALTER TABLE {day} ALTER COLUMN message SET NOT NULL")
+    before = await attempts_of(world, refs)
+
+    await renewed(world)
+
+    assert await where(world) == {f"{day}_kept": 2 * (LETTERS - 1)}
+    assert await attempts_of(world, refs) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "back"),
+    [
+        ("RENAME later TO last", None),
+        ("RENAME later TO last", "RENAME last TO later"),
+        ("DROP later", None),
+        ("ALTER later DROP NOT NULL, ALTER later DROP DEFAULT", None),
+        ("ALTER later TYPE text, ALTER later SET DEFAULT 'more than there was room for'", None),
+    ],
+)
+async def test_who_writes_after_the_columns_were_changed_is_not_disturbed(
+    world: World, other: World, monkeypatch: pytest.MonkeyPatch, change: str, back: str | None
+) -> None:
+    day, refs = await dead(world)
+    await world.sql("ALTER TABLE attempts ADD later varchar(9) NOT NULL DEFAULT 'is new'")
+    await stopped_at(world, monkeypatch, 5)
+    await world.sql(f"ALTER TABLE attempts {change}")
+
+    assert await world.replay.replay_one("default", refs[0], Trigger.REPLAY, "key_test") == refs[0]
+    await world.deliver_due(500)
+    await world.sql("DELETE FROM attempts WHERE event_key = ?", refs[1].event_key)
+    if back:
+        await world.sql(f"ALTER TABLE attempts {back}")
+    await renewed(other)
+
+    assert await where(other) == {f"{day}_kept": 2 * (LETTERS - 1) + 1 - 2}
+    assert [each["number"] for each in await other.attempts(refs[0])] == [1, 2, 3]
+    assert await other.attempts(refs[1]) == []
+    assert await copies(other) == []
+
+
+async def test_what_is_changed_just_before_a_part_is_locked_is_seen(
+    world: World, other: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day, refs = await dead(world)
+    await world.sql("ALTER TABLE attempts ADD later text NOT NULL DEFAULT ''")
+    lock = thinning.lock
+
+    async def late(tx: Tx, parted: Parted, part: Part) -> None:
+        monkeypatch.setattr(thinning, "lock", lock)
+        await other.sql("ALTER TABLE attempts ALTER later DROP NOT NULL, ALTER later DROP DEFAULT")
+        assert await other.replay.replay_one("default", refs[0], Trigger.REPLAY, "key_test")
+        await other.deliver_due(500)
+        await lock(tx, parted, part)
+
+    monkeypatch.setattr(parting, "PARTED", parting.PARTED[1:])
+    monkeypatch.setattr(thinning, "lock", late)
+    await renewed(world)
+
+    assert await where(world) == {f"{day}_kept": 2 * (LETTERS - 1) + 1}
+    assert [each["number"] for each in await world.attempts(refs[0])] == [1, 2, 3]
+
+
+async def test_what_a_copy_does_not_take_is_not_written_at_all(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day, refs = await dead(world)
+    await stopped_at(world, monkeypatch, 5)
+    await world.sql(f"ALTER TABLE {day}_keeping ADD CHECK (number < 9)")
+
+    with pytest.raises(asyncpg.CheckViolationError):
+        await world.sql(
+            "INSERT INTO attempts (event_key, subscription_no, number, trigger, started_at) "
+            "VALUES (?, ?, 9, 'schedule', 0)",
+            *refs[0],
+        )
+
+
+async def test_a_copy_that_somebody_took_away_disturbs_nobody(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day, refs = await dead(world)
+    await stopped_at(world, monkeypatch, 3)
+    await world.sql(f"DROP TABLE {day}_keeping")
+
+    assert await world.replay.replay_one("default", refs[0], Trigger.REPLAY, "key_test") == refs[0]
+    await world.deliver_due(500)
+    await renewed(world)
+
+    assert await where(world) == {f"{day}_kept": 2 * (LETTERS - 1) + 1}
+    assert await copies(world) == []
 
 
 async def test_a_part_that_cannot_be_thinned_holds_up_no_other(

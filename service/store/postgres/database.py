@@ -85,6 +85,8 @@ class PostgresDatabase:
         self._is_doubted = False
         #: That it may not make parts, which is as true a minute later.
         self._is_told = False
+        #: Parts of tables that could not go when it was their turn.
+        self._late: list[str] = []
         self.node = 0
 
     @property
@@ -169,7 +171,7 @@ class PostgresDatabase:
     async def renew_parts(self, retention: int) -> int:
         """Make parts of tables for the time to come, or drop one older than ``retention`` ms."""
         try:
-            return await parting.renew(self, self._address, retention)
+            return await parting.renew(self, self._address, retention, self._late)
         except InsufficientPrivilegeError as error:
             if not self._is_told:
                 self._is_told = True

@@ -10,6 +10,7 @@ leaves behind, the next round goes on with or takes away.
 """
 
 import logging
+from collections.abc import Collection
 from contextlib import suppress
 from typing import Final, NamedTuple
 
@@ -106,17 +107,17 @@ async def proved(tx: Tx, parted: Parted, part: Part) -> Step | None:
     if await is_light(tx, table):
         return None
     known = await there(tx, table)
-    await clear(tx, table, but=wanted)
+    await clear(tx, table, but=[wanted])
     if wanted not in known:
         bounds = {"key": parted.key, "low": part.low, "high": part.high}
         await tx.sql(_ADD.format(table=table, constraint=wanted, **bounds))
     return None if known.get(wanted) else Step(1, wanted)
 
 
-async def clear(tx: Tx, table: str, but: str = "") -> None:
-    """Take away every constraint but one."""
+async def clear(tx: Tx, table: str, but: Collection[str] = ()) -> None:
+    """Take away every constraint but these."""
     for constraint in await there(tx, table):
-        if constraint != but:
+        if constraint not in but:
             await tx.sql(_REMOVE.format(table=table, constraint=constraint))
 
 

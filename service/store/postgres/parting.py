@@ -9,8 +9,9 @@ as the attempts of what is replayed after its part is gone. In these, and in wha
 deleted one by one.
 
 A delivery never waits long for this: whatever would have to wait for a lock gives up at once, and
-is done in the next round. No part is in the way of the next, and nothing that is to be made in that
-of what is to be dropped.
+is done in the next round. No table and no part is in the way of the next, and nothing that is to be
+made in that of what is to be dropped: what is put off, or cannot go as long as somebody's view is
+on it, has its next turn after all others, and is told of when they are gone.
 """
 
 import re
@@ -39,12 +40,15 @@ _LEAD: Final = 2 * DAY
 _PATIENCE: Final = "100"
 #: What is done in a later round: somebody had the lock, or it took too long.
 _PUT_OFF: Final = (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError)
-#: Parts of a table that are tried in a round, each of which others may have to wait for in vain.
+#: Parts of a table that are put off in a round, each of which others had to wait for in vain.
 _TRIES: Final = 3
 NOT_ALLOWED: Final = (
     "Events and attempts get no parts by the day, and are deleted one by one when they are old: "
     "%s. Let the sweeper's database user own the tables and create some in their schema."
 )
+
+#: Nothing, as it failed or is put off: there may be something to do.
+_FAILED: Final = Step(0)
 
 #: A day of event keys.
 _KEYS: Final = ids.key_floor(ids.key_time(0) + DAY)
@@ -77,74 +81,92 @@ PARTED: Final = (
 )
 
 
-async def renew(database: Database, address: Address, retention: int) -> int:
-    """Make the next part of each table, or drop the oldest that nobody needs; how many steps.
+async def renew(database: Database, address: Address, retention: int, late: list[str]) -> int:
+    """Make the next part of each table, or drop one that nobody needs; how many steps.
 
-    It may take long, in nobody's way.
+    It may take long, in nobody's way. Of what could not go before, which is in ``late``, each has
+    its turn after all others. What fails by itself is raised when there is nothing else to do.
 
     Raises:
         StoreUnavailableError: some of it was not done, though what could be was.
         InsufficientPrivilegeError: the database's user may not do that; rows go one by one.
+        ExceptionGroup: several things failed, each of which would be raised.
     """
     done, failed = 0, []
     for parted in PARTED:
-        try:
-            done += await _Renewal(database, address, parted, retention).run()
-        except StoreUnavailableError as error:
-            failed.append(error)
-    if failed:
-        raise failed[0]
+        renewal = _Renewal(database, address, parted, retention, late)
+        done += await renewal.run()
+        failed += renewal.failed
+    if failed and not (done and all(_is_own(error) for error in failed)):
+        raise _of_all(failed)
     return done
+
+
+def _is_own(error: Exception) -> bool:
+    """Whether the store is there, and it would fail once more at once."""
+    return not isinstance(error, StoreUnavailableError)
+
+
+def _of_all(failed: Sequence[Exception]) -> Exception:
+    """What is raised where all of this failed."""
+    denied = [each for each in failed if isinstance(each, asyncpg.InsufficientPrivilegeError)]
+    away = [each for each in failed if not _is_own(each)]
+    if len(failed) == len(denied) + len(away):
+        return (denied or away)[0]
+    return failed[0] if len(failed) == 1 else ExceptionGroup("Parts of tables failed", failed)
 
 
 class _Renewal:
     """A round of what is to be done about the parts of a table."""
 
     def __init__(
-        self, database: Database, address: Address, parted: Parted, retention: int
+        self,
+        database: Database,
+        address: Address,
+        parted: Parted,
+        retention: int,
+        late: list[str],
     ) -> None:
         self._database = database
         self._address = address
         self._parted = parted
         self._retention = retention
+        self._late = late
         #: Whether there was no part to be made.
         self._is_idle = False
         #: The part that is tried, and those that have to wait for the next round.
         self._tried: str | None = None
         self._passed: list[str] = []
-        self._failed: Exception | None = None
+        #: How often others may have had to wait for what was not done.
+        self._waits = 0
+        #: All that went wrong.
+        self.failed: list[Exception] = []
 
     async def run(self) -> int:
-        """Make a part, or drop one; how many."""
-        done = await self._make() or await self._drop()
-        if self._failed is not None:
-            raise self._failed
-        return done
+        """Make a part, or drop one; how many. It raises nothing."""
+        return await self._make() or await self._drop()
 
     async def _make(self) -> int:
         """Make the next part, or what has to be there before it; how many."""
         step = await self._step(self._make_one)
         self._is_idle = step is NOTHING
-        return 0 if step is None else await self._finished(step)
+        return await self._finished(step)
 
     async def _drop(self) -> int:
         """Drop the oldest part that can be, or what has to be there before that; how many."""
-        while len(self._passed) < _TRIES:
-            try:
-                step = await self._step(self._drop_one)
-            except Exception as error:
-                if self._tried is None:
-                    raise
-                self._failed, step = error, None  # raised at the end: the next part may go
-            if step is NOTHING:
+        self._waits = 0
+        while self._waits < _TRIES:
+            step = await self._step(self._drop_one)
+            if self._tried is None:  # there is none, or the store is away
                 break
-            if step is not None and step.is_under_way:
+            if step.is_under_way:
                 continue
-            if step is not None and await self._finished(step):
-                return 1
-            if self._tried is None:
-                break
+            if self._tried in self._late:
+                self._late.remove(self._tried)
+            if done := await self._finished(step):
+                return done
             self._passed.append(self._tried)
+            self._late.append(self._tried)
         return 0
 
     async def _finished(self, step: Step) -> int:
@@ -152,29 +174,35 @@ class _Renewal:
         if not step.unproved:
             return step.done
         try:
-            return int(await excluding.prove(self._address, self._parted.table, step.unproved))
-        except StoreUnavailableError as error:
-            self._failed = error
-            return 0
+            done = await excluding.prove(self._address, self._parted.table, step.unproved)
+        except Exception as error:  # noqa: BLE001  raised at the end: the next part may go
+            self.failed.append(error)
+            done = False
+        self._waits += not done
+        return int(done)
 
-    async def _step(self, job: Job[Step]) -> Step | None:
-        """What a job did; ``None``: it is put off."""
+    async def _step(self, job: Job[Step]) -> Step:
+        """What a job did: nothing as well where it failed, or is put off."""
+        self._tried = None
         try:
             return await self._database.write(alone(job, NOTHING, "parts"))
         except StoreUnavailableError as error:
-            if isinstance(error.__cause__, _PUT_OFF):
-                return None
-            raise
+            self._waits += 1
+            if not isinstance(error.__cause__, _PUT_OFF):
+                self.failed.append(error)
+        except Exception as error:  # noqa: BLE001  raised at the end: the next part may go
+            self.failed.append(error)
+        return _FAILED
 
     async def _make_one(self, tx: Tx) -> Step:
         await tx.sql(_IMPATIENT)
         return await _make_next(tx, self._parted, await _parts(tx, self._parted.table))
 
     async def _drop_one(self, tx: Tx) -> Step:
-        self._tried = None
+        self._tried = None  # it may run more than once
         await tx.sql(_IMPATIENT)
         floor = ids.key_floor(tx.now - max(self._retention, _MARGIN))
-        for part in await _parts(tx, self._parted.table):
+        for part in sorted(await _parts(tx, self._parted.table), key=self._turn):
             if part.high <= floor and part.name not in self._passed:
                 has_letters = await _has_letters(tx, self._parted, part)
                 if _is_over(part, has_letters=has_letters):
@@ -183,10 +211,14 @@ class _Renewal:
         await self._tidy(tx)
         return NOTHING
 
+    def _turn(self, part: Part) -> int:
+        """Whose turn it is first: oldest first, and then who waits for the longest time."""
+        return self._late.index(part.name) if part.name in self._late else -1
+
     async def _tidy(self, tx: Tx) -> None:
         await thinning.tidy(tx, self._parted.table, self._passed)
         if self._is_idle:
-            wanted = faults.PROOF + self._passed[-1] if self._passed else ""
+            wanted = [faults.PROOF + each for each in self._passed]
             await excluding.clear(tx, self._parted.table, but=wanted)
 
 
@@ -301,6 +333,7 @@ async def _thin(tx: Tx, parted: Parted, part: Part) -> Step:
     step = await thinning.thin(tx, parted, part) or await excluding.proved(tx, parted, part)
     if step is None:
         await thinning.lock(tx, parted, part)
+        step = await thinning.thin(tx, parted, part)  # somebody may just have been let go
     if await _has_letters(tx, parted, part) is None:
         await thinning.abandon(tx, part.name)
         return NOTHING

@@ -8,6 +8,9 @@ all that anybody could have to wait for.
 How far the copy has come is in the comment on the table. What a crash leaves behind, the next round
 goes on with, or takes away when the part is no longer to be thinned. Versions that know nothing of
 this pass the table over: it has not yet the name that they give theirs.
+
+Where the part's columns are changed meanwhile the copy can no longer take its place. Whoever writes
+is not kept from it by that: the copy stays behind, and is made anew in the next round.
 """
 
 from collections.abc import Iterable
@@ -36,26 +39,46 @@ STORAGE: Final = (
 )
 #: Like the rest, which has the indexes that all parts together cannot have.
 MAKE: Final = "CREATE TABLE {name} (LIKE {table}_rest INCLUDING INDEXES) WITH (" + STORAGE + ")"
+#: Like the part itself, whatever somebody made of its columns.
+_MAKE_COPY: Final = (
+    "CREATE TABLE {name}" + UNFINISHED + " (LIKE {name} INCLUDING INDEXES) WITH (" + STORAGE + ")"
+)
 ATTACH: Final = "ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM ({low}) TO ({high})"
 _DETACH: Final = "ALTER TABLE {table} DETACH PARTITION {name}"
 DROP: Final = "DROP TABLE {name}"
 #: Known of the rows before the table is attached: they are not read once more then.
-_WITHIN: Final = "ALTER TABLE {name} ADD CHECK ({key} >= {low} AND {key} < {high})"
+_WITHIN: Final = (
+    "ALTER TABLE {name}" + UNFINISHED + " ADD CHECK ({key} >= {low} AND {key} < {high})"
+)
 _RENAME: Final = "ALTER TABLE {name}" + UNFINISHED + " RENAME TO {name}" + KEPT
+#: The columns of a table.
+_SHAPE: Final = (
+    "SELECT attname, atttypid::bigint, atttypmod, attcollation::bigint, attnotnull "
+    "FROM pg_attribute WHERE attrelid = {} AND attnum > 0 AND NOT attisdropped"
+)
+_PART, _COPY_OF_IT = (_SHAPE.format(oid) for oid in ("TG_RELID", "mirror"))
 #: Whoever writes need not have a right to the table. So nothing that he could put in the place of
 #: what is meant is looked for by name, and nobody else may make a trigger of it. The columns are
-#: named: there may be more of them soon.
+#: named: there may be more of them soon. Where they are others by now the table is of no use: who
+#: writes is let go, and a comment says that there is something that the table has not.
 _MIRROR: Final = (
     "CREATE FUNCTION {name}_keep() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER "
-    "SET search_path = pg_catalog, pg_temp AS $$ BEGIN "
+    "SET search_path = pg_catalog, pg_temp AS $$ "
+    "DECLARE mirror oid := to_regclass({quoted} || '.{name}" + UNFINISHED + "'); BEGIN "
     "IF TG_OP <> 'INSERT' THEN DELETE FROM {schema}.{name}" + UNFINISHED + " WHERE "
     "event_key = OLD.event_key AND subscription_no = OLD.subscription_no "
     "AND number = OLD.number; END IF; "
     "IF TG_OP <> 'DELETE' THEN INSERT INTO {schema}.{name}" + UNFINISHED + " ({columns}) "
-    "VALUES ({values}); END IF; RETURN NULL; END $$"
+    "VALUES ({values}); END IF; RETURN NULL; "
+    "EXCEPTION WHEN OTHERS THEN "
+    f"IF NOT EXISTS (({_PART} EXCEPT {_COPY_OF_IT}) UNION ALL ({_COPY_OF_IT} EXCEPT {_PART})) "
+    "THEN RAISE; END IF; "
+    "IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = TG_RELID AND tgname = TG_NAME "
+    "AND obj_description(tgfoid, 'pg_proc') IS NOT NULL) THEN "
+    "COMMENT ON FUNCTION {schema}.{name}_keep() IS 'behind'; END IF; RETURN NULL; END $$"
 )
 _OURS: Final = "REVOKE ALL ON FUNCTION {name}_keep() FROM PUBLIC"
-_SCHEMA: Final = "SELECT quote_ident(current_schema())"
+_SCHEMA: Final = "SELECT name, quote_literal(name) FROM quote_ident(current_schema()) AS name"
 _WATCH: Final = (
     "CREATE TRIGGER keep AFTER INSERT OR UPDATE OR DELETE ON {name} "
     "FOR EACH ROW EXECUTE FUNCTION {name}_keep()"
@@ -63,15 +86,13 @@ _WATCH: Final = (
 #: With the trigger, where the part is still there.
 _UNWATCH: Final = "DROP FUNCTION IF EXISTS {name}_keep() CASCADE"
 _ABANDON: Final = "DROP TABLE IF EXISTS {name}" + UNFINISHED
-_COLUMNS: Final = (
-    "SELECT attname, atttypid::bigint, atttypmod, attcollation::bigint, attnotnull "
-    "FROM pg_attribute WHERE attrelid = to_regclass(?::text) AND attnum > 0 "
-    "AND NOT attisdropped ORDER BY attname"
-)
-#: A copy without the trigger is not what it should be: whoever took that away, it is made anew.
+_COLUMNS: Final = _SHAPE.format("to_regclass(?::text)") + " ORDER BY attname"
+#: A copy without the trigger is not what it should be: whoever took that away, it is made anew. So
+#: it is where the trigger let somebody go.
 _COPIED: Final = (
     "SELECT obj_description(to_regclass(?::text), 'pg_class') "
-    "FROM pg_trigger WHERE tgrelid = to_regclass(?::text) AND tgname = 'keep'"
+    "FROM pg_trigger WHERE tgrelid = to_regclass(?::text) AND tgname = 'keep' "
+    "AND obj_description(tgfoid, 'pg_proc') IS NULL"
 )
 _NOTE: Final = "COMMENT ON TABLE {name}" + UNFINISHED + " IS '{note}'"
 _UNDER_WAY: Final = (
@@ -80,7 +101,7 @@ _UNDER_WAY: Final = (
 )
 _LETTERS: Final = (
     "SELECT event_key, subscription_no FROM dead_letters WHERE "
-    "(event_key, subscription_no) >= (?, ?) AND event_key < ? "
+    "(event_key, subscription_no) > (?, ?) AND event_key < ? "
     "ORDER BY event_key, subscription_no LIMIT ?"
 )
 #: Few of very many, and so by the letters. Locked, so that nobody changes meanwhile what he finds
@@ -102,6 +123,11 @@ class _Place(NamedTuple):
     event_key: int
     subscription_no: int
     number: int
+
+    @property
+    def letter_before(self) -> tuple[int, int]:
+        """The letter after which the next batch begins: this one, once it has been copied."""
+        return self.event_key, self.subscription_no - (self.number < _ALL)
 
 
 #: Some of it was copied; there may be more.
@@ -172,18 +198,19 @@ async def _begin(tx: Tx, parted: Parted, part: Part) -> None:
     await tx.sql(_BRIEFLY)
     await do(tx, parted, part, _CLOSE)
     await abandon(tx, part.name)
-    await do(tx, parted, part._replace(name=part.name + UNFINISHED), MAKE, _WITHIN)
+    await do(tx, parted, part, _MAKE_COPY, _WITHIN)
     names = await _names(tx, part)
     values = ", ".join(f"NEW.{name}" for name in names)
-    schema = (await tx.sql(_SCHEMA))[0][0]
-    told = {"columns": ", ".join(names), "values": values, "schema": schema}
+    schema, quoted = (await tx.sql(_SCHEMA))[0]
+    told = {"columns": ", ".join(names), "values": values, "schema": schema, "quoted": quoted}
     await do(tx, parted, part, _MIRROR, _OURS, _WATCH, **told)
     await _write_down(tx, part, _START)
 
 
 async def _copy(tx: Tx, part: Part, place: _Place) -> None:
-    first = max(place[:2], (part.low, 0))
-    letters = await tx.sql(_LETTERS, (*first, part.high, LETTERS))
+    letters = await tx.sql(
+        _LETTERS, (*max(place.letter_before, (part.low, -1)), part.high, LETTERS)
+    )
     columns = ", ".join(await _names(tx, part))
     statement = _COPY.format(name=part.name, most=ATTEMPTS, columns=columns)
     pairs: tuple[Any, ...] = tuple(zip(*letters, strict=True)) or ((), ())
