@@ -8,7 +8,10 @@ import structlog
 
 
 def configure_logging() -> None:
-    """Readable colours on a terminal, JSON lines otherwise; libraries' warnings go the same way."""
+    """Readable colours on a terminal, JSON lines otherwise; libraries' warnings go the same way.
+
+    Tracebacks are without the values of variables: secrets and payloads are among them.
+    """
     terminal = sys.stderr.isatty()
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -19,7 +22,10 @@ def configure_logging() -> None:
         structlog.processors.format_exc_info if not terminal else structlog.dev.set_exc_info,
     ]
     renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer(colors=not os.environ.get("NO_COLOR"))
+        structlog.dev.ConsoleRenderer(
+            colors=not os.environ.get("NO_COLOR"),
+            exception_formatter=structlog.dev.plain_traceback,
+        )
         if terminal
         else structlog.processors.JSONRenderer()
     )

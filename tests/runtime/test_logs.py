@@ -3,23 +3,41 @@
 import asyncio
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.postgres import Databases, run
 from tests.support.receiver import Receiver, Reply
-from tests.support.server import LOCAL, Server
+from tests.support.server import LOCAL, SERVICE, Server
+from tests.system.test_postgres import SHARED
 
 pytestmark = pytest.mark.anyio
 
+CARD = "4111-2222-3333"
 KEY = "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+#: Runs the service on a terminal.
+ON_TERMINAL = (
+    "-c",
+    "import pty, sys; pty.spawn([sys.executable, '-m', 'service', *sys.argv[1:]])",
+)
 #: Members that every line has.
 ALWAYS = {"event", "level", "logger", "timestamp"}
+
+
+@pytest.fixture
+def url(databases: Databases) -> Iterator[str]:
+    """A database of the test's own."""
+    with databases.database() as url:
+        yield url
 
 
 def lines(server: Server, event: str) -> list[dict[str, Any]]:
@@ -40,7 +58,7 @@ async def test_a_line_for_each_attempt_that_failed_and_each_request_that_changed
             await client.post("/v1/subscriptions", json={"url": receiver.url("/good")})
             await client.get(f"/v1/subscriptions/{made['id']}")
             await client.delete("/v1/subscriptions/none%0Aadmin")
-            given = {"type": "STARTED", "data": {"card": "4111-2222-3333"}}
+            given = {"type": "STARTED", "data": {"card": CARD}}
             sent = (await client.post("/v1/operations/job/events", json=given)).json()["data"][0]
             await receiver.wait_for(3)
             while not lines(server, "delivery dead"):
@@ -65,7 +83,7 @@ async def test_a_line_for_each_attempt_that_failed_and_each_request_that_changed
     assert wrong["path"] == "/v1/subscriptions/none%0Aadmin"
     assert {each["method"] for each in lines(server, "request")} == {"POST", "DELETE"}
     assert not any("events" in each["route"] for each in lines(server, "request"))
-    for secret in (KEY, "4111-2222", "unwell"):
+    for secret in (KEY, CARD, "unwell"):
         assert secret not in server.output
     assert server.output.count(admin) <= 1  # where it is shown once
 
@@ -115,6 +133,44 @@ def test_on_a_terminal_people_read_it(plain: str, is_coloured: bool) -> None:  #
     assert ("\x1b[" in said) == is_coloured
     assert "happened" in said
     assert ("status=201" in said) != is_coloured  # colours stand between
+
+
+@pytest.mark.parametrize("program", [SERVICE, ON_TERMINAL])
+async def test_a_fault_is_told_without_what_was_sent(
+    tmp_path: Path, program: tuple[str, ...]
+) -> None:
+    with Server(tmp_path, LOCAL, log_name="first.log") as first:
+        first.stop()
+        with closing(sqlite3.connect(first.database)) as file:
+            for table in ("subscriptions", "events"):
+                said = "SELECT RAISE(ABORT, 'not today')"
+                file.execute(f"CREATE TRIGGER t_{table} BEFORE INSERT ON {table} BEGIN {said}; END")
+    with Server(tmp_path, {**LOCAL, "NO_COLOR": "1"}, program=program) as server:
+        await meet_faults(server, "not today")
+
+
+async def test_a_fault_of_a_server_is_told_without_what_was_sent(tmp_path: Path, url: str) -> None:
+    for table in ("subscriptions", "events"):
+        await run(url, f"ALTER TABLE {table} ADD CONSTRAINT not_today CHECK (false) NOT VALID")
+    with Server(tmp_path, {**SHARED, "RINGBACK_DATABASE_URL": url}) as server:
+        await meet_faults(server, "not_today")
+
+
+async def meet_faults(server: Server, reason: str) -> None:
+    """Send what no row can be written of; look what is told of it."""
+    hook = {"url": f"https://example.com/?{CARD}", "secret": f"whsec_{KEY}"}
+    note = {"type": "STARTED", "data": {"card": CARD}}
+    async with server.client() as client:
+        answers = [
+            await client.post("/v1/subscriptions", json=hook),
+            await client.post("/v1/operations/job/events", json=note),
+        ]
+
+    assert [answer.status_code for answer in answers] == [500, 500]
+    assert server.output.count("Traceback (most recent call last)") >= 2
+    assert reason in server.output
+    for secret in (KEY, CARD, server.admin_key):
+        assert secret not in server.output
 
 
 async def test_lines_for_circuits_that_open_and_close(tmp_path: Path, receiver: Receiver) -> None:
