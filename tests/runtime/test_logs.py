@@ -7,12 +7,14 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
 from tests.support.postgres import Databases, run
@@ -29,6 +31,8 @@ ON_TERMINAL = (
     "-c",
     "import pty, sys; pty.spawn([sys.executable, '-m', 'service', *sys.argv[1:]])",
 )
+#: Requests: more than are told of in the time that they take.
+MANY = 400
 #: Members that every line has.
 ALWAYS = {"event", "level", "logger", "timestamp"}
 
@@ -40,11 +44,19 @@ def url(databases: Databases) -> Iterator[str]:
         yield url
 
 
-def lines(server: Server, event: str) -> list[dict[str, Any]]:
-    """The lines about this, in their order."""
+def lines(server: Server, event: str = "") -> list[dict[str, Any]]:
+    """The lines about this, or about anything, in their order."""
     found = [json.loads(line) for line in server.output.splitlines() if line.startswith("{")]
     assert all(each.keys() >= ALWAYS for each in found)
-    return [each for each in found if each["event"] == event]
+    return [each for each in found if event in ("", each["event"])]
+
+
+async def sign_in(client: httpx.AsyncClient, key: str) -> httpx.Response:
+    """Show a key to the console."""
+    form = {"key": key, "next": "/console"}
+    return await client.post(
+        "/console/sign-in", data=form, headers={"sec-fetch-site": "same-origin"}
+    )
 
 
 async def test_a_line_for_each_attempt_that_failed_and_each_request_that_changed_something(
@@ -113,6 +125,53 @@ async def test_strangers_fill_no_disk_and_hide_nobody(tmp_path: Path) -> None:
     assert [each["path"] for each in told][-1] == "/v1/subscriptions/none"
     assert max(len(each["path"]) for each in told) == 200
     assert len(told) <= 1 + 5 * (seconds + 2)
+
+
+async def test_what_is_not_http_fills_no_disk(tmp_path: Path) -> None:
+    with Server(tmp_path, LOCAL) as server:
+
+        async def send() -> None:
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(b"nonsense\r\n\r\n")
+            assert (await reader.readline()).startswith(b"HTTP/1.1 400 ")
+            writer.close()
+
+        await told_in_part(server, "Invalid HTTP request received.", send)
+
+
+@pytest.mark.parametrize("path", ["/v1/operations", "/console"])
+async def test_a_database_that_is_away_is_told_of_in_part(
+    tmp_path: Path, url: str, databases: Databases, path: str
+) -> None:
+    name = urlsplit(url).path[1:]
+    with Server(tmp_path, {**SHARED, "RINGBACK_DATABASE_URL": url}) as server:
+        async with server.client() as client:
+            await sign_in(client, server.admin_key)
+            other = databases.url_of(databases.template)
+            await run(other, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+            async def send() -> None:
+                assert (await client.get(path)).status_code == 503
+
+            await told_in_part(server, "The store is not available: ", send)
+
+
+async def told_in_part(server: Server, about: str, send: Callable[[], Awaitable[None]]) -> None:
+    """Send very often; look that few lines tell of that, and of how many there are none."""
+    begun, sent = time.monotonic(), 0
+
+    def told() -> list[int]:
+        found = [each for each in lines(server) if each["event"].startswith(about)]
+        return [each.get("untold", 0) for each in found]
+
+    while sent < MANY or not any(told()):
+        await asyncio.gather(*(send() for _ in range(10)))
+        sent += 10
+        assert time.monotonic() < begun + 30
+    seconds = time.monotonic() - begun
+
+    assert len(told()) <= 5 * (seconds + 2) < MANY
+    assert len(told()) + sum(told()) <= sent
 
 
 @pytest.mark.parametrize(("plain", "is_coloured"), [("", True), ("1", False)])
