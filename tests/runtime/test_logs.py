@@ -2,13 +2,15 @@
 
 import asyncio
 import json
+import logging
 import os
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import closing
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from service.ports import Principal
+from service.web.telling import ENTERING, WHO, Told
 from tests.support.postgres import Databases, run
 from tests.support.receiver import Receiver, Reply
 from tests.support.server import LOCAL, SERVICE, Server
@@ -33,6 +37,8 @@ ON_TERMINAL = (
 )
 #: Requests: more than are told of in the time that they take.
 MANY = 400
+#: Who sends a form from a page of the service's own.
+OWN = {"sec-fetch-site": "same-origin"}
 #: Members that every line has.
 ALWAYS = {"event", "level", "logger", "timestamp"}
 
@@ -54,9 +60,13 @@ def lines(server: Server, event: str = "") -> list[dict[str, Any]]:
 async def sign_in(client: httpx.AsyncClient, key: str) -> httpx.Response:
     """Show a key to the console."""
     form = {"key": key, "next": "/console"}
-    return await client.post(
-        "/console/sign-in", data=form, headers={"sec-fetch-site": "same-origin"}
-    )
+    return await client.post("/console/sign-in", data=form, headers=OWN)
+
+
+async def enter(client: httpx.AsyncClient, link: str) -> httpx.Response:
+    """Open a link into the portal."""
+    form = {"link": link.partition("#")[2]}
+    return await client.post("/portal/enter", data=form, headers=OWN)
 
 
 async def test_a_line_for_each_attempt_that_failed_and_each_request_that_changed_something(
@@ -125,6 +135,73 @@ async def test_strangers_fill_no_disk_and_hide_nobody(tmp_path: Path) -> None:
     assert [each["path"] for each in told][-1] == "/v1/subscriptions/none"
     assert max(len(each["path"]) for each in told) == 200
     assert len(told) <= 1 + 5 * (seconds + 2)
+
+
+async def test_who_is_known_is_told_of_whatever_strangers_do(tmp_path: Path) -> None:
+    settings = {**LOCAL, "RINGBACK_RATE_LIMIT": "10"}
+    scopes = {"name": "reader", "tenantId": "default", "scopes": ["operations:read"]}
+    with Server(tmp_path, settings) as server:
+        async with server.client() as client, server.client() as other:
+            made = (await client.post("/v1/api-keys", json=scopes)).json()
+            link = (await client.post("/v1/portal-links", json={})).json()
+            reader = {"authorization": f"Bearer {made['key']}"}
+            async with strangers_about(server):
+                signed_in = await sign_in(client, server.admin_key)
+                entered = await enter(client, link["url"])
+                refused = {403}
+                while 429 not in refused:
+                    answer = await other.post("/v1/subscriptions", json={}, headers=reader)
+                    refused.add(answer.status_code)
+                wrong = await sign_in(other, "rb_wrong")
+                spent = await enter(other, link["url"])
+    answers = [signed_in, entered, wrong, spent]
+    assert [each.status_code for each in answers] == [303, 303, 401, 401]
+    assert refused == {403, 429}
+
+    told = [(each["status"], each["route"], each.get("key")) for each in lines(server, "request")]
+    wanted = [
+        (303, "/console/sign-in", "key_admin"),
+        (303, "/portal/enter", link["id"]),
+        (403, "/v1/subscriptions", made["id"]),
+        (429, "/v1/subscriptions", made["id"]),
+        (401, "/console/sign-in", None),
+        (401, "/portal/enter", None),
+    ]
+    assert [each for each in wanted if each not in told] == []
+
+
+def test_each_has_a_bound_of_his_own(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "ringback.requests")
+    told, who = Told(), Principal("key_1", "default", frozenset())
+    most = {200: 50, 503: 5, 404: 5, 401: 5}
+    known: dict[int, dict[str, object]] = {200: {WHO: who}, 401: {ENTERING: True}}
+    for _ in range(100):
+        for status in most:
+            scope = {"method": "POST", "path": "/", **known.get(status, {})}
+            told.tell(scope, status, 1.0, 0.5)
+
+    assert Counter(vars(record)["status"] for record in caplog.records) == most
+
+
+@asynccontextmanager
+async def strangers_about(server: Server) -> AsyncIterator[None]:
+    """Somebody without a key asks for one thing after the other, from before on to after."""
+
+    async def ask() -> None:
+        async with httpx.AsyncClient(base_url=server.url) as client:
+            while True:
+                await client.delete("/v1/subscriptions/none")
+
+    asking = [asyncio.create_task(ask()) for _ in range(4)]
+    try:
+        async with asyncio.timeout(30):
+            while not any("untold" in each for each in lines(server, "request")):  # noqa: ASYNC110  another process writes it
+                await asyncio.sleep(0.02)
+        yield
+    finally:
+        for each in asking:
+            each.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
 
 
 async def test_what_is_not_http_fills_no_disk(tmp_path: Path) -> None:
