@@ -20,7 +20,6 @@ from service.web.answers import Answer
 from service.web.authentication import Doorkeeper
 from service.web.calls import Call, Handler, Streamed
 from service.web.problems import Problems, instance_of
-from service.web.telling import WHO
 
 T = TypeVar("T")
 
@@ -72,7 +71,6 @@ class Resource(resources.Resource[Action]):
         principal = await keeper.admit(request, action.scope, by_ticket=action.by_ticket)
         if isinstance(principal, Refusal):
             return principal
-        request.scope[WHO] = principal
         refusal = _unreadable(request.scope)
         return refusal or await action.handler(Call(request, principal))
 

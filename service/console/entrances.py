@@ -17,6 +17,7 @@ from service.usecases.portals import Portals
 from service.web import authentication
 from service.web.answers import Answer
 from service.web.authentication import Doorkeeper
+from service.web.telling import WHO
 
 #: Of paths that name one thing.
 _NAMED: Final = "{id}"
@@ -112,7 +113,7 @@ class PortalEntrance:
         found = await self.portals.guest(session.digest)
         if found is None:
             return _OVER
-        who = found.principal
+        who = request.scope[WHO] = found.principal
         refusal = self.doorkeeper.limits.refuse(request.scope, who.key_id)
         return refusal or Guest(who, Bounds(found.subscription), found.origins)
 

@@ -21,6 +21,7 @@ from service.ports import StoreUnavailableError
 from service.usecases.portals import Portals
 from service.web import answers, problems
 from service.web.answers import Answer
+from service.web.telling import ENTERING, WHO
 
 Handler = Callable[[Request], Awaitable[Answer]]
 
@@ -109,11 +110,15 @@ class ConsoleEntry(Entry):
     async def _known(self, request: Request, key: str) -> Refusal | None:
         """Why this key lets nobody in; failures count as those of the API do."""
         keeper = self._entrance.doorkeeper
+        request.scope[ENTERING] = True
         try:
             found = await keeper.find_key(hash_key(key)) if key else None
         except StoreUnavailableError:
             return _UNAVAILABLE
-        return keeper.guesses.failed(request.scope, _UNKNOWN) if found is None else None
+        if found is None:
+            return keeper.guesses.failed(request.scope, _UNKNOWN)
+        request.scope[WHO] = found
+        return None
 
     def _asking(self, request: Request, where: str, refusal: Refusal | None) -> Answer:
         kind = None if refusal is None else problems.TABLE[refusal.kind]
@@ -152,6 +157,7 @@ class PortalEntry(Entry):
         form = await _own(request)
         if isinstance(form, Refusal):
             return self._layout.refused(request, None, form)
+        request.scope[ENTERING] = True
         try:
             opened = await self._portals.open(form.one("link"))
         except StoreUnavailableError:
@@ -160,6 +166,7 @@ class PortalEntry(Entry):
             refusal = self._entrance.doorkeeper.guesses.failed(request.scope, _SPENT)
             return self._layout.refused(request, None, refusal)
         digest, guest = opened
+        request.scope[WHO] = guest.principal
         kept = self._sessions.kept(self._sessions.named(digest, guest.ends_at))
         return Answer(303, headers=(("location", self._site.root), kept))
 

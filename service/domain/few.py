@@ -1,5 +1,12 @@
 """A bound on what is told a second, so that nobody can fill a disk by what goes wrong for him."""
 
+from typing import Final
+
+#: A second, of a kind: nobody reads more.
+MOST: Final = 50
+#: The same of what anybody can bring about, known or not.
+OF_STRANGERS: Final = 5
+
 
 class Few:
     """Lets so many through in each second, and counts those that it keeps back."""

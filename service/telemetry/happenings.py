@@ -5,19 +5,16 @@ Good attempts are counted, and kept in the store: a line for each would cost mor
 
 import logging
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 from service.domain import times
-from service.domain.few import Few
+from service.domain.few import MOST, Few
 from service.domain.ids import delivery_id
 from service.domain.outcome import Outcome, Responded
 from service.domain.retry import Dead, Delivered, RetryAfter
 from service.ports import Claim, Claimed, Clock, DeliverStore, LaneQuota, Settled, Settlement
 
 _logger = logging.getLogger("ringback.deliveries")
-
-#: Lines a second.
-_MOST: Final = 50
 
 
 class ToldDeliveries:
@@ -26,7 +23,7 @@ class ToldDeliveries:
     def __init__(self, store: DeliverStore, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        self._few = Few(_MOST)
+        self._few = Few(MOST)
 
     async def claim(self, quotas: Sequence[LaneQuota], lease: int) -> Claim:
         """Lease due deliveries."""

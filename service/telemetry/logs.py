@@ -3,12 +3,42 @@
 import logging
 import os
 import sys
+from typing import Final
 
 import structlog
 
+from service.domain.few import OF_STRANGERS, Few
+
+#: What tells of happenings, each kind within a bound of its own.
+_OURS: Final = "ringback"
+
+
+class Bounded(logging.Filter):
+    """Lets a few lines a second through of each place in the code, and tells how many more came.
+
+    What is logged outside of :data:`_OURS` are faults and warnings, and requests bring them about.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._few: dict[tuple[str, int], Few] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is to be logged."""
+        if record.name.partition(".")[0] == _OURS:
+            return True
+        place = (record.pathname, record.lineno)
+        untold = self._few.setdefault(place, Few(OF_STRANGERS)).through(record.created)
+        if untold:
+            record.untold = untold
+        return untold is not None
+
 
 def configure_logging() -> None:
-    """Readable colours on a terminal, JSON lines otherwise; libraries' warnings go the same way."""
+    """Readable colours on a terminal, JSON lines otherwise; libraries' warnings go the same way.
+
+    Tracebacks are without the values of variables: secrets and payloads are among them.
+    """
     terminal = sys.stderr.isatty()
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -19,7 +49,10 @@ def configure_logging() -> None:
         structlog.processors.format_exc_info if not terminal else structlog.dev.set_exc_info,
     ]
     renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer(colors=not os.environ.get("NO_COLOR"))
+        structlog.dev.ConsoleRenderer(
+            colors=not os.environ.get("NO_COLOR"),
+            exception_formatter=structlog.dev.plain_traceback,
+        )
         if terminal
         else structlog.processors.JSONRenderer()
     )
@@ -29,6 +62,7 @@ def configure_logging() -> None:
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
+    handler.addFilter(Bounded())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
@@ -37,4 +71,4 @@ def configure_logging() -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
-    logging.getLogger("ringback").setLevel(logging.INFO)
+    logging.getLogger(_OURS).setLevel(logging.INFO)

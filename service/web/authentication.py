@@ -14,6 +14,7 @@ from service.domain.api_keys import Scope, covers, hash_key
 from service.domain.errors import Refusal, RefusalKind, not_found
 from service.ports import Principal, Ticket
 from service.web.limiting import Guesses, RateLimits
+from service.web.telling import WHO
 
 FindKey = Callable[[bytes], Awaitable[Principal | None]]
 Redeem = Callable[[str], Awaitable[Ticket | None]]
@@ -42,7 +43,10 @@ class Doorkeeper:
     async def admit(
         self, asked: HTTPConnection, needed: Scope, *, by_ticket: bool = False
     ) -> Principal | Refusal:
-        """The principal, if he may do what needs this scope; or what to do to be let in."""
+        """The principal, if he may do what needs this scope; or what to do to be let in.
+
+        Who asks is in the connection's scope as soon as that is known.
+        """
         text = asked.query_params.get(TICKET) if by_ticket else None
         if text is not None and not _values_of(asked, _HEADER):
             principal = await self._by_ticket(asked, text)
@@ -50,12 +54,14 @@ class Doorkeeper:
             principal = await self._by_key(asked)
         if isinstance(principal, Refusal):
             return principal
+        asked.scope[WHO] = principal
         refusal = self.limits.refuse(asked.scope, principal.key_id)
         if refusal is not None:
             return refusal
         principal = await self._acting(asked, principal)
         if isinstance(principal, Refusal):
             return principal
+        asked.scope[WHO] = principal
         return authorize(principal, needed) or principal
 
     async def admit_known(
@@ -65,6 +71,7 @@ class Doorkeeper:
         principal = await self.find_key(digest)
         if principal is None:
             return _unauthenticated("The API key is revoked or expired")
+        asked.scope[WHO] = principal
         refusal = self.limits.refuse(asked.scope, principal.key_id)
         if refusal is not None or tenant_id is None:
             return refusal or principal
@@ -92,13 +99,14 @@ class Doorkeeper:
                 "Ask for a new one: POST /v1/stream-tickets.",
             )
             return self.guesses.failed(asked.scope, refusal)
+        who = ticket.principal
         if ticket.operation_id != asked.path_params.get("id"):
+            asked.scope[WHO] = who
             opens = f"operation {ticket.operation_id!r}" if ticket.operation_id else "the feed"
             return Refusal(
                 RefusalKind.FORBIDDEN,
                 f"The ticket opens {opens} only. Ask for one for this: POST /v1/stream-tickets.",
             )
-        who = ticket.principal
         return Principal(who.key_id, who.tenant_id, _TICKET_SCOPES)
 
     async def _acting(self, asked: HTTPConnection, who: Principal) -> Principal | Refusal:

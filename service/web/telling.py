@@ -9,31 +9,35 @@ from typing import Final
 
 from starlette.types import Scope
 
-from service.domain.few import Few
+from service.domain.few import MOST, OF_STRANGERS, Few
 from service.web.problems import instance_of
 
 _logger = logging.getLogger("ringback.requests")
 
-#: In a scope: on whose behalf (:class:`service.ports.Principal`) the request is answered.
+#: In a scope: on whose behalf (:class:`service.ports.Principal`) the request was made.
 WHO: Final = "ringback.who"
+#: In a scope: that somebody has shown a key or a link to a page that lets people in.
+ENTERING: Final = "ringback.entering"
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _PRODUCING: Final = frozenset(
     {"/v1/events", "/v1/operations", "/v1/operations/{id}/events", "/v1/stream-tickets"}
 )
 _FAULTS: Final = 500
-#: Lines a second, and of them about what nobody known asked for.
-_MOST: Final = 50
-_OF_STRANGERS: Final = 5
 #: Characters of a path.
 _LONGEST: Final = 200
 
 
 class Told:
-    """Tells of requests."""
+    """Tells of requests; what strangers ask for keeps back no line about who is known.
+
+    Nor about who tries to come in, nor about faults: while the store is away nobody is known.
+    """
 
     def __init__(self) -> None:
-        self._few = Few(_MOST)
-        self._of_strangers = Few(_OF_STRANGERS)
+        self._known = Few(MOST)
+        self._entering = Few(OF_STRANGERS)
+        self._faults = Few(OF_STRANGERS)
+        self._strangers = Few(OF_STRANGERS)
 
     def tell(self, scope: Scope, status: int, ms: float, now: float) -> None:
         """Write the line about an answer that has begun, if there is to be one."""
@@ -41,11 +45,10 @@ class Told:
         is_usual = scope["method"] in _READING or route in _PRODUCING
         if (is_usual and status < _FAULTS) or not _logger.isEnabledFor(logging.INFO):
             return
-        who = scope.get(WHO)
-        is_known = who is not None or status >= _FAULTS
-        untold = (self._few if is_known else self._of_strangers).through(now)
+        untold = self._few_of(scope, status).through(now)
         if untold is None:
             return
+        who = scope.get(WHO)
         facts = {
             "method": scope["method"],
             "route": route,
@@ -58,3 +61,10 @@ class Told:
         }
         level = logging.INFO if status < _FAULTS else logging.WARNING
         _logger.log(level, "request", extra={k: v for k, v in facts.items() if v})
+
+    def _few_of(self, scope: Scope, status: int) -> Few:
+        if WHO in scope:
+            return self._known
+        if ENTERING in scope:
+            return self._entering
+        return self._faults if status >= _FAULTS else self._strangers

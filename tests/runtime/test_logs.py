@@ -2,31 +2,71 @@
 
 import asyncio
 import json
+import logging
 import os
+import sqlite3
 import subprocess
 import sys
 import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
+from service.ports import Principal
+from service.web.telling import ENTERING, WHO, Told
+from tests.support.postgres import Databases, run
 from tests.support.receiver import Receiver, Reply
-from tests.support.server import LOCAL, Server
+from tests.support.server import LOCAL, SERVICE, Server
+from tests.system.test_postgres import SHARED
 
 pytestmark = pytest.mark.anyio
 
+CARD = "4111-2222-3333"
 KEY = "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+#: Runs the service on a terminal.
+ON_TERMINAL = (
+    "-c",
+    "import pty, sys; pty.spawn([sys.executable, '-m', 'service', *sys.argv[1:]])",
+)
+#: Requests: more than are told of in the time that they take.
+MANY = 400
+#: Who sends a form from a page of the service's own.
+OWN = {"sec-fetch-site": "same-origin"}
 #: Members that every line has.
 ALWAYS = {"event", "level", "logger", "timestamp"}
 
 
-def lines(server: Server, event: str) -> list[dict[str, Any]]:
-    """The lines about this, in their order."""
+@pytest.fixture
+def url(databases: Databases) -> Iterator[str]:
+    """A database of the test's own."""
+    with databases.database() as url:
+        yield url
+
+
+def lines(server: Server, event: str = "") -> list[dict[str, Any]]:
+    """The lines about this, or about anything, in their order."""
     found = [json.loads(line) for line in server.output.splitlines() if line.startswith("{")]
     assert all(each.keys() >= ALWAYS for each in found)
-    return [each for each in found if each["event"] == event]
+    return [each for each in found if event in ("", each["event"])]
+
+
+async def sign_in(client: httpx.AsyncClient, key: str) -> httpx.Response:
+    """Show a key to the console."""
+    form = {"key": key, "next": "/console"}
+    return await client.post("/console/sign-in", data=form, headers=OWN)
+
+
+async def enter(client: httpx.AsyncClient, link: str) -> httpx.Response:
+    """Open a link into the portal."""
+    form = {"link": link.partition("#")[2]}
+    return await client.post("/portal/enter", data=form, headers=OWN)
 
 
 async def test_a_line_for_each_attempt_that_failed_and_each_request_that_changed_something(
@@ -40,7 +80,7 @@ async def test_a_line_for_each_attempt_that_failed_and_each_request_that_changed
             await client.post("/v1/subscriptions", json={"url": receiver.url("/good")})
             await client.get(f"/v1/subscriptions/{made['id']}")
             await client.delete("/v1/subscriptions/none%0Aadmin")
-            given = {"type": "STARTED", "data": {"card": "4111-2222-3333"}}
+            given = {"type": "STARTED", "data": {"card": CARD}}
             sent = (await client.post("/v1/operations/job/events", json=given)).json()["data"][0]
             await receiver.wait_for(3)
             while not lines(server, "delivery dead"):
@@ -65,7 +105,7 @@ async def test_a_line_for_each_attempt_that_failed_and_each_request_that_changed
     assert wrong["path"] == "/v1/subscriptions/none%0Aadmin"
     assert {each["method"] for each in lines(server, "request")} == {"POST", "DELETE"}
     assert not any("events" in each["route"] for each in lines(server, "request"))
-    for secret in (KEY, "4111-2222", "unwell"):
+    for secret in (KEY, CARD, "unwell"):
         assert secret not in server.output
     assert server.output.count(admin) <= 1  # where it is shown once
 
@@ -97,6 +137,120 @@ async def test_strangers_fill_no_disk_and_hide_nobody(tmp_path: Path) -> None:
     assert len(told) <= 1 + 5 * (seconds + 2)
 
 
+async def test_who_is_known_is_told_of_whatever_strangers_do(tmp_path: Path) -> None:
+    settings = {**LOCAL, "RINGBACK_RATE_LIMIT": "10"}
+    scopes = {"name": "reader", "tenantId": "default", "scopes": ["operations:read"]}
+    with Server(tmp_path, settings) as server:
+        async with server.client() as client, server.client() as other:
+            made = (await client.post("/v1/api-keys", json=scopes)).json()
+            link = (await client.post("/v1/portal-links", json={})).json()
+            reader = {"authorization": f"Bearer {made['key']}"}
+            async with strangers_about(server):
+                signed_in = await sign_in(client, server.admin_key)
+                entered = await enter(client, link["url"])
+                refused = {403}
+                while 429 not in refused:
+                    answer = await other.post("/v1/subscriptions", json={}, headers=reader)
+                    refused.add(answer.status_code)
+                wrong = await sign_in(other, "rb_wrong")
+                spent = await enter(other, link["url"])
+    answers = [signed_in, entered, wrong, spent]
+    assert [each.status_code for each in answers] == [303, 303, 401, 401]
+    assert refused == {403, 429}
+
+    told = [(each["status"], each["route"], each.get("key")) for each in lines(server, "request")]
+    wanted = [
+        (303, "/console/sign-in", "key_admin"),
+        (303, "/portal/enter", link["id"]),
+        (403, "/v1/subscriptions", made["id"]),
+        (429, "/v1/subscriptions", made["id"]),
+        (401, "/console/sign-in", None),
+        (401, "/portal/enter", None),
+    ]
+    assert [each for each in wanted if each not in told] == []
+
+
+def test_each_has_a_bound_of_his_own(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "ringback.requests")
+    told, who = Told(), Principal("key_1", "default", frozenset())
+    most = {200: 50, 503: 5, 404: 5, 401: 5}
+    known: dict[int, dict[str, object]] = {200: {WHO: who}, 401: {ENTERING: True}}
+    for _ in range(100):
+        for status in most:
+            scope = {"method": "POST", "path": "/", **known.get(status, {})}
+            told.tell(scope, status, 1.0, 0.5)
+
+    assert Counter(vars(record)["status"] for record in caplog.records) == most
+
+
+@asynccontextmanager
+async def strangers_about(server: Server) -> AsyncIterator[None]:
+    """Somebody without a key asks for one thing after the other, from before on to after."""
+
+    async def ask() -> None:
+        async with httpx.AsyncClient(base_url=server.url) as client:
+            while True:
+                await client.delete("/v1/subscriptions/none")
+
+    asking = [asyncio.create_task(ask()) for _ in range(4)]
+    try:
+        async with asyncio.timeout(30):
+            while not any("untold" in each for each in lines(server, "request")):  # noqa: ASYNC110  another process writes it
+                await asyncio.sleep(0.02)
+        yield
+    finally:
+        for each in asking:
+            each.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+
+
+async def test_what_is_not_http_fills_no_disk(tmp_path: Path) -> None:
+    with Server(tmp_path, LOCAL) as server:
+
+        async def send() -> None:
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(b"nonsense\r\n\r\n")
+            assert (await reader.readline()).startswith(b"HTTP/1.1 400 ")
+            writer.close()
+
+        await told_in_part(server, "Invalid HTTP request received.", send)
+
+
+@pytest.mark.parametrize("path", ["/v1/operations", "/console"])
+async def test_a_database_that_is_away_is_told_of_in_part(
+    tmp_path: Path, url: str, databases: Databases, path: str
+) -> None:
+    name = urlsplit(url).path[1:]
+    with Server(tmp_path, {**SHARED, "RINGBACK_DATABASE_URL": url}) as server:
+        async with server.client() as client:
+            await sign_in(client, server.admin_key)
+            other = databases.url_of(databases.template)
+            await run(other, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+            async def send() -> None:
+                assert (await client.get(path)).status_code == 503
+
+            await told_in_part(server, "The store is not available: ", send)
+
+
+async def told_in_part(server: Server, about: str, send: Callable[[], Awaitable[None]]) -> None:
+    """Send very often; look that few lines tell of that, and of how many there are none."""
+    begun, sent = time.monotonic(), 0
+
+    def told() -> list[int]:
+        found = [each for each in lines(server) if each["event"].startswith(about)]
+        return [each.get("untold", 0) for each in found]
+
+    while sent < MANY or not any(told()):
+        await asyncio.gather(*(send() for _ in range(10)))
+        sent += 10
+        assert time.monotonic() < begun + 30
+    seconds = time.monotonic() - begun
+
+    assert len(told()) <= 5 * (seconds + 2) < MANY
+    assert len(told()) + sum(told()) <= sent
+
+
 @pytest.mark.parametrize(("plain", "is_coloured"), [("", True), ("1", False)])
 def test_on_a_terminal_people_read_it(plain: str, is_coloured: bool) -> None:  # noqa: FBT001  a parameter
     program = (
@@ -115,6 +269,44 @@ def test_on_a_terminal_people_read_it(plain: str, is_coloured: bool) -> None:  #
     assert ("\x1b[" in said) == is_coloured
     assert "happened" in said
     assert ("status=201" in said) != is_coloured  # colours stand between
+
+
+@pytest.mark.parametrize("program", [SERVICE, ON_TERMINAL])
+async def test_a_fault_is_told_without_what_was_sent(
+    tmp_path: Path, program: tuple[str, ...]
+) -> None:
+    with Server(tmp_path, LOCAL, log_name="first.log") as first:
+        first.stop()
+        with closing(sqlite3.connect(first.database)) as file:
+            for table in ("subscriptions", "events"):
+                said = "SELECT RAISE(ABORT, 'not today')"
+                file.execute(f"CREATE TRIGGER t_{table} BEFORE INSERT ON {table} BEGIN {said}; END")
+    with Server(tmp_path, {**LOCAL, "NO_COLOR": "1"}, program=program) as server:
+        await meet_faults(server, "not today")
+
+
+async def test_a_fault_of_a_server_is_told_without_what_was_sent(tmp_path: Path, url: str) -> None:
+    for table in ("subscriptions", "events"):
+        await run(url, f"ALTER TABLE {table} ADD CONSTRAINT not_today CHECK (false) NOT VALID")
+    with Server(tmp_path, {**SHARED, "RINGBACK_DATABASE_URL": url}) as server:
+        await meet_faults(server, "not_today")
+
+
+async def meet_faults(server: Server, reason: str) -> None:
+    """Send what no row can be written of; look what is told of it."""
+    hook = {"url": f"https://example.com/?{CARD}", "secret": f"whsec_{KEY}"}
+    note = {"type": "STARTED", "data": {"card": CARD}}
+    async with server.client() as client:
+        answers = [
+            await client.post("/v1/subscriptions", json=hook),
+            await client.post("/v1/operations/job/events", json=note),
+        ]
+
+    assert [answer.status_code for answer in answers] == [500, 500]
+    assert server.output.count("Traceback (most recent call last)") >= 2
+    assert reason in server.output
+    for secret in (KEY, CARD, server.admin_key):
+        assert secret not in server.output
 
 
 async def test_lines_for_circuits_that_open_and_close(tmp_path: Path, receiver: Receiver) -> None:

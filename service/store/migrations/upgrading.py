@@ -24,7 +24,10 @@ def upgrade(path: Path, wanted: str) -> None:
         StoreUnavailableError: SQLite did not take a statement of it.
     """
     engine = create_engine(
-        URL.create("sqlite", database=str(path)), isolation_level="AUTOCOMMIT", poolclass=NullPool
+        URL.create("sqlite", database=str(path)),
+        isolation_level="AUTOCOMMIT",
+        poolclass=NullPool,
+        hide_parameters=True,
     )
     try:
         with engine.connect() as connection:
@@ -47,7 +50,12 @@ async def upgrade_server(connect: Callable[[], Awaitable[Any]], limits: str, wan
 
     Of several processes that start at once one does it, and the others find it done.
     """
-    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
+    engine = create_async_engine(
+        "postgresql+asyncpg://",
+        async_creator=connect,
+        poolclass=NullPool,
+        hide_parameters=True,
+    )
     try:
         async with engine.begin() as connection:
             await connection.exec_driver_sql(limits)

@@ -367,6 +367,7 @@ class PostgresDatabase:
 
 def _sorted(error: Exception) -> Exception:
     """What is raised for an error inside a transaction that was not committed."""
+    faults.conceal(error)
     fault = faults.sort(error)
     if fault in (Fault.AGAIN, Fault.LOST):
         return _AgainError()
@@ -375,6 +376,7 @@ def _sorted(error: Exception) -> Exception:
 
 def _told(error: Exception, connection: Connection) -> Exception:
     """What a reader is told: that the database is not available, or the error of his statement."""
+    faults.conceal(error)
     if faults.sort(error) is Fault.OWN:
         return error
     if isinstance(error, TimeoutError):  # nobody knows when it would be free again

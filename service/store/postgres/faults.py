@@ -93,6 +93,12 @@ def is_refusal(error: BaseException) -> bool:
     return isinstance(error, asyncpg.PostgresError) and error.severity_en == "ERROR"
 
 
+def conceal(error: BaseException) -> None:
+    """Take out of a server's error what it names of a row: its text is for the log, too."""
+    if isinstance(error, asyncpg.PostgresError):
+        error.detail = None
+
+
 def unavailable(error: BaseException) -> StoreUnavailableError:
     """What the caller is told; the server's words name no value of ours."""
     said = str(error) or type(error).__name__

@@ -29,6 +29,7 @@ def engine(path: Path, pragmas: tuple[str, ...]) -> AsyncEngine:
         url,
         isolation_level="AUTOCOMMIT",
         poolclass=NullPool,
+        hide_parameters=True,  # else an error's text has them, and so has the log
         connect_args={
             "check_same_thread": False,  # short statements stay on the event loop's
             "cached_statements": _PREPARED,
