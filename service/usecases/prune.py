@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
+from service.ports import StoreUnavailableError
 from service.ports.pruning import Past, PruneStore
 
 #: Does a batch; how much that was.
@@ -33,15 +34,34 @@ class Prune:
         return await self._store.past(self._retention)
 
     async def run(self, told: Told) -> Past:
-        """Delete it; how much is left, because something still needs it."""
+        """Delete it; how much is left, because something still needs it.
+
+        Raises:
+            StoreUnavailableError: the store is away.
+            Exception: what a step failed by, once the others found nothing more to do.
+        """
         rows = idle = 0
         while True:
-            done = [await step() for step in self._steps]
-            rows += sum(done)
+            done, failed = await self._round()
+            rows += done
             told(rows)
-            idle = 0 if any(done) else idle + 1
-            if not any(done):
+            idle = 0 if done else idle + 1
+            if not done:
+                for error in failed:
+                    raise error
                 left = await self.past()
                 if self._is_alone or not left.events or idle == _PATIENCE:
                     return left
                 await asyncio.sleep(_PAUSE)
+
+    async def _round(self) -> tuple[int, list[Exception]]:
+        """Take each step once; how much they did, and what some failed by."""
+        done, failed = 0, list[Exception]()
+        for step in self._steps:
+            try:
+                done += await step()
+            except StoreUnavailableError:
+                raise
+            except Exception as error:  # noqa: BLE001  raised when the others are at their ends
+                failed.append(error)
+        return done, failed

@@ -49,6 +49,24 @@ async def test_what_is_counted_is_what_goes(world: World) -> None:
     assert [row["id"] for row in await world.rows(schema.operations)] == ["new"]
 
 
+async def test_a_step_that_fails_keeps_no_other_from_its_end(world: World) -> None:
+    async def fail() -> int:
+        raise ValueError("a part that cannot go")
+
+    await world.subscribe()
+    for name in ("first", "second"):
+        await finished(world, name)
+    world.clock.advance(TTL + DAY + 1)
+    work, told = pruning(world), list[int]()
+    failing = Prune(PruneStore(world.database), (fail, *work._steps), DAY, is_alone=True)  # noqa: SLF001  those of the other
+
+    with pytest.raises(ValueError, match="a part that cannot go"):
+        await failing.run(told.append)
+
+    assert (await work.past()).total == 0
+    assert await world.rows(schema.events) == []
+
+
 async def test_what_is_open_becomes_a_dead_letter_first(world: World) -> None:
     await world.subscribe()
     await world.posted(event("old"))

@@ -94,8 +94,12 @@ def is_refusal(error: BaseException) -> bool:
 
 
 def conceal(error: BaseException) -> None:
-    """Take out of a server's error what it names of a row: its text is for the log, too."""
-    if isinstance(error, asyncpg.PostgresError):
+    """Take out of a server's error what it names of a row: its text is for the log, too.
+
+    What hangs on a table and keeps it from being dropped is no row.
+    """
+    is_harmless = isinstance(error, asyncpg.DependentObjectsStillExistError)
+    if isinstance(error, asyncpg.PostgresError) and not is_harmless:
         error.detail = None
 
 
