@@ -79,6 +79,7 @@ async def walked(source: Written, search: Search) -> list[list[int]]:
     times=st.tuples(st.integers(0, 61), st.integers(1, 62) | st.just(MAX_KEY)),
     kinds=st.sampled_from([("odd",), ("odd", "even")]),
 )
+@example(written=([*range(31)], 0), floor=0, times=(0, MAX_KEY), kinds=("odd",))
 @example(written=([5, 5, 1], 2), floor=0, times=(0, 5), kinds=("odd",))
 @example(written=([5, 1, 1], 2), floor=0, times=(5, MAX_KEY), kinds=("odd",))
 async def test_all_between_two_moments_are_found_once_newest_first(
