@@ -22,10 +22,10 @@ _PART: Final = 500
 #: How many places behind one of a later time an event may stand that is found by its time. It has
 #: the time at which its transaction began, and its place once that has all the locks before it. For
 #: each it waits 5 s at most (the store's ``lock_timeout``), but for those of a group's operations
-#: and tenants one after the other: nothing bounds the sum. So many places are taken in 50 s at
-#: 1,000 events a second of one tenant, and in 5 s at 10,000. Either database looks at as many in
-#: vain in some 20 to 60 ms.
-_OVERTAKEN: Final = 50_000
+#: and tenants one after the other: nothing bounds the sum. So many places are taken in 30 s at
+#: 1,000 events a second of one tenant, and in 3 s at 10,000. Either database looks at as many in
+#: vain in some 15 to 40 ms, and a page does so twice at most.
+_OVERTAKEN: Final = 30_000
 
 
 @dataclass(frozen=True, slots=True)
