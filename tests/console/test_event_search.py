@@ -78,12 +78,17 @@ async def walked(source: Written, search: Search) -> list[list[int]]:
     floor=st.integers(0, 3),
     times=st.tuples(st.integers(0, 61), st.integers(1, 62) | st.just(MAX_KEY)),
     kinds=st.sampled_from([("odd",), ("odd", "even")]),
+    near=st.sampled_from([1, 4]),
 )
-@example(written=([*range(31)], 0), floor=0, times=(0, MAX_KEY), kinds=("odd",))
-@example(written=([5, 5, 1], 2), floor=0, times=(0, 5), kinds=("odd",))
-@example(written=([5, 1, 1], 2), floor=0, times=(5, MAX_KEY), kinds=("odd",))
+@example(written=([*range(31)], 0), floor=0, times=(0, MAX_KEY), kinds=("odd",), near=1)
+@example(written=([5, 5, 1], 2), floor=0, times=(0, 5), kinds=("odd",), near=1)
+@example(written=([5, 1, 1], 2), floor=0, times=(5, MAX_KEY), kinds=("odd",), near=1)
 async def test_all_between_two_moments_are_found_once_newest_first(
-    written: tuple[list[int], int], floor: int, times: tuple[int, int], kinds: tuple[str, ...]
+    written: tuple[list[int], int],
+    floor: int,
+    times: tuple[int, int],
+    kinds: tuple[str, ...],
+    near: int,
 ) -> None:
     moments, apart = written
     since, until = times
@@ -92,6 +97,7 @@ async def test_all_between_two_moments_are_found_once_newest_first(
         patch.setattr(event_search, "MANY", 5)
         patch.setattr(event_search, "_PART", 7)
         patch.setattr(event_search, "_OVERTAKEN", apart)
+        patch.setattr(event_search, "_NEAR", near)
         pages = await walked(source, Search(lambda event: event.type in kinds, since, until))
 
     expected = [
@@ -107,11 +113,12 @@ async def test_a_look_is_at_so_many_places_however_many_come_in_a_second(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(event_search, "_OVERTAKEN", 100)
+    monkeypatch.setattr(event_search, "_NEAR", 10)
     source = Written([1 + place // 5_000 for place in range(20_000)])  # 5,000 a millisecond
 
     found, before = await newest(source, Search(lambda _: True, until=3), None)
 
     assert ([each.feed_position for each in found], before) == ([*range(10_000, 9_950, -1)], 9_951)
     assert source.spans[:-1] == [1] * (len(source.spans) - 1)
-    assert source.spans[-1] <= 100 + event_search.MANY + 2
-    assert len(source.spans) <= 20
+    assert source.spans[-1] <= 100 + event_search.MANY + 2 + 10
+    assert len(source.spans) <= 13
