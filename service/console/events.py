@@ -1,6 +1,6 @@
 """Events: who got each one, and why not."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -12,11 +12,12 @@ from service.console.visits import Action, Page, Visit
 from service.domain import ids
 from service.domain.api_keys import Scope
 from service.domain.errors import Refusal, not_found
+from service.domain.ids import MAX_KEY
 from service.domain.matching import wants
 from service.domain.operation import REPLAY_TYPE
 from service.domain.operational import is_operational
 from service.domain.subscription import Subscription, SubscriptionStatus
-from service.ports import DeliveryFilter, DeliveryView, EventView, Span
+from service.ports import DeliveryFilter, DeliveryView, EventLine, EventView, Span
 from service.web import queries
 from service.web.wanted import Wanted
 
@@ -69,7 +70,8 @@ class Events:
         if source is None:
             return _listed(visit, [], None)
         search = _search(values, await self._visible(visit))
-        return _listed(visit, *await newest(source, search, values.get("before")))
+        found, further = await newest(source, search, values.get("before"))
+        return _listed(visit, found, further)
 
     async def show(self, visit: Visit) -> Page | Refusal:
         """One event, where it went, and where it did not."""
@@ -100,7 +102,7 @@ class Events:
         operation = await self._reads.operation(visit.tenant, operation_id)
         return None if operation is None else Log(self._reads, operation)
 
-    async def _visible(self, visit: Visit) -> Callable[[EventView], bool]:
+    async def _visible(self, visit: Visit) -> Callable[[EventLine | EventView], bool]:
         """Which events the visitor may see."""
         one = visit.bounds.subscription
         if one is None:
@@ -122,23 +124,22 @@ class Events:
         return [Missed(each, why_not(each, event)) for each in others]
 
 
-def _search(values: Mapping[str, Any], may_see: Callable[[EventView], bool]) -> Search:
+def _search(values: Mapping[str, Any], may_see: Callable[[EventLine | EventView], bool]) -> Search:
     """What is asked for, of what the visitor may see."""
     wanted = Wanted(values.get("types", ()), values.get("operationType", ()))
     operation = values.get("operationId")
 
-    def takes(event: EventView) -> bool:
+    def takes(event: EventLine | EventView) -> bool:
         return operation in (None, event.operation_id) and wanted(event) and may_see(event)
 
-    takes_all = may_see is _anything and wanted == Wanted((), ())
-    return Search(takes, values.get("since", 0), values.get("until"), takes_all)
+    return Search(takes, values.get("since", 0), values.get("until", MAX_KEY))
 
 
-def _anything(_: EventView) -> bool:
+def _anything(_: EventLine | EventView) -> bool:
     return True
 
 
-def _listed(visit: Visit, found: list[EventView], before: int | None) -> Page:
+def _listed(visit: Visit, found: Sequence[EventLine | EventView], before: int | None) -> Page:
     others = {name: text for name, text in visit.given.items() if name != "before"}
     query = urlencode({**others, "before": before}, safe=queries.UNQUOTED)
     further = None if before is None else f"{visit.request.url.path}?{query}"

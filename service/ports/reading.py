@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from service.domain.delivery import DeliveryStatus, Trigger
-from service.domain.ids import DeliveryRef
+from service.domain.ids import MAX_KEY, DeliveryRef
 from service.domain.operation import Operation
 from service.domain.subscription import Subscription
 
@@ -25,6 +25,32 @@ class EventView:
     created_at: int
     body: bytes
     operation_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EventLine:
+    """One event as a list has it: without its body, which may be large."""
+
+    id: str
+    type: str
+    operation_id: str | None
+    operation_type: str | None
+    sequence: int | None
+    feed_position: int
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class EventSpan:
+    """Events behind a place and before another one, from one moment (ms) to before another one.
+
+    A place is one in a feed, or a sequence in a log.
+    """
+
+    after: int
+    before: int
+    since: int = 0
+    until: int = MAX_KEY
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +212,12 @@ class ReadStore(Protocol):
 
     async def feed(self, tenant_id: str, after: int, limit: int) -> FeedSlice:
         """Events of the tenant behind the place ``after``, in the order of their commits."""
+
+    async def log_newest(self, operation_key: int, span: EventSpan, limit: int) -> list[EventLine]:
+        """Events of the operation, newest first."""
+
+    async def feed_newest(self, tenant_id: str, span: EventSpan, limit: int) -> list[EventLine]:
+        """Events of the tenant, newest first."""
 
     async def log_ends(self, operation_keys: Sequence[int]) -> dict[int, int]:
         """The present sequence of each operation."""

@@ -5,13 +5,14 @@ can appear behind a number that has been read.
 """
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from operator import attrgetter
 from typing import Final
 
-from sqlalchemy import bindparam, literal_column, null, select, union_all
+from sqlalchemy import Column, ColumnElement, bindparam, literal_column, null, select, union_all
 
-from service.domain.ids import LEAD
-from service.ports import EventView, FeedSlice
+from service.domain.ids import LEAD, key_floor
+from service.ports import EventLine, EventSpan, EventView, FeedSlice
 from service.store import forgotten
 from service.store.database import Database
 from service.store.reading_operations import EVENT_COLUMNS
@@ -50,6 +51,49 @@ _FEED: Final = Statement(
         ),
     )
 )
+#: What a list shows of an event; see :class:`service.ports.EventLine`.
+_LINE: Final = (
+    events.c.id,
+    events.c.type,
+    events.c.operation_id,
+    events.c.operation_type,
+    events.c.sequence,
+    events.c.feed_position,
+    events.c.created_at,
+)
+
+
+def _newest(place: Column[int], *among_which: ColumnElement[bool]) -> Statement:
+    """Those of a span, down from its end, along the index of places.
+
+    What is asked of keys is asked so that no index of them can answer it: a planner that expects
+    next to nothing between two moments reads a third of all events along their keys else. No key is
+    of a time before its event's, and SQLite has keys in the index of places: with ``floor`` it
+    leaves rows of earlier times alone.
+    """
+    key = events.c.key + literal_column("0")
+    return Statement(
+        select(*_LINE)
+        .where(
+            *among_which,
+            place > bindparam("after"),
+            place < bindparam("before"),
+            events.c.created_at >= bindparam("since"),
+            events.c.created_at < bindparam("until"),
+            key >= bindparam("floor"),
+            key >= forgotten.FLOOR,
+        )
+        .order_by(place.desc())
+        .limit(bindparam("count"))
+    )
+
+
+_LOG_NEWEST: Final = _newest(
+    events.c.sequence,
+    events.c.operation_key == bindparam("operation"),
+    events.c.key >= bindparam("first"),
+)
+_FEED_NEWEST: Final = _newest(events.c.feed_position, events.c.tenant_id == bindparam("tenant"))
 _LOG_ENDS: Final = Statement(
     select(operations.c.key, operations.c.sequence).where(among(operations.c.key, "keys"))
 )
@@ -80,6 +124,17 @@ class FeedReads:
         page = [EventView(*row[2:]) for row in rows if row[2] is not None]
         return FeedSlice(sorted(page, key=_place), floor, end)
 
+    async def log_newest(self, operation_key: int, span: EventSpan, limit: int) -> list[EventLine]:
+        """Events of the operation, newest first."""
+        first = operation_key - LEAD
+        given = {"operation": operation_key, "first": first, **_given(span, limit)}
+        return [EventLine(*row) for row in await self._database.look(_LOG_NEWEST, **given)]
+
+    async def feed_newest(self, tenant_id: str, span: EventSpan, limit: int) -> list[EventLine]:
+        """Events of the tenant, newest first."""
+        given = {"tenant": tenant_id, **_given(span, limit)}
+        return [EventLine(*row) for row in await self._database.look(_FEED_NEWEST, **given)]
+
     async def log_ends(self, operation_keys: Sequence[int]) -> dict[int, int]:
         """The present sequence of each operation."""
         rows = await self._database.look(_LOG_ENDS, keys=list(operation_keys))
@@ -89,3 +144,7 @@ class FeedReads:
         """The place of the newest event of each tenant."""
         rows = await self._database.look(_FEED_ENDS, names=list(tenant_ids))
         return dict(rows)
+
+
+def _given(span: EventSpan, limit: int) -> dict[str, int]:
+    return {"count": limit, "floor": key_floor(span.since), **asdict(span)}

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from service.domain.matching import matches_any
-from service.ports import EventView
+from service.ports import EventLine, EventView
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +13,7 @@ class Wanted:
     types: tuple[str, ...]
     operation_types: tuple[str, ...]
 
-    def __call__(self, event: EventView) -> bool:
+    def __call__(self, event: EventLine | EventView) -> bool:
         """Whether it is one of them."""
         if self.types and not matches_any(self.types, event.type):
             return False

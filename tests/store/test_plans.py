@@ -19,6 +19,7 @@ from service.ports import (
     AuditFilter,
     DeadLetterFilter,
     DeliveryFilter,
+    EventSpan,
     OperationFilter,
     Principal,
     Span,
@@ -226,6 +227,20 @@ def then(world: World) -> int:
     return world.clock.now() - 2 * HOUR + 20_000
 
 
+def between(world: World) -> EventSpan:
+    """A second, and places around it: some thousand events on both sides are of other times."""
+    return EventSpan(71_000, 85_000, then(world) - 1_000, then(world))
+
+
+async def newest(world: World, span: EventSpan, limit: int = 51) -> None:
+    assert await world.read.feed_newest("default", span, limit)
+
+
+async def newest_of_log(world: World, span: EventSpan) -> None:
+    operation = await world.operation(OPERATION)
+    await world.read.log_newest(operation.key, span, 51)
+
+
 def oldest(world: World) -> DeliveryRef:
     return DeliveryRef(key_floor(world.clock.now() - 2 * HOUR) + 2, 1)
 
@@ -288,6 +303,12 @@ PAGES: dict[str, Callable[[World], Awaitable[object]]] = {
     "undelivered": undelivered,
     "feed": lambda world: world.read.feed("default", 50_000, 51),
     "feed, nothing new": lambda world: world.read.feed("default", 10**9, 51),
+    "feed, newest": lambda world: newest(world, EventSpan(150_000, 10**9)),
+    "feed, newest before": lambda world: newest(world, EventSpan(0, 50_000)),
+    "feed, newest at a place": lambda world: newest(world, EventSpan(99_999, 100_001), 1),
+    "feed, newest between": lambda world: newest(world, between(world)),
+    "log, newest": lambda world: newest_of_log(world, EventSpan(0, 10**9)),
+    "log, newest between": lambda world: newest_of_log(world, between(world)),
     "feed, its bounds": lambda world: world.read.feed("default", 0, 0),
     "delivery": lambda world: world.read.delivery("default", oldest(world)),
     "attempts": lambda world: world.read.attempts(oldest(world)),
