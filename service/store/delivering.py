@@ -8,6 +8,7 @@ limits, its pause or hold, its circuit.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 
 from sqlalchemy import bindparam, case, or_, select
@@ -98,6 +99,11 @@ _RELEASE: Final = Many(
     delivery_queue.c.subscription_no,
     delivery_queue.c.token,
 )
+
+#: Lanes of which it is kept what their rows mean: a worker asks for the same ones again and again.
+_REMEMBERED: Final = 2_048
+_subscription_of: Final = lru_cache(_REMEMBERED)(subscription_of)
+_secret_of: Final = lru_cache(_REMEMBERED)(secret_of)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,8 +225,8 @@ class DeliverStore:
             found.setdefault(row[0], []).append(row)
         states = {}
         for no, rows in found.items():
-            secrets = tuple(secret_of(row[width:-1]) for row in rows)
-            lane = Lane(subscription_of(rows[0][:width]), secrets)
+            secrets = tuple(_secret_of(row[width:-1]) for row in rows)
+            lane = Lane(_subscription_of(rows[0][:width]), secrets)
             states[no] = _State(lane, rows[0][-1] if self._breaker else None)
         return await _limited(tx, states)
 

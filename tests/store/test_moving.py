@@ -131,14 +131,15 @@ class Interloper:
     async def __call__(self, tx: Tx, moves: Sequence[Move], beside: Sequence[Write] = ()) -> None:
         self.tries += 1
         if self.tries <= self.times:
-            # kept, as another process's commit would be: it goes on before this one's savepoint
-            await tx.sql("ROLLBACK TO job")
+            # kept, as another process's commit would be, before this one's transaction goes on
+            await tx.sql("ROLLBACK")
+            await tx.sql("BEGIN IMMEDIATE")
             await tx.sql(
                 "UPDATE operations SET status = 'CANCELLED', sequence = sequence + 1, ended_at = 1 "
                 "WHERE id = 'op' AND status = 'PROCESSING'"
             )
-            await tx.sql("RELEASE job")
-            await tx.sql("SAVEPOINT job")
+            await tx.sql("COMMIT")
+            await tx.sql("BEGIN IMMEDIATE")
         await self._write(tx, moves, beside)
 
 

@@ -30,7 +30,7 @@ from service.store.database import Job, Proof, Tx, Use
 from service.store.sqlite import connecting, filelock
 from service.store.sqlite.faults import is_fatal
 from service.store.sqlite.readers import Readers
-from service.store.sqlite.tx import QuickTx, SqliteTx, WritingTx
+from service.store.sqlite.tx import Disk, QuickTx, SqliteTx, WritingTx
 from service.store.statements import Row, Statement
 
 T = TypeVar("T")
@@ -121,6 +121,7 @@ class SqliteDatabase:
         return 0
 
     async def _write(self, connection: AsyncConnection, driver: Any) -> None:
+        disk = Disk(driver)
         try:
             while self._waiting or self._claims or not self._closing:
                 await self._wanted.wait()
@@ -128,7 +129,7 @@ class SqliteDatabase:
                 while self._waiting or self._claims:
                     # claims first, and apart: what they bring is sent while the disk is waited for
                     kind = QuickTx if self._claims else WritingTx
-                    tx = kind(connection, driver, self._clock.now())
+                    tx = kind(connection, driver, self._clock.now(), disk)
                     await self._commit(tx, _taken(self._claims or self._waiting))
         finally:
             _refuse(
@@ -140,9 +141,10 @@ class SqliteDatabase:
         done: list[tuple[asyncio.Future[Any], Any]] = []
         try:
             await tx.begin()
+            run = _alone if len(jobs) == 1 else _guarded
             for job, future in jobs:
                 if not future.cancelled():
-                    done.append((future, await _guarded(tx, job)))
+                    done.append((future, await run(tx, job)))
             await tx.commit()
         except BaseException as error:
             self._is_doubted = True
@@ -168,6 +170,18 @@ def _taken(waiting: deque[_Waiting]) -> list[_Waiting]:
 async def _touch(tx: Tx) -> None:
     """Change what nobody reads in a file: to write what is there already would write nothing."""
     await tx.sql("UPDATE nodes SET taken_until = taken_until + 1 WHERE no = 0")
+
+
+async def _alone(tx: SqliteTx, job: Job[Any]) -> Any:
+    """Run the only job of a transaction; after an exception of its own that is another one."""
+    try:
+        return await job(tx)
+    except Exception as error:
+        if is_fatal(error):
+            raise
+        await tx.sql("ROLLBACK")
+        await tx.sql("BEGIN IMMEDIATE")
+        return error
 
 
 async def _guarded(tx: SqliteTx, job: Job[Any]) -> Any:
