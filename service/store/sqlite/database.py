@@ -1,8 +1,8 @@
 """The SQLite database: one connection that writes, a few that read, one process.
 
 Writes are jobs. Jobs that wait together share one transaction, and so one fsync (group commit
-without a timer: the next group forms while this one commits); each runs in a savepoint of its own,
-so that one that fails takes none of the others with it. Every write transaction is ``BEGIN
+without a timer: the next group forms while this one commits); each of several runs in a savepoint
+of its own, so that one that fails takes none of the others with it. Every write transaction is ``BEGIN
 IMMEDIATE`` on one connection, which also owns the checkpoints: the WAL-reset bug of SQLite before
 3.51.3 needs two that write.
 
