@@ -2,9 +2,9 @@
 
 Writes are jobs. Jobs that wait together share one transaction, and so one fsync (group commit
 without a timer: the next group forms while this one commits); each of several runs in a savepoint
-of its own, so that one that fails takes none of the others with it. Every write transaction is ``BEGIN
-IMMEDIATE`` on one connection, which also owns the checkpoints: the WAL-reset bug of SQLite before
-3.51.3 needs two that write.
+of its own, so that one that fails takes none of the others with it. Every write transaction is
+``BEGIN IMMEDIATE`` on one connection, which also owns the checkpoints: the WAL-reset bug of SQLite
+before 3.51.3 needs two that write.
 
 Claims go first, and in transactions that do not wait for the disk: what they bring is sent while
 it is waited for. Nobody was told of a claim, and with this machine's power its worker is lost, too:
