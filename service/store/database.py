@@ -145,9 +145,6 @@ class Database(Reads, Protocol):
     async def write(self, job: Job[T], use: Use = Use.REST, proof: Proof[T] | None = None) -> T:
         """Run ``job`` inside a write transaction; its result once that is durably committed.
 
-        A claim may be lost with the machine's power: nobody was told of it, and what it claimed is
-        due again.
-
         Where the connection was lost before the commit was answered ``proof`` decides; without it,
         what the job wrote into the audit log.
 

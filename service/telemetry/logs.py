@@ -9,6 +9,8 @@ import structlog
 
 from service.domain.few import OF_STRANGERS, Few
 
+#: Places of which it is known how often something was logged there in this second.
+_PLACES: Final = 1_000
 #: What tells of happenings, each kind within a bound of its own.
 _OURS: Final = "ringback"
 
@@ -17,17 +19,21 @@ class Bounded(logging.Filter):
     """Lets a few lines a second through of each place in the code, and tells how many more came.
 
     What is logged outside of :data:`_OURS` are faults and warnings, and requests bring them about.
+    All that is reported to the event loop it logs in one place: their first lines tell them apart.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._few: dict[tuple[str, int], Few] = {}
+        self._few: dict[tuple[str, ...], Few] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record is to be logged."""
         if record.name.partition(".")[0] == _OURS:
             return True
-        place = (record.pathname, record.lineno)
+        what = record.getMessage().partition("\n")[0] if record.name == "asyncio" else ""
+        place = (record.pathname, str(record.lineno), what)
+        if len(self._few) >= _PLACES:
+            self._few.clear()
         untold = self._few.setdefault(place, Few(OF_STRANGERS)).through(record.created)
         if untold:
             record.untold = untold

@@ -47,8 +47,8 @@ class Prune:
             told(rows)
             idle = 0 if done else idle + 1
             if not done:
-                for error in failed:
-                    raise error
+                if failed:
+                    raise failed[0] if len(failed) == 1 else ExceptionGroup("Steps failed", failed)
                 left = await self.past()
                 if self._is_alone or not left.events or idle == _PATIENCE:
                     return left

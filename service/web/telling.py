@@ -23,18 +23,20 @@ _PRODUCING: Final = frozenset(
     {"/v1/events", "/v1/operations", "/v1/operations/{id}/events", "/v1/stream-tickets"}
 )
 _FAULTS: Final = 500
+#: Keys of which it is known how often they asked in this second.
+_KEYS: Final = 1_000
 #: Characters of a path.
 _LONGEST: Final = 200
 
 
 class Told:
-    """Tells of requests; what strangers ask for keeps back no line about who is known.
+    """Tells of requests; what others ask for keeps back no line about what is done by a known key.
 
     Nor about who tries to come in, nor about faults: while the store is away nobody is known.
     """
 
     def __init__(self) -> None:
-        self._known = Few(MOST)
+        self._known: dict[str, Few] = {}
         self._entering = Few(OF_STRANGERS)
         self._faults = Few(OF_STRANGERS)
         self._strangers = Few(OF_STRANGERS)
@@ -63,8 +65,11 @@ class Told:
         _logger.log(level, "request", extra={k: v for k, v in facts.items() if v})
 
     def _few_of(self, scope: Scope, status: int) -> Few:
-        if WHO in scope:
-            return self._known
+        who = scope.get(WHO)
+        if who is not None:
+            if len(self._known) >= _KEYS:
+                self._known.clear()
+            return self._known.setdefault(who.key_id, Few(MOST))
         if ENTERING in scope:
             return self._entering
         return self._faults if status >= _FAULTS else self._strangers

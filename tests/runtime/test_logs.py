@@ -20,6 +20,7 @@ import httpx
 import pytest
 
 from service.ports import Principal
+from service.telemetry.logs import Bounded
 from service.web.telling import ENTERING, WHO, Told
 from tests.support.postgres import Databases, run
 from tests.support.receiver import Receiver, Reply
@@ -168,6 +169,36 @@ async def test_who_is_known_is_told_of_whatever_strangers_do(tmp_path: Path) -> 
         (401, "/portal/enter", None),
     ]
     assert [each for each in wanted if each not in told] == []
+
+
+def test_no_key_hides_what_another_did(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "ringback.requests")
+    told = Told()
+    scope = {"method": "DELETE", "path": "/v1/api-keys/key_x"}
+    for key, status in [*[("key_poor", 403)] * 100, ("key_admin", 204)]:
+        told.tell({**scope, WHO: Principal(key, "default", frozenset())}, status, 1.0, 0.5)
+
+    assert Counter(vars(record)["key"] for record in caplog.records) == {
+        "key_poor": 50,
+        "key_admin": 1,
+    }
+
+
+def test_no_fault_hides_another() -> None:
+    bounded = Bounded()
+
+    def passes(message: str, name: str = "asyncio") -> bool:
+        place = ("base_events.py", 1760)
+        record = logging.LogRecord(name, logging.ERROR, *place, message, None, None)
+        return bool(bounded.filter(record))
+
+    # as the event loop tells of all that is reported to it: in one place
+    assert [passes("A request could not be built\ntask: <1>") for _ in range(6)][-2:] == [
+        True,
+        False,
+    ]
+    assert passes("The chore 'retire' failed\ntask: <2>")
+    assert [passes(f"anything, {each}", "library") for each in range(6)][-2:] == [True, False]
 
 
 def test_each_has_a_bound_of_his_own(caplog: pytest.LogCaptureFixture) -> None:

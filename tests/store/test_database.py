@@ -5,7 +5,6 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
-from unittest.mock import AsyncMock
 
 import anyio
 import pytest
@@ -15,7 +14,7 @@ from service.ports import StoreUnavailableError
 from service.store.database import Database, Job, Tx, Use
 from service.store.schema import tenants
 from service.store.sqlite import SqliteDatabase, compiling
-from service.store.sqlite.tx import SqliteTx, WritingTx
+from service.store.sqlite.tx import SqliteTx
 from service.store.statements import Statement
 from tests.support.clock import FakeClock
 from tests.support.databases import Place
@@ -248,68 +247,13 @@ async def test_a_cancelled_reader_gives_its_connection_back(database: Database, 
             assert await names(database) == set()
 
 
-#: Journal mode, ``synchronous``, pages after which a commit moves the log into the file.
-DURABLE = ["wal", 2, 1000]
-QUICK = ["wal", 1, 0]
+@pytest.mark.parametrize("use", list(Use))
+async def test_every_commit_is_synced_to_a_write_ahead_log(database: Database, use: Use) -> None:
+    async def settings(tx: Tx) -> list[object]:
+        pragmas = ("journal_mode", "synchronous", "mmap_size")
+        return [(await tx.sql(f"PRAGMA {name}"))[0][0] for name in pragmas]
 
-
-async def settings(tx: Tx) -> list[object]:
-    pragmas = ("journal_mode", "synchronous", "wal_autocheckpoint")
-    return [(await tx.sql(f"PRAGMA {name}"))[0][0] for name in pragmas]
-
-
-@pytest.mark.parametrize("use", [use for use in Use if use is not Use.CLAIM])
-async def test_every_commit_is_synced_to_a_write_ahead_log_but_those_of_claims(
-    database: Database, use: Use
-) -> None:
-    assert await database.write(settings, use) == DURABLE
-    assert await database.write(settings, Use.CLAIM) == QUICK
-    assert await database.write(settings, use) == DURABLE
-
-
-async def test_claims_are_committed_ahead_of_what_is_synced_and_apart_from_it(
-    database: Database, statements: list[str]
-) -> None:
-    seen: list[object] = []
-
-    async def look(tx: Tx) -> None:
-        seen.append(await settings(tx))
-
-    uses = [Use.ACCEPT, Use.CLAIM, Use.SETTLE, Use.CLAIM]
-    await asyncio.gather(*(database.write(look, use) for use in uses))
-
-    assert seen == [QUICK, QUICK, DURABLE, DURABLE]
-    assert begins(statements) == 2
-
-
-async def test_what_follows_a_claim_that_fails_is_synced(database: Database) -> None:
-    async def break_off(tx: Tx) -> None:
-        await tx.sql("PRAGMA max_page_count = 1")
-        await tx.sql("ROLLBACK")  # as SQLite itself does where it has to
-        raise sqlite3.OperationalError("no")
-
-    with pytest.raises(StoreUnavailableError):
-        await database.write(break_off, Use.CLAIM)
-
-    assert await database.write(settings) == DURABLE
-
-
-async def test_no_half_of_a_transaction_is_committed_by_the_next(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def stuck(*_: object) -> None:
-        raise sqlite3.OperationalError("no")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(WritingTx, "commit", stuck)
-        patched.setattr("service.store.sqlite.database._rollback", AsyncMock())
-        with pytest.raises(StoreUnavailableError):
-            await database.write(tenant("half"))
-    with pytest.raises(StoreUnavailableError, match="should be over"):
-        await database.write(tenant("next"), Use.CLAIM)
-
-    assert await database.write(tenant("after")) == "after"
-    assert await names(database) == {"after"}
+    assert await database.write(settings, use) == ["wal", 2, 0]
 
 
 async def test_a_second_process_is_refused(database: Database, path: Path) -> None:

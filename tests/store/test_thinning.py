@@ -363,19 +363,43 @@ async def test_a_copy_that_a_migration_passed_over_is_begun_anew(
     assert await where(world) == {f"{day}_kept": 2 * (LETTERS - 1) + 1}
 
 
+@pytest.mark.parametrize("how", ["DROP TRIGGER keep ON {}", "ALTER TABLE {} DISABLE TRIGGER USER"])
 async def test_a_copy_without_its_trigger_is_begun_anew(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     day, refs = await dead(world)
     await stopped_at(world, monkeypatch, 5)
-    await world.sql(f"DROP TRIGGER keep ON {day}")
+    await world.sql(how.format(day))
     assert await world.replay.replay_one("default", refs[0], Trigger.REPLAY, "key_test") == refs[0]
     await world.deliver_due(500)
+    if "DISABLE" in how:  # for a while
+        await world.sql(f"ALTER TABLE {day} ENABLE TRIGGER USER")
 
     await renewed(world)
 
     assert await where(world) == {f"{day}_kept": 2 * (LETTERS - 1) + 1}
     assert await copies(world) == []
+
+
+async def test_who_has_the_triggers_of_his_session_switched_off_is_mirrored_as_well(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day, (ref, *_) = await dead(world)
+    await stopped_at(world, monkeypatch, 5)
+
+    async def copied_by_replication(tx: Tx) -> None:
+        await tx.sql("SET LOCAL session_replication_role = replica")
+        await tx.sql(
+            f"INSERT INTO {day} (event_key, subscription_no, number, trigger, started_at) "  # noqa: S608  a part's name
+            "VALUES (?, ?, 77, 'manual', 1)",
+            tuple(ref),
+        )
+
+    await world.database.write(copied_by_replication)
+    await renewed(world)
+
+    assert await where(world) == {f"{day}_kept": 2 * (LETTERS - 1) + 1}
+    assert 77 in [row["number"] for row in await world.rows(schema.attempts)]
 
 
 async def test_a_part_whose_letters_are_gone_meanwhile_is_dropped_with_its_copy(

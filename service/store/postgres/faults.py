@@ -94,10 +94,13 @@ def is_refusal(error: BaseException) -> bool:
 
 
 def conceal(error: BaseException) -> None:
-    """Take out of a server's error what it names of a row: its text is for the log, too.
+    """Take out of an error what it names of a row or a value: its text is for the log, too.
 
     What hangs on a table and keeps it from being dropped is no row.
     """
+    is_of_us = isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError)
+    if is_of_us or isinstance(error, asyncpg.DataError):  # whose words quote the value
+        error.args = ("a value is not of its column's type, or out of its range",)
     is_harmless = isinstance(error, asyncpg.DependentObjectsStillExistError)
     if isinstance(error, asyncpg.PostgresError) and not is_harmless:
         error.detail = None

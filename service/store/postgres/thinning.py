@@ -83,16 +83,18 @@ _WATCH: Final = (
     "CREATE TRIGGER keep AFTER INSERT OR UPDATE OR DELETE ON {name} "
     "FOR EACH ROW EXECUTE FUNCTION {name}_keep()"
 )
+#: Also for whoever has the triggers of a session switched off.
+_ALWAYS: Final = "ALTER TABLE {name} ENABLE ALWAYS TRIGGER keep"
 #: With the trigger, where the part is still there.
 _UNWATCH: Final = "DROP FUNCTION IF EXISTS {name}_keep() CASCADE"
 _ABANDON: Final = "DROP TABLE IF EXISTS {name}" + UNFINISHED
 _COLUMNS: Final = _SHAPE.format("to_regclass(?::text)") + " ORDER BY attname"
-#: A copy without the trigger is not what it should be: whoever took that away, it is made anew. So
-#: it is where the trigger let somebody go.
+#: A copy without the trigger is not what it should be: whoever took that away, or switched it off
+#: for a while, it is made anew. So it is where the trigger let somebody go.
 _COPIED: Final = (
     "SELECT obj_description(to_regclass(?::text), 'pg_class') "
     "FROM pg_trigger WHERE tgrelid = to_regclass(?::text) AND tgname = 'keep' "
-    "AND obj_description(tgfoid, 'pg_proc') IS NULL"
+    "AND tgenabled = 'A' AND obj_description(tgfoid, 'pg_proc') IS NULL"
 )
 _NOTE: Final = "COMMENT ON TABLE {name}" + UNFINISHED + " IS '{note}'"
 _UNDER_WAY: Final = (
@@ -203,7 +205,7 @@ async def _begin(tx: Tx, parted: Parted, part: Part) -> None:
     values = ", ".join(f"NEW.{name}" for name in names)
     schema, quoted = (await tx.sql(_SCHEMA))[0]
     told = {"columns": ", ".join(names), "values": values, "schema": schema, "quoted": quoted}
-    await do(tx, parted, part, _MIRROR, _OURS, _WATCH, **told)
+    await do(tx, parted, part, _MIRROR, _OURS, _WATCH, _ALWAYS, **told)
     await _write_down(tx, part, _START)
 
 

@@ -6,9 +6,9 @@ of its own, so that one that fails takes none of the others with it. Every write
 ``BEGIN IMMEDIATE`` on one connection, which also owns the checkpoints: the WAL-reset bug of SQLite
 before 3.51.3 needs two that write.
 
-Claims go first, and in transactions that do not wait for the disk: what they bring is sent while
-it is waited for. Nobody was told of a claim, and with this machine's power its worker is lost, too:
-what it claimed is due again, as it is after every start.
+A claim waits for the disk like all else, although losing one costs nothing: where a later sync
+fails, SQLite writes again only what that transaction wrote. Frames before it that nobody waited for
+would stay a hole in the log, and after a loss of power all that stands behind it would be gone.
 
 The engine is in AUTOCOMMIT, so that BEGIN, SAVEPOINT and COMMIT are where this file writes them and
 nowhere else; nobody calls SQLAlchemy's own ``commit``.
@@ -30,7 +30,7 @@ from service.store.database import Job, Proof, Tx, Use
 from service.store.sqlite import connecting, filelock
 from service.store.sqlite.faults import is_fatal
 from service.store.sqlite.readers import Readers
-from service.store.sqlite.tx import Disk, QuickTx, SqliteTx, WritingTx
+from service.store.sqlite.tx import SqliteTx, WritingTx
 from service.store.statements import Row, Statement
 
 T = TypeVar("T")
@@ -55,7 +55,6 @@ class SqliteDatabase:
         self._engine = connecting.engine(path, connecting.WRITER)
         self._readers = Readers(path, clock)
         self._waiting: deque[_Waiting] = deque()
-        self._claims: deque[_Waiting] = deque()
         self._wanted = asyncio.Event()
         self._loop: asyncio.Task[None] | None = None
         self._closing = False
@@ -87,14 +86,14 @@ class SqliteDatabase:
     async def write(
         self,
         job: Job[T],
-        use: Use = Use.REST,
+        use: Use = Use.REST,  # noqa: ARG002  one writer serves all
         proof: Proof[T] | None = None,  # noqa: ARG002  a commit to a file has an answer
     ) -> T:
         """Run ``job`` inside a write transaction; its result once that is durably committed."""
         if self._closing or self._loop is None or self._loop.done():
             raise StoreUnavailableError("The database is not open for changes.")
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        (self._claims if use is Use.CLAIM else self._waiting).append((job, future))
+        self._waiting.append((job, future))
         self._wanted.set()
         return await future
 
@@ -121,26 +120,22 @@ class SqliteDatabase:
         return 0
 
     async def _write(self, connection: AsyncConnection, driver: Any) -> None:
-        disk = Disk(driver)
         try:
-            while self._waiting or self._claims or not self._closing:
+            while self._waiting or not self._closing:
                 await self._wanted.wait()
                 self._wanted.clear()
-                while self._waiting or self._claims:
-                    # claims first, and apart: what they bring is sent while the disk is waited for
-                    kind = QuickTx if self._claims else WritingTx
-                    tx = kind(connection, driver, self._clock.now(), disk)
-                    await self._commit(tx, _taken(self._claims or self._waiting))
+                while self._waiting:
+                    count = min(len(self._waiting), _JOBS)
+                    jobs = [self._waiting.popleft() for _ in range(count)]
+                    await self._commit(WritingTx(connection, driver, self._clock.now()), jobs)
         finally:
-            _refuse(
-                (*self._claims, *self._waiting), StoreUnavailableError("The database is closed.")
-            )
+            _refuse(self._waiting, StoreUnavailableError("The database is closed."))
             await connection.close()
 
     async def _commit(self, tx: WritingTx, jobs: list[_Waiting]) -> None:
         done: list[tuple[asyncio.Future[Any], Any]] = []
         try:
-            await tx.begin()
+            await tx.sql("BEGIN IMMEDIATE")
             run = _alone if len(jobs) == 1 else _guarded
             for job, future in jobs:
                 if not future.cancelled():
@@ -160,11 +155,6 @@ class SqliteDatabase:
                 future.set_exception(outcome)
             else:
                 future.set_result(outcome)
-
-
-def _taken(waiting: deque[_Waiting]) -> list[_Waiting]:
-    """The first of those that wait, as many as go into one transaction."""
-    return [waiting.popleft() for _ in range(min(len(waiting), _JOBS))]
 
 
 async def _touch(tx: Tx) -> None:

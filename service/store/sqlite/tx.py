@@ -1,7 +1,6 @@
 """A transaction of SQLite in progress, as jobs and reads see it."""
 
 import asyncio
-import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -13,9 +12,6 @@ from service.domain import ids
 from service.store.database import Stretch
 from service.store.sqlite import compiling
 from service.store.statements import Insert, Many, Row, Statement, Write
-
-_DURABLE: Final = "PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=1000"
-_NOTHING: Final = "PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0"
 
 
 class SqliteTx:
@@ -114,29 +110,6 @@ class SqliteTx:
             raise error.orig from error
 
 
-class Disk:
-    """What the commits of the writer's connection wait for."""
-
-    def __init__(self, driver: Any) -> None:
-        self._connection = driver._conn  # noqa: SLF001  as below
-        self._pragmas = ""
-
-    def wait_for(self, pragmas: str) -> None:
-        """From now on; between two transactions.
-
-        Raises:
-            sqlite3.Error: who begins a transaction now would not know.
-        """
-        if pragmas == self._pragmas:
-            return
-        if self._connection.in_transaction:  # a script would commit it
-            raise sqlite3.OperationalError("a transaction is open that should be over")
-        self._pragmas = ""
-        # SQLite follows a pragma while it prepares it: one that is kept prepared does nothing
-        self._connection.executescript(pragmas)
-        self._pragmas = pragmas
-
-
 class WritingTx(SqliteTx):
     """That of the writer: its statements run where they are called, without the driver's thread.
 
@@ -144,39 +117,12 @@ class WritingTx(SqliteTx):
     up; only what waits for the disk goes there (:meth:`commit`).
     """
 
-    __slots__ = ("_disk",)
-
-    def __init__(self, connection: AsyncConnection, driver: Any, now: int, disk: Disk) -> None:
-        super().__init__(connection, driver, now)
-        self._disk = disk
-
-    async def begin(self) -> None:
-        """Begin one whose commit is durable."""
-        self._disk.wait_for(_DURABLE)
-        await self.sql("BEGIN IMMEDIATE")
-
     async def commit(self) -> None:
         """Make it durable."""
         await super()._run("COMMIT", ())
 
     async def _run(self, text: str, arguments: Sequence[Any]) -> list[Row]:
         return at_once(self._driver, text, arguments)
-
-
-class QuickTx(WritingTx):
-    """One that does not wait for the disk: its commit is on it with the next that does.
-
-    Until then it outlives the process, but not the machine.
-    """
-
-    async def begin(self) -> None:
-        """Begin one that leaves checkpoints, which wait for the disk, to others."""
-        self._disk.wait_for(_NOTHING)
-        await self.sql("BEGIN IMMEDIATE")
-
-    async def commit(self) -> None:
-        """Make it visible, and lasting."""
-        await self._run("COMMIT", ())
 
 
 def at_once(driver: Any, text: str, arguments: Sequence[Any]) -> list[Row]:
