@@ -102,8 +102,6 @@ _RELEASE: Final = Many(
 
 #: Lanes of which it is kept what their rows mean: a worker asks for the same ones again and again.
 _REMEMBERED: Final = 2_048
-_subscription_of: Final = lru_cache(_REMEMBERED)(subscription_of)
-_secret_of: Final = lru_cache(_REMEMBERED)(secret_of)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +134,8 @@ class DeliverStore:
         self._counts = counts
         self._breaker = breaker
         self._book = HealthBook(announcer, keys, breaker=breaker)
+        self._subscription_of = lru_cache(_REMEMBERED)(subscription_of)
+        self._secret_of = lru_cache(_REMEMBERED)(secret_of)
 
     async def claim(self, quotas: Sequence[LaneQuota], lease: int) -> Claim:
         """Lease due deliveries of these lanes."""
@@ -225,8 +225,8 @@ class DeliverStore:
             found.setdefault(row[0], []).append(row)
         states = {}
         for no, rows in found.items():
-            secrets = tuple(_secret_of(row[width:-1]) for row in rows)
-            lane = Lane(_subscription_of(rows[0][:width]), secrets)
+            secrets = tuple(self._secret_of(row[width:-1]) for row in rows)
+            lane = Lane(self._subscription_of(rows[0][:width]), secrets)
             states[no] = _State(lane, rows[0][-1] if self._breaker else None)
         return await _limited(tx, states)
 
