@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import json
 import os
 import re
 import shutil
@@ -61,7 +62,12 @@ def test_it_stops_cleanly_and_soon(start_server: StartServer, by: signal.Signals
     begun = time.monotonic()
     assert server.stop(by) == 0
     assert time.monotonic() - begun < 10.0
-    assert server.output == said
+    assert server.output.startswith(said)
+    told = [json.loads(line) for line in server.output.removeprefix(said).splitlines()]
+    assert [(each["event"], each["in_flight"]) for each in told] == [
+        ("stopping", 0),
+        ("stopped", 0),
+    ]
 
 
 async def test_it_stops_with_connections_open(start_server: StartServer) -> None:
