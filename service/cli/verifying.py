@@ -125,10 +125,11 @@ def _body(keys: Sequence[bytes], headers: Headers, body: bytes) -> Check:
     if faults[0] is SignatureFault.MALFORMED_SIGNATURE:
         return Check(_BODY, "fault", "does not begin with 'sha256='")
     stripped = body.rstrip(b"\r\n")
-    return Check(_BODY, "fault", _why(any(verify_body(k, given, stripped) is None for k in keys)))
+    without_line_end = any(verify_body(key, given, stripped) is None for key in keys)
+    return Check(_BODY, "fault", _why(without_line_end, "secret"))
 
 
-def _why(without_line_end: bool) -> str:  # noqa: FBT001  what was found out
+def _why(without_line_end: bool, what: str = "secret, key, id or timestamp") -> str:  # noqa: FBT001  what was found out
     if without_line_end:
         return "matches without the line end behind the body: whatever saved it has added one"
-    return "another secret, key, id or timestamp, or not the bytes that were sent (re-encoded?)"
+    return f"another {what}, or not the bytes that were sent (re-encoded?)"

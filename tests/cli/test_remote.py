@@ -207,6 +207,19 @@ def test_curl_holds_no_signature_unless_asked(run: Terminal, receivers: Receiver
     assert verify_standard([key_bytes(secret)], headers, body, int(time.time())) is None
 
 
+def test_curl_of_what_a_deleted_subscription_got(run: Terminal, receivers: Receivers) -> None:
+    name = created(run, receivers(204).url)
+    send = ("event", "send", "note", "--operation", "o", "--wait", "-o", "jsonl")
+    (delivery,) = run(*send).lines
+    assert run("subscription", "delete", name, "--yes").code == 0
+    done = run("delivery", "curl", delivery["id"])
+
+    assert done.code == 0
+    assert '"type":"note"' in done.out
+    assert "The subscription is gone" in done.err
+    assert run("delivery", "curl", delivery["id"], "--signed").code == 4
+
+
 def test_dead_letters_are_counted_replayed_and_discarded(
     run: Terminal, receivers: Receivers
 ) -> None:

@@ -82,6 +82,7 @@ def test_it_says_which_check_failed(
     assert done.code == 1
     assert {check for check, verdict in verdicts.items() if verdict == "fault"} == failed
     assert all(check in done.err for check in failed)
+    assert ("Check the clocks" in done.err) == (failed == {"timestamp"})
 
 
 def test_another_secret_and_an_added_line_end_are_told_apart() -> None:
@@ -89,6 +90,8 @@ def test_another_secret_and_an_added_line_end_are_told_apart() -> None:
     longer, _ = verified(signed(), BODY + b"\n")
 
     assert "another secret" in other.out
+    (of_body,) = [line for line in other.out.splitlines() if "x-webhook-signature" in line]
+    assert "timestamp" not in of_body
     assert other.out.count("line end") == 0
     assert longer.out.count("line end behind the body") == 2
 

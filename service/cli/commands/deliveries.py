@@ -177,7 +177,13 @@ def _signing(api: Api, subscription: str) -> copying.Signing:
 def _body(api: Api, delivery: Json) -> str:
     """What was sent, to the byte."""
     event = api.text(named("/v1/events/{}", delivery["eventId"]))
-    subscription = api.get(named("/v1/subscriptions/{}", delivery["subscriptionId"]))
+    try:
+        subscription = api.get(named("/v1/subscriptions/{}", delivery["subscriptionId"]))
+    except CommandError as error:
+        if error.code is not Exit.NOT_FOUND:
+            raise
+        say("The subscription is gone; where it got thin payloads, this is the whole event.")
+        return event
     if subscription["payload"] == "thin":
         say("The subscription gets thin payloads; this is the whole event.")
     return event

@@ -9,8 +9,21 @@ from service.cli import inputs, public_keys, verifying
 from service.cli.commanding import command
 from service.cli.exits import CommandError
 from service.cli.render import Column, Form, Printed, write
-from service.domain.signature import key_bytes, secret_fault, sign_body, sign_standard
+from service.domain.signature import (
+    SignatureFault,
+    key_bytes,
+    secret_fault,
+    sign_body,
+    sign_standard,
+)
 
+#: What to do where it was signed at another time than now, and where it is not what was signed.
+_OF_TIME: Final = frozenset((SignatureFault.TOO_OLD, SignatureFault.TOO_NEW))
+_LATE: Final = "Check the clocks; --now takes the time of receipt (unix seconds) of what was kept."
+_UNLIKE: Final = (
+    "Check that it is this subscription's secret or public key (`ringback subscription "
+    "secret ID`), and the body's raw bytes."
+)
 _COLUMNS: Final = (
     Column("check", "check"),
     Column("verdict", "verdict"),
@@ -108,8 +121,7 @@ def verify(  # noqa: PLR0913  an argument is an option of the command line here
         failed = [each.check for each in found if each.verdict == "fault"]
         raise CommandError(
             f"It does not verify: {fault.value}. Failed: {', '.join(failed)}.",
-            "Check that it is this subscription's secret or public key (`ringback subscription "
-            "secret ID`), and the body's raw bytes.",
+            _LATE if fault in _OF_TIME else _UNLIKE,
         )
 
 
