@@ -85,17 +85,28 @@ class AcceptResult(Value, frozen=True):
     """One verdict an event, in order; or what came of a retry; or the answer given before."""
 
     answer: Answer
-    #: The lanes that now have a delivery due.
+    #: The lanes that now have a delivery due, unless somebody was told of them before the commit.
     lanes: frozenset[int] = frozenset()
+
+
+#: Told of the lanes that will have a delivery due once a transaction is committed.
+Foretell = Callable[[frozenset[int]], None]
 
 
 class AcceptStore(Protocol):
     """Takes events."""
 
     async def accept(
-        self, group: Sequence[AcceptRequest], *, bounded: bool = True
+        self,
+        group: Sequence[AcceptRequest],
+        *,
+        bounded: bool = True,
+        foretell: Foretell | None = None,
     ) -> list[AcceptResult]:
         """Commit events, operations and deliveries of a whole group, all or nothing.
+
+        A store with one writer calls ``foretell`` before the commit: a claim that is asked for at
+        once is part of it, and finds what it is about. Others never call it.
 
         Raises :class:`GroupTooWideError` when ``bounded`` and several events make too many
         deliveries.

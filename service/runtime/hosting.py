@@ -72,7 +72,7 @@ class Host:
             if self._settings.is_embedded:
                 await self._opened.sweep.start()
             if "worker" in self._part.roles:
-                self._opened.worker.start()
+                self._opened.start_worker()
             background = [asyncio.create_task(each) for each in self._background()]
             answering = [asyncio.create_task(each) for each in self._answering()]
             serving = [door.open() for door in doors]

@@ -112,6 +112,10 @@ class Outside:
         """What events are to meet, given what they would meet."""
         return journey
 
+    def near(self, waker: ports.Waker) -> ports.Waker:
+        """What is to wake the worker of this very process, given what would."""
+        return waker
+
     def app(self, app: Any) -> Any:  # noqa: ANN401  what uvicorn takes
         """What is to answer at the API's door, given what would."""
         return app
@@ -217,6 +221,11 @@ class Opened:
     roles: frozenset[str] = ROLES
     #: The admin key when it was made just now, to be shown this once.
     new_admin_key: str | None = None
+
+    def start_worker(self) -> None:
+        """Deliver from now on: what messages tell of, and what is accepted here."""
+        self.worker.start()
+        self.accept.lead_to(self.outside.near(self.deliver))
 
     async def metrics(self) -> tuple[bytes, str]:
         """The numbers of this process as text for Prometheus, and its media type."""

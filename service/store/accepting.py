@@ -6,7 +6,7 @@ subscription made a millisecond ago, by whichever process, is matched.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import bindparam, func, select, update
@@ -31,6 +31,7 @@ from service.ports import (
     AcceptResult,
     Answer,
     Dice,
+    Foretell,
     GroupTooWideError,
     Retried,
 )
@@ -110,7 +111,7 @@ class _Work:
     planner: Planner
     #: Tenant and ``Idempotency-Key`` of requests that another process is about.
     running: set[once.TenantKey]
-    results: list[AcceptResult] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
     kept: list[once.KeptAnswer] = field(default_factory=list)
     #: The requests that changed something and want that in the audit log.
     noted: list[AcceptRequest] = field(default_factory=list)
@@ -118,9 +119,10 @@ class _Work:
 
 @dataclass(frozen=True, slots=True)
 class _Done:
-    """What came of a group: answers, its events, how many deliveries it made."""
+    """What came of a group: answers, lanes to wake, its events, how many deliveries it made."""
 
-    results: list[AcceptResult]
+    answers: list[Answer]
+    lanes: frozenset[int]
     events: list[NewEvent]
     made: int
 
@@ -155,7 +157,11 @@ class AcceptStore:
         return int((await self._database.look(_PENDING))[0][0])
 
     async def accept(
-        self, group: Sequence[AcceptRequest], *, bounded: bool = True
+        self,
+        group: Sequence[AcceptRequest],
+        *,
+        bounded: bool = True,
+        foretell: Foretell | None = None,
     ) -> list[AcceptResult]:
         """Commit the group.
 
@@ -166,7 +172,11 @@ class AcceptStore:
         """
 
         async def job(tx: Tx) -> _Done:
-            return await self._accept(tx, group, bounded=bounded)
+            done = await self._accept(tx, group, bounded=bounded)
+            if foretell is None or tx.is_shared or not done.lanes:
+                return done
+            foretell(done.lanes)
+            return replace(done, lanes=frozenset())
 
         async def work() -> _Done:
             return await self._database.write(job, Use.ACCEPT, _is_logged)
@@ -176,7 +186,7 @@ class AcceptStore:
         for event in done.events[:1]:
             tenants = (each.tenant_id for each in done.events)
             self._counts.add(tallying.accepted(tenants, event.created_at))
-        return done.results
+        return [AcceptResult(answer, done.lanes) for answer in done.answers]
 
     async def _accept(self, tx: Tx, group: Sequence[AcceptRequest], *, bounded: bool) -> "_Done":
         keyed = [(request.tenant_id, request.once.key) for request in group if request.once]
@@ -184,8 +194,7 @@ class AcceptStore:
         answers = await once.find_answers(tx, keyed)
         work = _Work(await self._planner(tx, group), running)
         for request in group:
-            answer = await _judge(tx, work, request, answers)
-            work.results.append(AcceptResult(answer))
+            work.answers.append(await _judge(tx, work, request, answers))
         planner = work.planner
         deliveries = await self._fan_out(tx, planner.events)
         if bounded and len(deliveries) > MAX_DELIVERIES and len(planner.events) > 1:
@@ -195,8 +204,7 @@ class AcceptStore:
         await self._note(tx, work.noted)
         await once.keep_answers(tx, work.kept)
         lanes = frozenset(row[1] for row in deliveries if row[2] <= tx.now)
-        results = [AcceptResult(result.answer, lanes) for result in work.results]
-        return _Done(results, planner.events, len(deliveries))
+        return _Done(work.answers, lanes, planner.events, len(deliveries))
 
     async def announce(self, tx: Tx, new: list[NewEvent]) -> frozenset[int]:
         """Write events that have no operation, with what tells of them; the lanes they are for."""

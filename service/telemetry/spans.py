@@ -29,7 +29,7 @@ from service.domain.errors import Refusal
 from service.domain.outcome import Failed, Outcome
 from service.domain.request import OutboundRequest
 from service.domain.trace import Place
-from service.ports import AcceptRequest, AcceptResult, AcceptStore, Sender
+from service.ports import AcceptRequest, AcceptResult, AcceptStore, Foretell, Sender
 from service.telemetry.tracing import Tracing
 
 Scope = MutableMapping[str, Any]
@@ -103,12 +103,16 @@ class TracedAccept:
         self._tracer = tracing.tracer
 
     async def accept(
-        self, group: Sequence[AcceptRequest], *, bounded: bool = True
+        self,
+        group: Sequence[AcceptRequest],
+        *,
+        bounded: bool = True,
+        foretell: Foretell | None = None,
     ) -> list[AcceptResult]:
         """Commit a whole group."""
         spans = [self._begun(request) for request in group]
         try:
-            results = await self._store.accept(group, bounded=bounded)
+            results = await self._store.accept(group, bounded=bounded, foretell=foretell)
         except BaseException as error:
             for begun in filter(None, spans):
                 _fail(begun, type(error).__name__)

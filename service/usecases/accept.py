@@ -6,7 +6,8 @@ next forms while it is on its way to the disk.
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Final, NamedTuple
 
 from service.domain.acceptance import Accepted, Verdict
@@ -20,6 +21,7 @@ from service.ports import (
     AcceptStore,
     Answer,
     Backplane,
+    Foretell,
     GroupTooWideError,
     Moved,
     Once,
@@ -56,6 +58,7 @@ class Accept:
     def __init__(self, store: AcceptStore, waker: Waker, backplane: Backplane) -> None:
         self._store = store
         self._waker = waker
+        self._foretell: Foretell | None = None
         self._backplane = backplane
         self._waiting: deque[_Waiting] = deque()
         self._weight = 0
@@ -64,6 +67,10 @@ class Accept:
         self.accepted = 0
         #: Requests that shared one commit.
         self.committed = Histogram(BATCHES)
+
+    def lead_to(self, worker: Waker) -> None:
+        """Tell the worker of this process before the commit, where the store can."""
+        self._foretell = partial(_wake, worker)
 
     async def events(
         self, tenant_id: str, items: Sequence[EventIn | Refusal], once: Once | None = None
@@ -108,7 +115,9 @@ class Accept:
     async def _commit(self, group: list[_Waiting]) -> None:
         """Commit a group; one that fails as a group is tried request by request."""
         try:
-            results = await self._store.accept([each.request for each in group])
+            results = await self._store.accept(
+                [each.request for each in group], foretell=self._foretell
+            )
         except StoreUnavailableError as error:
             _fail(group, error)
         except GroupTooWideError:
@@ -175,13 +184,20 @@ class Accept:
 
     def _tell(self, lanes: set[int], moved: set[Moved]) -> None:
         """Wake and publish; where that fails, the sweep and the next look make up for it."""
+        if lanes:
+            _wake(self._waker, lanes)
         try:
-            if lanes:
-                self._waker.wake(lanes)
             if moved:
                 self._backplane.publish(list(moved))
         except Exception as error:  # noqa: BLE001  what is committed stays so; others wait for answers
             report("What was committed could not be told of", error)
+
+
+def _wake(waker: Waker, lanes: Collection[int]) -> None:
+    try:
+        waker.wake(lanes)
+    except Exception as error:  # noqa: BLE001  the sweep makes up for it; others wait for answers
+        report("Lanes could not be woken", error)
 
 
 def _moved(result: AcceptResult) -> list[str]:

@@ -226,6 +226,17 @@ async def test_disabled_and_deleted_subscriptions_get_none_and_paused_ones_do(
     assert await lanes_of(world, event()) == [[lane.no for lane in lanes[:3]]]
 
 
+async def test_lanes_are_told_of_before_the_commit_where_there_is_one_writer(world: World) -> None:
+    lane = {(await world.subscribe(event_types=("note",))).no}
+    told: list[frozenset[int]] = []
+
+    (result,) = await world.accept.accept([request(event())], foretell=told.append)
+    await world.accept.accept([request(event("op", "unwanted"))], foretell=told.append)
+
+    assert told == ([] if world.database.is_shared else [lane])
+    assert result.lanes == (lane if world.database.is_shared else set())
+
+
 @ONLY_SQLITE
 async def test_a_subscription_made_in_the_same_commit_is_matched(world: World) -> None:
     await world.posted(event())  # so that the subscriptions are known, and known to be none

@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -14,7 +15,7 @@ from service.ports import StoreUnavailableError
 from service.store.database import Database, Job, Tx, Use
 from service.store.schema import tenants
 from service.store.sqlite import SqliteDatabase, compiling
-from service.store.sqlite.tx import SqliteTx
+from service.store.sqlite.tx import SqliteTx, WritingTx
 from service.store.statements import Statement
 from tests.support.clock import FakeClock
 from tests.support.databases import Place
@@ -107,6 +108,50 @@ async def test_a_failing_job_fails_alone(database: Database, statements: list[st
     assert outcomes[3] == "after"
     assert await names(database) == {"before", "after"}
     assert begins(statements) == 1
+
+
+def asking(name: str, *later: tuple[Database, Job[str]]) -> tuple[Job[str], list[Any]]:
+    """A job that makes a tenant, and asks for others while it is at it; these, as they come."""
+    asked: list[Any] = []
+
+    async def job(tx: Tx) -> str:
+        await tenant(name)(tx)
+        asked.extend(asyncio.ensure_future(database.write(other)) for database, other in later)
+        return name
+
+    return job, asked
+
+
+async def test_what_a_job_asks_for_is_part_of_its_transaction(
+    database: Database, statements: list[str]
+) -> None:
+    job, asked = asking("first", (database, tenant("second")), (database, failing("x", KeyError())))
+
+    assert await database.write(job) == "first"
+    second, failed = await asyncio.gather(*asked, return_exceptions=True)
+
+    assert second == "second"
+    assert isinstance(failed, KeyError)
+    assert await names(database) == {"first", "second"}
+    assert begins(statements) == 1
+
+
+async def test_a_commit_that_fails_takes_with_it_who_joined_late(
+    database: Database, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(_: WritingTx) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    job, asked = asking("first", (database, tenant("second")))
+    with monkeypatch.context() as patch:
+        patch.setattr(WritingTx, "commit", fail)
+        with pytest.raises(StoreUnavailableError, match="disk I/O error"):
+            await database.write(job)
+        with pytest.raises(StoreUnavailableError, match="disk I/O error"):
+            await asked[0]
+
+    assert kept(path) == set()
+    assert await database.write(tenant("later")) == "later"
 
 
 @pytest.mark.parametrize("way", ["driver", "sqlalchemy"])

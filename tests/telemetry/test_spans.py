@@ -19,7 +19,7 @@ from service.domain.errors import Fault, invalid
 from service.domain.event import EventIn, EventOut, encode
 from service.domain.outcome import ErrorClass, Failed, Outcome, Responded, Timing
 from service.domain.request import OutboundRequest
-from service.ports import AcceptRequest, AcceptResult, StoreUnavailableError
+from service.ports import AcceptRequest, AcceptResult, Foretell, StoreUnavailableError
 from service.telemetry.spans import TracedAccept, TracedApp, TracedSender
 from service.telemetry.tracing import Ids, Tracing, is_named
 
@@ -185,9 +185,14 @@ class Keeping:
         self.error = error
 
     async def accept(
-        self, group: Sequence[AcceptRequest], *, bounded: bool = True
+        self,
+        group: Sequence[AcceptRequest],
+        *,
+        bounded: bool = True,
+        foretell: Foretell | None = None,
     ) -> list[AcceptResult]:
         assert bounded
+        self.foretell = foretell
         if self.error is not None:
             raise self.error
         verdict = Accepted("evt_1", "op", 1, "PENDING")

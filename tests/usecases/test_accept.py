@@ -12,6 +12,7 @@ from service.domain.event import EventIn
 from service.ports import (
     AcceptRequest,
     AcceptResult,
+    Foretell,
     GroupTooWideError,
     Once,
     Replayed,
@@ -46,7 +47,11 @@ class ScriptedStore:
         self.entered = asyncio.Event()
 
     async def accept(
-        self, group: Sequence[AcceptRequest], *, bounded: bool = True
+        self,
+        group: Sequence[AcceptRequest],
+        *,
+        bounded: bool = True,
+        foretell: Foretell | None = None,
     ) -> list[AcceptResult]:
         names = [[name_of(each) for each in request.events] for request in group]
         self.groups.append(names)
@@ -55,6 +60,9 @@ class ScriptedStore:
         await self.open.wait()
         if bounded:
             self.script([name for request in names for name in request])
+        if foretell is not None:
+            foretell(frozenset(map(len, names)))
+            return [AcceptResult([verdict(n) for n in own]) for own in names]
         self.committed.append(names)
         return [AcceptResult([verdict(n) for n in own], frozenset({len(own)})) for own in names]
 
@@ -300,7 +308,36 @@ async def test_a_wake_that_fails_is_told_of_and_keeps_no_one_waiting(
     answers = await together(store, *(accept.events("t", events(name)) for name in "abc"))
 
     assert [told(each) for each in answers if isinstance(each, list)] == [["a"], ["b"], ["c"]]
-    assert [what for what, _ in reports] == ["What was committed could not be told of"] * 2
+    assert [what for what, _ in reports] == ["Lanes could not be woken"] * 2
+
+
+async def test_the_worker_of_this_process_is_told_by_the_store_and_not_once_more(
+    accept: Accept, wakes: Wakes
+) -> None:
+    near = Wakes()
+    accept.lead_to(near)
+
+    assert told(await accept.events("t", events("a", "b"))) == ["a", "b"]
+
+    assert near.calls == [{2}]
+    assert wakes.calls == []
+
+
+async def test_a_worker_that_cannot_be_told_costs_nobody_the_commit(
+    world: World, reports: list[tuple[str, BaseException]]
+) -> None:
+    class Broken:
+        def wake(self, lanes: Iterable[int]) -> None:
+            raise RuntimeError(f"no wake for {len(list(lanes))}")
+
+    lane = await world.subscribe()
+    accept = Accept(world.accept, Wakes(), InProcessBackplane())
+    accept.lead_to(Broken())
+
+    assert told(await accept.events("default", events("a"))) == ["a"]
+
+    assert [what for what, _ in reports] == ["Lanes could not be woken"]
+    assert len(await world.claim(lane.no)) == 1
 
 
 async def test_over_a_real_store_many_producers_get_their_own_verdicts(world: World) -> None:

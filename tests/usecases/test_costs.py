@@ -17,7 +17,7 @@ from dramatiq import Broker, Message, Middleware
 
 from service.broker import make_broker, make_waker
 from service.lab.bench.counted import is_frame, watch
-from service.ports import AcceptRequest
+from service.ports import AcceptRequest, Claimed
 from service.pubsub.in_process import InProcessBackplane
 from service.usecases.accept import Accept
 from service.worker import declare
@@ -94,6 +94,20 @@ async def test_a_group_takes_as_many_statements_however_large(
     assert settled.late == 0
     # out of the queue, finished, dead letters resolved, attempts
     assert ledger.take() == (4, 2, 1)
+
+
+async def test_an_event_is_claimed_in_its_own_commit(world: World, ledger: Ledger) -> None:
+    await warm(world)
+    claims: list[asyncio.Task[list[Claimed]]] = []
+    ledger.take()
+
+    await world.accept.accept(
+        group(1, 1), foretell=lambda lanes: claims.append(asyncio.create_task(world.claim(*lanes)))
+    )
+
+    assert [len(await claim) for claim in claims] == [1]
+    # as above, the claim in a savepoint
+    assert ledger.take() == (6 + 3, 4, 1)
 
 
 async def test_what_is_only_counted_is_written_apart_from_results(

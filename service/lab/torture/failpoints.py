@@ -159,11 +159,16 @@ class _Accept:
         self._point = point
 
     async def accept(
-        self, group: Sequence[ports.AcceptRequest], *, bounded: bool = True
+        self,
+        group: Sequence[ports.AcceptRequest],
+        *,
+        bounded: bool = True,
+        foretell: ports.Foretell | None = None,
     ) -> list[ports.AcceptResult]:
         """Accept between two spots."""
         await self._point.reach(Spot.ACCEPT_BEFORE)
-        results = await _within(Spot.ACCEPT_COMMIT, self._store.accept(group, bounded=bounded))
+        accepting = self._store.accept(group, bounded=bounded, foretell=foretell)
+        results = await _within(Spot.ACCEPT_COMMIT, accepting)
         await self._point.reach(Spot.ACCEPT_AFTER)
         return results
 
@@ -255,6 +260,10 @@ class Failing(Outside):
     def clock(self) -> ports.Clock:
         """The clock by which a sleep seems long."""
         return self._clock
+
+    def near(self, waker: ports.Waker) -> ports.Waker:
+        """Between two spots, as other wakes."""
+        return _Wake(waker, self._point)
 
     def base(self, base: Base) -> Base:
         """Over transactions that can fail."""

@@ -18,7 +18,7 @@ import asyncio
 import os
 import sqlite3
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -35,10 +35,16 @@ from service.store.statements import Row, Statement
 
 T = TypeVar("T")
 _Waiting = tuple[Job[Any], asyncio.Future[Any]]
+_Done = tuple[asyncio.Future[Any], Any]
+_Run = Callable[[SqliteTx, Job[Any]], Awaitable[Any]]
 
 #: Jobs in one transaction: enough to share the fsync, few enough that the first need not wait
 #: long for the last.
 _JOBS: Final = 64
+
+#: Turns of the event loop in which jobs may still join a transaction: who is told of it in the
+#: midst of it, as the worker is of what was accepted, comes in the first.
+_TURNS: Final = 3
 
 
 class SqliteDatabase:
@@ -125,21 +131,26 @@ class SqliteDatabase:
                 await self._wanted.wait()
                 self._wanted.clear()
                 while self._waiting:
-                    count = min(len(self._waiting), _JOBS)
-                    jobs = [self._waiting.popleft() for _ in range(count)]
-                    await self._commit(WritingTx(connection, driver, self._clock.now()), jobs)
+                    await self._commit(WritingTx(connection, driver, self._clock.now()))
         finally:
             _refuse(self._waiting, StoreUnavailableError("The database is closed."))
             await connection.close()
 
-    async def _commit(self, tx: WritingTx, jobs: list[_Waiting]) -> None:
-        done: list[tuple[asyncio.Future[Any], Any]] = []
+    def _next(self, most: int) -> list[_Waiting]:
+        return [self._waiting.popleft() for _ in range(min(len(self._waiting), most))]
+
+    async def _commit(self, tx: WritingTx) -> None:
+        """Run the jobs that wait, and those that come of that at once; make it durable."""
+        jobs = self._next(_JOBS)
+        done: list[_Done] = []
         try:
             await tx.sql("BEGIN IMMEDIATE")
-            run = _alone if len(jobs) == 1 else _guarded
-            for job, future in jobs:
-                if not future.cancelled():
-                    done.append((future, await run(tx, job)))
+            await _run(tx, jobs, _alone if len(jobs) == 1 else _guarded, done)
+            for _ in range(_TURNS):
+                await asyncio.sleep(0)
+                late = self._next(_JOBS - len(jobs))
+                jobs += late
+                await _run(tx, late, _guarded, done)
             await tx.commit()
         except BaseException as error:
             self._is_doubted = True
@@ -155,6 +166,12 @@ class SqliteDatabase:
                 future.set_exception(outcome)
             else:
                 future.set_result(outcome)
+
+
+async def _run(tx: SqliteTx, jobs: Iterable[_Waiting], run: _Run, done: list[_Done]) -> None:
+    for job, future in jobs:
+        if not future.cancelled():
+            done.append((future, await run(tx, job)))
 
 
 async def _touch(tx: Tx) -> None:
