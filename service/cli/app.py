@@ -295,7 +295,16 @@ def _fail(error: Exception) -> NoReturn:
         kind = type(error).__name__
         where = "`python -X dev -m service` in its place shows where"
         typer.echo(f"ringback: unexpected {kind}: {error} ({where})", err=True)
-    sys.exit(Exit.MISUSE if isinstance(error, SettingsError) else Exit.FAILURE)
+    sys.exit(_code_of(error))
+
+
+def _code_of(error: Exception) -> Exit:
+    from service.ports import StoreInUseError
+    from service.settings import SettingsError
+
+    if isinstance(error, StoreInUseError):
+        return Exit.CONFLICT
+    return Exit.MISUSE if isinstance(error, SettingsError) else Exit.FAILURE
 
 
 def _load_settings() -> "Settings":

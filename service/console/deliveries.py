@@ -6,12 +6,14 @@ from service.console.attempts import Seen, curl, seen
 from service.console.delivery_replays import but_dead, unfit
 from service.console.services import Services
 from service.console.visits import Action, Page, Visit
+from service.console.waiting import Wait, wait_of
 from service.domain import ids
 from service.domain.api_keys import Scope
 from service.domain.delivery import DeliveryStatus, Trigger, is_finished
 from service.domain.errors import Refusal, not_found
 from service.domain.ids import DeliveryRef
 from service.domain.request import thin
+from service.domain.subscription import Subscription
 from service.ports import DeliveryView, EventView
 from service.web import queries
 from service.web.answers import Answer
@@ -28,6 +30,8 @@ class Deliveries:
     def __init__(self, services: Services) -> None:
         self._reads = services.reads
         self._replays = services.replays
+        self._stats = services.stats
+        self._clock = services.clock
         self._public_url = services.about.public_url
 
     def actions(self) -> list[Action]:
@@ -67,13 +71,15 @@ class Deliveries:
         attempts = [seen(each) for each in await self._reads.attempts(view.ref)]
         event = await self._reads.event(visit.tenant, view.event_id)
         letter = await self._reads.dead_letter(visit.tenant, view.ref)
+        subscription = await self._reads.subscription(visit.tenant, view.subscription_id)
         shown = {
             "delivery": view,
+            "wait": await self._wait(view, subscription),
             "attempts": attempts,
             "event": event,
             "letter": letter,
             "is_open": not is_finished(view.status),
-            "curl": await self._curl(visit, view, attempts, event),
+            "curl": self._curl(subscription, attempts, event),
         }
         return Page("delivery.html", "Delivery", shown)
 
@@ -93,14 +99,20 @@ class Deliveries:
         status = await self._replays.cancel_delivery(visit.principal, ref)
         return status if isinstance(status, Refusal) else _back(visit, "cancelled")
 
-    async def _curl(
-        self, visit: Visit, view: DeliveryView, attempts: list[Seen], event: EventView | None
+    async def _wait(self, view: DeliveryView, subscription: Subscription | None) -> Wait:
+        """What it waits for."""
+        if subscription is None:
+            return Wait(view.due_at)
+        healths = await self._stats.healths([subscription.no])
+        return wait_of(view, subscription, healths.get(subscription.no), self._clock.now())
+
+    def _curl(
+        self, subscription: Subscription | None, attempts: list[Seen], event: EventView | None
     ) -> str | None:
         """The last request as a command, where all of it is known."""
         detail = next((each.detail for each in reversed(attempts) if each.detail), None)
         if detail is None or event is None:
             return None
-        subscription = await self._reads.subscription(visit.tenant, view.subscription_id)
         body = event.body
         if subscription is not None and subscription.payload == "thin":
             body = thin(body, f"{self._public_url}/v1/events/{event.id}")

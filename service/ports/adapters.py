@@ -18,6 +18,10 @@ class StoreBusyError(StoreUnavailableError):
     """Somebody else had what was to be changed, for longer than it was to wait for."""
 
 
+class StoreInUseError(StoreUnavailableError):
+    """Another process has the store, which can only be one's; says what to do about it."""
+
+
 class UnknownCommitError(StoreUnavailableError):
     """Nobody knows whether the store kept it, or it kept a part: whoever asked has to look."""
 

@@ -7,6 +7,7 @@ import typer
 
 from service.cli import app as command_line
 from service.cli.app import main
+from service.ports import StoreInUseError, StoreUnavailableError
 from service.settings import SettingsError
 
 WHERE = "`python -X dev -m service` in its place shows where"
@@ -33,6 +34,8 @@ def outcome(
     ("error", "code", "text"),
     [
         (SettingsError(("It is wrong.",)), 2, "The settings cannot be used:\n  It is wrong.\n"),
+        (StoreUnavailableError("It is away."), 1, "It is away.\n"),
+        (StoreInUseError("Somebody has it."), 5, "Somebody has it.\n"),
         (PermissionError(13, "Denied", "data"), 1, "[Errno 13] Denied: 'data'\n"),
         (KeyError("id"), 1, f"unexpected KeyError: 'id' ({WHERE})\n"),
     ],

@@ -109,11 +109,11 @@ def test_one_process_without_redis_is_alone_and_starts_again_at_once(
 ) -> None:
     with Server(tmp_path / "first", settings) as first:
         second = ringback(tmp_path, "serve", settings={**settings, "RINGBACK_PORT": "1"})
-        assert (second.returncode, second.stdout) == (1, "")
+        assert (second.returncode, second.stdout) == (5, "")
         assert "RINGBACK_REDIS_URL is not set" in second.stderr
         with_redis = {**settings, "RINGBACK_REDIS_URL": redis_url}
         second = ringback(tmp_path, "serve", settings=with_redis)
-        assert second.returncode == 1
+        assert second.returncode == 5
         assert "A process without RINGBACK_REDIS_URL works with" in second.stderr
 
         for _ in range(3):

@@ -14,7 +14,7 @@ from typing import Final
 
 from asyncpg import Connection
 
-from service.ports import StoreUnavailableError
+from service.ports import StoreInUseError, StoreUnavailableError
 from service.store.postgres import asking, faults
 from service.store.postgres.asking import asked
 from service.store.postgres.connections import Address
@@ -53,7 +53,7 @@ async def meet(url: str) -> None:
     """Make sure that no process without Redis works with the database.
 
     Raises:
-        StoreUnavailableError: one does.
+        StoreInUseError: one does.
     """
     address = Address.of(url)
     async with asked(address) as connection:
@@ -73,7 +73,7 @@ async def alone(url: str) -> AsyncIterator[None]:
     """Be the only process that works with the database.
 
     Raises:
-        StoreUnavailableError: another one does.
+        StoreInUseError: another one does.
     """
     await asking.check(url)
     place = _Place(Address.of(url))
@@ -162,7 +162,7 @@ class _Place:
                 await asyncio.sleep(_POLL)
                 now = await _renewed(connection)
                 if any(until > before.get(no, until) for no, until in now.items()):
-                    raise StoreUnavailableError(self._taken)
+                    raise StoreInUseError(self._taken)
                 before = now
 
     async def _others(self) -> int:
@@ -177,14 +177,15 @@ async def _patiently(is_so: Callable[[], Awaitable[bool]], otherwise: str) -> No
     """Wait until something is so.
 
     Raises:
-        StoreUnavailableError: it is not, or nobody knows.
+        StoreInUseError: it is not.
+        StoreUnavailableError: nobody knows.
     """
     loop = asyncio.get_running_loop()
     end = loop.time() + PATIENCE
     try:
         while not await is_so():
             if loop.time() > end:
-                raise StoreUnavailableError(otherwise)
+                raise StoreInUseError(otherwise)
             await asyncio.sleep(_POLL)
     except faults.RAISED as error:
         raise faults.unavailable(error) from error

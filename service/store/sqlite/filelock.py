@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from service.ports import StoreUnavailableError
+from service.ports import StoreInUseError, StoreUnavailableError
 
 
 def hold(path: Path) -> int:
@@ -14,6 +14,10 @@ def hold(path: Path) -> int:
 
     The lock is the kernel's, on a file beside the database: it goes with the process, however that
     ends, and does not meet SQLite's own locks.
+
+    Raises:
+        StoreInUseError: another process has it.
+        StoreUnavailableError: the file's folder cannot be used.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -24,9 +28,9 @@ def hold(path: Path) -> int:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(handle)
-        raise StoreUnavailableError(
-            f"Another Ringback process has {path} open. SQLite serves one process: "
-            "stop that one, or give this one another RINGBACK_DATABASE_URL."
+        raise StoreInUseError(
+            f"Another Ringback process has {path} open, and a SQLite file serves one process. "
+            "Stop that one, then run this again; or give this one another RINGBACK_DATABASE_URL."
         ) from None
     return handle
 

@@ -1,0 +1,48 @@
+"""What a telephone shows, in a real Chromium."""
+
+import pytest
+from playwright.async_api import Browser, expect
+
+from tests.console.test_accessibility import grave
+from tests.console.test_browser import NARROW, browser, needs_chromium, opened, server
+from tests.support.server import Server
+
+__all__ = ["browser", "server"]
+
+pytestmark = [pytest.mark.anyio, needs_chromium]
+
+#: Pixels of a row of three lines, with what is around them.
+FEW_LINES = 90
+CHANGES = {"description": "x", "eventTypes": ["a", "b"], "metadata": {"n": 1}, "timeoutSeconds": 3}
+
+
+async def test_rows_of_the_audit_log_are_a_few_lines_and_open_by_the_keyboard(
+    browser: Browser, server: Server
+) -> None:
+    async with server.client() as client, opened(browser, server, "dark", NARROW) as watched:
+        made = (await client.post("/v1/subscriptions", json={"url": "http://127.0.0.1:9/"})).json()
+        path = f"/v1/subscriptions/{made['id']}"
+        replay = {"since": "2026-01-01T00:00:00Z", "only": "all", "dryRun": True}
+        assert (await client.patch(path, json=CHANGES)).is_success
+        assert (await client.post(f"{path}/replay", json=replay)).is_success
+        page = watched.page
+        await watched.sign_in(server.admin_key)
+        await watched.go("/audit-log")
+
+        rows = await page.locator("tbody tr").all()
+        assert len(rows) >= 3
+        for row in rows:
+            box = await row.bounding_box()
+            assert box is not None
+            assert box["height"] < FEW_LINES, await row.inner_text()
+
+        detail = page.get_by_label("Detail of replay.started")
+        await expect(detail).to_be_hidden()
+        summary = page.locator("summary", has_text="Detail of replay.started")
+        await summary.focus()
+        await page.keyboard.press("Enter")
+        await expect(detail).to_contain_text('"dry_run": true')
+        assert await grave(page) == []
+        await watched.shot("dark-audit-log-open")
+        await page.keyboard.press("Enter")
+        await expect(detail).to_be_hidden()
