@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import sys
 from typing import Final
 
@@ -11,6 +12,7 @@ from service.domain.few import OF_STRANGERS, Few
 
 #: Places of which it is known how often something was logged there in this second.
 _PLACES: Final = 1_000
+_ADDRESS: Final = re.compile("0x[0-9a-f]+")
 #: What tells of happenings, each kind within a bound of its own.
 _OURS: Final = "ringback"
 
@@ -19,7 +21,8 @@ class Bounded(logging.Filter):
     """Lets a few lines a second through of each place in the code, and tells how many more came.
 
     What is logged outside of :data:`_OURS` are faults and warnings, and requests bring them about.
-    All that is reported to the event loop it logs in one place: their first lines tell them apart.
+    All that is reported to the event loop it logs in one place: their first lines tell them apart,
+    without the addresses of objects in them.
     """
 
     def __init__(self) -> None:
@@ -30,10 +33,11 @@ class Bounded(logging.Filter):
         """Whether the record is to be logged."""
         if record.name.partition(".")[0] == _OURS:
             return True
-        what = record.getMessage().partition("\n")[0] if record.name == "asyncio" else ""
+        first = record.getMessage().partition("\n")[0] if record.name == "asyncio" else ""
+        what = _ADDRESS.sub("", first)
         place = (record.pathname, str(record.lineno), what)
         if len(self._few) >= _PLACES:
-            self._few.clear()
+            del self._few[next(iter(self._few))]
         untold = self._few.setdefault(place, Few(OF_STRANGERS)).through(record.created)
         if untold:
             record.untold = untold

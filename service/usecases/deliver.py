@@ -94,8 +94,6 @@ class Deliver:
         self._recovered: set[int] = set()
         self._timers: dict[int, tuple[int, asyncio.TimerHandle]] = {}
         self._claiming = False
-        #: Whether the next claim is to be asked for without waiting for company.
-        self._is_hurried = False
         self._settler: asyncio.Task[None] | None = None
         self._stopping = False
         self.measures = Measures()
@@ -120,13 +118,8 @@ class Deliver:
         await self._fill()
 
     def wake(self, lanes: Iterable[int]) -> None:
-        """Look at these lanes; returns at once. See :class:`service.ports.Waker`.
-
-        A claim is asked for in the next turn of the event loop: that of events just accepted is in
-        their own commit, where the store waits for it.
-        """
+        """Look at these lanes soon; returns at once. See :class:`service.ports.Waker`."""
         self._ring.wake(lanes)
-        self._is_hurried = True
         self._refill()
 
     async def stop(self, patience: float) -> None:
@@ -152,9 +145,7 @@ class Deliver:
         self._claiming = True
         try:
             while self._ring and self._free and not self._stopping:
-                if not self._is_hurried:
-                    await turns(_TURNS_TO_CLAIM)
-                self._is_hurried = False
+                await turns(_TURNS_TO_CLAIM)
                 if not self._stopping:
                     await self._claim()
         except StoreUnavailableError:
@@ -298,7 +289,7 @@ class Deliver:
                 return
 
     def _refill(self) -> None:
-        if self._ring and self._free and not self._claiming and not self._stopping:
+        if self._ring and not self._claiming and not self._stopping:
             self._background(self._fill())
 
     def _background(self, work: Coroutine[None, None, None]) -> None:

@@ -61,6 +61,7 @@ def test_either_signature_is_enough() -> None:
         (signed(), b"{}", AT, {"webhook-signature", "x-webhook-signature"}),
         (signed(), BODY, AT + 301, {"timestamp"}),
         (signed(), BODY, AT - 301, {"timestamp"}),
+        (signed(), b"{}", AT + 301, {"timestamp", "webhook-signature", "x-webhook-signature"}),
         ({**signed(), "webhook-id": "evt_2"}, BODY, AT, {"webhook-signature"}),
         (without("webhook-id"), BODY, AT, {"webhook-signature"}),
         (

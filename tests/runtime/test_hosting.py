@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from service.broker.waker import BrokerWaker
 from service.runtime.hosting import Host, Part
 from service.runtime.wiring import Opened, open_service
 from service.settings import load
@@ -89,6 +90,19 @@ async def test_the_api_accepts_and_sends_nothing_and_a_worker_sends_and_answers_
         said = capsys.readouterr().out
         assert "runs as worker\n" in said
         assert ADMIN not in said
+
+
+async def test_what_is_accepted_on_sqlite_goes_out_without_a_message(
+    tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    woken: list[int] = []
+    monkeypatch.setattr(BrokerWaker, "wake", lambda _, lanes: woken.extend(lanes))
+    async with hosted(tmp_path, "api", "worker") as process:
+        await process.post("/v1/subscriptions", {"url": receiver.url("/")})
+        for number in range(5):
+            await process.post("/v1/events", {"operationId": f"op{number}", "type": "note"})
+        await receiver.wait_for(5)
+    assert woken == []
 
 
 async def test_a_sweeper_tidies_up_and_sends_nothing(tmp_path: Path, receiver: Receiver) -> None:

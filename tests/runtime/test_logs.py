@@ -198,6 +198,10 @@ def test_no_fault_hides_another() -> None:
         False,
     ]
     assert passes("The chore 'retire' failed\ntask: <2>")
+    called = [passes(f"Exception in callback <bound method at 0x7f{each:x}>") for each in range(6)]
+    assert called[-2:] == [True, False]
+    assert [passes(f"bug {each}") for each in range(1_500)].count(False) == 0
+    assert [passes("the last") for _ in range(6)][-2:] == [True, False]
     assert [passes(f"anything, {each}", "library") for each in range(6)][-2:] == [True, False]
 
 

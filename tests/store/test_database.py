@@ -22,6 +22,9 @@ from tests.support.databases import Place
 
 pytestmark = pytest.mark.anyio
 
+#: Seconds that a test waits for what must come.
+PATIENCE = 10.0
+
 
 @pytest.fixture
 def place(path: Path) -> Place:
@@ -128,7 +131,8 @@ async def test_what_a_job_asks_for_is_part_of_its_transaction(
     job, asked = asking("first", (database, tenant("second")), (database, failing("x", KeyError())))
 
     assert await database.write(job) == "first"
-    second, failed = await asyncio.gather(*asked, return_exceptions=True)
+    async with asyncio.timeout(PATIENCE):
+        second, failed = await asyncio.gather(*asked, return_exceptions=True)
 
     assert second == "second"
     assert isinstance(failed, KeyError)
@@ -148,10 +152,43 @@ async def test_a_commit_that_fails_takes_with_it_who_joined_late(
         with pytest.raises(StoreUnavailableError, match="disk I/O error"):
             await database.write(job)
         with pytest.raises(StoreUnavailableError, match="disk I/O error"):
-            await asked[0]
+            await asyncio.wait_for(asked[0], PATIENCE)
 
     assert kept(path) == set()
     assert await database.write(tenant("later")) == "later"
+
+
+async def test_a_transaction_takes_no_more_however_much_is_asked_for_meanwhile(
+    database: Database, statements: list[str]
+) -> None:
+    job, asked = asking("first", *((database, tenant(f"t{number}")) for number in range(100)))
+
+    await database.write(job)
+    async with asyncio.timeout(PATIENCE):
+        assert len(await asyncio.gather(*asked)) == 100
+
+    # the second begins when the first is full
+    again = statements.index("BEGIN IMMEDIATE", 1)
+    assert [part.count("SAVEPOINT job") for part in (statements[:again], statements[again:])] == [
+        63,
+        37,
+    ]
+
+
+@pytest.mark.parametrize(("stepped", "later"), [(50, 50), (-50, 0)])
+async def test_who_joins_late_finds_what_was_due_when_he_asked_and_what_was_there_before(
+    database: Database, clock: FakeClock, stepped: int, later: int
+) -> None:
+    async def time(tx: Tx) -> int:
+        return tx.now
+
+    async def job(tx: Tx) -> tuple[int, asyncio.Task[int]]:
+        clock.advance(stepped)
+        return tx.now, asyncio.create_task(database.write(time))
+
+    began, late = await database.write(job)
+
+    assert await asyncio.wait_for(late, PATIENCE) == began + later
 
 
 @pytest.mark.parametrize("way", ["driver", "sqlalchemy"])

@@ -192,7 +192,8 @@ class Keeping:
         foretell: Foretell | None = None,
     ) -> list[AcceptResult]:
         assert bounded
-        self.foretell = foretell
+        if foretell is not None:
+            foretell(frozenset({7}))
         if self.error is not None:
             raise self.error
         verdict = Accepted("evt_1", "op", 1, "PENDING")
@@ -213,9 +214,11 @@ def posted(*traces: str | None) -> AcceptRequest:
 async def test_each_request_of_a_group_has_a_span_in_its_own_trace(recorded: Recorded) -> None:
     other = f"00-{'1' * 32}-{'2' * 16}-00"
     store = TracedAccept(Keeping(), recorded.tracing)
-    results = await store.accept([posted(PRODUCER, PRODUCER, TOLD), posted(None), posted(other)])
+    group, foretold = [posted(PRODUCER, PRODUCER, TOLD), posted(None), posted(other)], set[int]()
+    results = await store.accept(group, foretell=foretold.update)
 
     assert len(results) == 3
+    assert foretold == {7}
     span = recorded.only  # of those without a trace there is none; one is not to be sampled
     assert ids(span)[0::2] == (TRACE, SPAN)
     assert (span.kind, span.name) == (SpanKind.PRODUCER, "enqueue events")

@@ -42,8 +42,9 @@ _Run = Callable[[SqliteTx, Job[Any]], Awaitable[Any]]
 #: long for the last.
 _JOBS: Final = 64
 
-#: Turns of the event loop in which jobs may still join a transaction: who is told of it in the
-#: midst of it, as the worker is of what was accepted, comes in the first.
+#: Turns of the event loop in which jobs may still join a transaction. The worker, which is told in
+#: the midst of it of what was accepted, asks for its claim in the first or, where it waits for
+#: company first, in the second; on a busy service later.
 _TURNS: Final = 3
 
 
@@ -149,6 +150,8 @@ class SqliteDatabase:
             for _ in range(_TURNS):
                 await asyncio.sleep(0)
                 late = self._next(_JOBS - len(jobs))
+                # what was due when they were asked for is due to them, too
+                tx.now = max(tx.now, self._clock.now())
                 jobs += late
                 await _run(tx, late, _guarded, done)
             await tx.commit()
