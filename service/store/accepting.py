@@ -176,6 +176,7 @@ class AcceptStore:
             if foretell is None or tx.is_shared or not done.lanes:
                 return done
             foretell(done.lanes)
+            tx.stay_open()
             return replace(done, lanes=frozenset())
 
         async def work() -> _Done:

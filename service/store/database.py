@@ -93,6 +93,9 @@ class Tx(Protocol):
     async def hold(self, names: Iterable[str]) -> set[str]:
         """Hold names until the transaction ends; those of them that another transaction holds."""
 
+    def stay_open(self) -> None:
+        """Let jobs join that are asked for in a moment, where there is one writer."""
+
     async def limit_waits(self) -> None:
         """From now on wait for no lock longer than a moment.
 

@@ -119,6 +119,7 @@ def asking(name: str, *later: tuple[Database, Job[str]]) -> tuple[Job[str], list
 
     async def job(tx: Tx) -> str:
         await tenant(name)(tx)
+        tx.stay_open()
         asked.extend(asyncio.ensure_future(database.write(other)) for database, other in later)
         return name
 
@@ -138,6 +139,16 @@ async def test_what_a_job_asks_for_is_part_of_its_transaction(
     assert isinstance(failed, KeyError)
     assert await names(database) == {"first", "second"}
     assert begins(statements) == 1
+
+
+async def test_a_transaction_that_expects_nobody_is_committed_at_once(
+    database: Database, statements: list[str]
+) -> None:
+    async def job(_: Tx) -> asyncio.Task[str]:
+        return asyncio.create_task(database.write(tenant("second")))
+
+    assert await asyncio.wait_for(await database.write(job), PATIENCE) == "second"
+    assert begins(statements) == 2
 
 
 async def test_a_commit_that_fails_takes_with_it_who_joined_late(
@@ -184,6 +195,7 @@ async def test_who_joins_late_finds_what_was_due_when_he_asked_and_what_was_ther
 
     async def job(tx: Tx) -> tuple[int, asyncio.Task[int]]:
         clock.advance(stepped)
+        tx.stay_open()
         return tx.now, asyncio.create_task(database.write(time))
 
     began, late = await database.write(job)

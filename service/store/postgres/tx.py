@@ -107,6 +107,9 @@ class PostgresTx:
         wanted = sorted(set(names))
         return {row[0] for row in await self._rows(compiling.HOLD, (wanted,))} if wanted else set()
 
+    def stay_open(self) -> None:
+        """Others do not join it."""
+
     async def limit_waits(self) -> None:
         """Until the transaction ends."""
         await self.sql(_IMPATIENT)

@@ -42,9 +42,9 @@ _Run = Callable[[SqliteTx, Job[Any]], Awaitable[Any]]
 #: long for the last.
 _JOBS: Final = 64
 
-#: Turns of the event loop in which jobs may still join a transaction. The worker, which is told in
-#: the midst of it of what was accepted, asks for its claim in the first or, where it waits for
-#: company first, in the second; on a busy service later.
+#: Turns of the event loop that a transaction stays open where a job says so. The worker, which is
+#: told by it of what was accepted, asks for its claim in the first or, where it waits for company
+#: first, in the second; on a busy service later.
 _TURNS: Final = 3
 
 
@@ -141,13 +141,13 @@ class SqliteDatabase:
         return [self._waiting.popleft() for _ in range(min(len(self._waiting), most))]
 
     async def _commit(self, tx: WritingTx) -> None:
-        """Run the jobs that wait, and those that come of that at once; make it durable."""
+        """Run the jobs that wait, and those that come of them at once; make it durable."""
         jobs = self._next(_JOBS)
         done: list[_Done] = []
         try:
             await tx.sql("BEGIN IMMEDIATE")
             await _run(tx, jobs, _alone if len(jobs) == 1 else _guarded, done)
-            for _ in range(_TURNS):
+            for _ in range(_TURNS if tx.stays_open else 0):
                 await asyncio.sleep(0)
                 late = self._next(_JOBS - len(jobs))
                 # what was due when they were asked for is due to them, too

@@ -17,7 +17,7 @@ from service.store.statements import Insert, Many, Row, Statement, Write
 class SqliteTx:
     """See :class:`service.store.database.Tx`."""
 
-    __slots__ = ("_driver", "connection", "noted", "now", "running")
+    __slots__ = ("_driver", "connection", "noted", "now", "running", "stays_open")
 
     is_shared: Final = False
 
@@ -26,6 +26,7 @@ class SqliteTx:
         self._driver = driver
         self.now = now
         self.noted: int | None = None
+        self.stays_open = False
         #: What SQLAlchemy was given last to do.
         self.running: asyncio.Future[CursorResult[Any]] | None = None
 
@@ -86,6 +87,10 @@ class SqliteTx:
     async def hold(self, names: Iterable[str]) -> set[str]:  # noqa: ARG002  there is no other writer
         """Nobody else holds anything: there is one writer."""
         return set()
+
+    def stay_open(self) -> None:
+        """Let jobs join that are asked for in a moment."""
+        self.stays_open = True
 
     async def limit_waits(self) -> None:
         """There is nobody to wait for."""
