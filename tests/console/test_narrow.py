@@ -13,6 +13,8 @@ pytestmark = [pytest.mark.anyio, needs_chromium]
 
 #: Pixels of a row of three lines, with what is around them.
 FEW_LINES = 90
+#: Pixels in which words of JSON are not broken.
+LEGIBLE = 250
 CHANGES = {"description": "x", "eventTypes": ["a", "b"], "metadata": {"n": 1}, "timeoutSeconds": 3}
 
 
@@ -44,5 +46,10 @@ async def test_rows_of_the_audit_log_are_a_few_lines_and_open_by_the_keyboard(
         await expect(detail).to_contain_text('"dry_run": true')
         assert await grave(page) == []
         await watched.shot("dark-audit-log-open")
+        for width in (1200, 700, 360):
+            await page.set_viewport_size({"width": width, "height": 800})
+            shown = await detail.bounding_box()
+            assert shown is not None
+            assert shown["width"] > LEGIBLE, width
         await page.keyboard.press("Enter")
         await expect(detail).to_be_hidden()

@@ -1,6 +1,8 @@
 """The writer: jobs share transactions, fail alone, and nothing is acknowledged that is not kept."""
 
 import asyncio
+import errno
+import fcntl
 import sqlite3
 import subprocess
 import sys
@@ -11,7 +13,7 @@ import anyio
 import pytest
 from sqlalchemy import insert, select, text
 
-from service.ports import StoreUnavailableError
+from service.ports import StoreInUseError, StoreUnavailableError
 from service.store.database import Database, Job, Tx, Use
 from service.store.schema import tenants
 from service.store.sqlite import SqliteDatabase, compiling
@@ -370,6 +372,18 @@ async def test_a_second_process_is_refused(database: Database, path: Path) -> No
     assert second.returncode == 1
     assert f"Another Ringback process has {path} open" in second.stderr
     assert "RINGBACK_DATABASE_URL" in second.stderr
+
+
+async def test_a_file_that_cannot_be_locked_is_not_said_to_be_in_use(
+    path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(StoreUnavailableError, match=r"cannot be locked: .*No locks") as told:
+        SqliteDatabase(path, clock)
+    assert not isinstance(told.value, StoreInUseError)
 
 
 async def test_the_file_is_given_back(path: Path, clock: FakeClock) -> None:

@@ -17,7 +17,7 @@ def hold(path: Path) -> int:
 
     Raises:
         StoreInUseError: another process has it.
-        StoreUnavailableError: the file's folder cannot be used.
+        StoreUnavailableError: the folder of the file cannot be used, or nothing in it locked.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -26,8 +26,12 @@ def hold(path: Path) -> int:
         raise StoreUnavailableError(f"The database {path} cannot be opened: {error}.") from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except OSError as error:
         os.close(handle)
+        if not isinstance(error, BlockingIOError):  # as some file systems of a network have it
+            raise StoreUnavailableError(
+                f"The database {path} cannot be locked: {error}. Put it on a disk of this machine."
+            ) from error
         raise StoreInUseError(
             f"Another Ringback process has {path} open, and a SQLite file serves one process. "
             "Stop that one, then run this again; or give this one another RINGBACK_DATABASE_URL."
