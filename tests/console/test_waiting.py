@@ -101,7 +101,7 @@ async def test_a_hold_that_is_longer_than_the_circuit_is_what_it_waits_for(
 
     page = await admin.get(f"/console{path}")
 
-    assert page.says("Its receiver asked for nothing before")
+    assert page.says("Nothing is sent to its receiver before")
     assert not page.says(OPEN)
     assert moments(page) == {await api_says(api, path)}
 
