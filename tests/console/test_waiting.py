@@ -153,3 +153,30 @@ async def test_what_waits_for_an_earlier_event_says_so_and_also_that_all_is_paus
     page = await admin.get(path)
     assert page.says("Its subscription is paused")
     assert not page.says("An earlier event")
+
+
+@pytest.mark.parametrize(
+    ("changes", "why", "at"),
+    [
+        # a hold that ends before the circuit lets anything through
+        ((TRIPPED, "UPDATE subscriptions SET hold_until = 3900000000000"), OPEN, 4000000000000),
+        # one that is over
+        ((TRIPPED, "UPDATE subscriptions SET hold_until = 1000"), OPEN, 4000000000000),
+        # its own time after the hold
+        ((HELD_LATER, DUE_LATER.replace("5", "6")), "Nothing is sent to its", 6000000000000),
+    ],
+)
+async def test_of_several_things_it_waits_for_the_last(
+    api: Api, admin: Visitor, receiver: Receiver, changes: tuple[str, ...], why: str, at: int
+) -> None:
+    path = await waiting(api, receiver)
+    for change in changes:
+        await api.sql(change)
+
+    page = await admin.get(f"/console{path}")
+
+    assert page.says(why)
+    assert max(moments(page)) == times.render(at) == await api_says(api, path)
+    assert page.says("Its own next attempt is later") == (
+        changes[-1] == DUE_LATER.replace("5", "6")
+    )
