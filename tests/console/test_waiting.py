@@ -180,3 +180,14 @@ async def test_of_several_things_it_waits_for_the_last(
     assert page.says("Its own next attempt is later") == (
         changes[-1] == DUE_LATER.replace("5", "6")
     )
+
+
+async def test_a_hold_that_is_over_is_not_spoken_of(
+    api: Api, admin: Visitor, receiver: Receiver
+) -> None:
+    path = await waiting(api, receiver, "UPDATE subscriptions SET hold_until = 1000")
+
+    page = await admin.get(f"/console{path}")
+
+    assert not page.says("Nothing is sent to its receiver before")
+    assert moments(page) == {await api_says(api, path)}
