@@ -70,6 +70,13 @@ class ScriptedStore:
         return 0
 
 
+class Broken:
+    """Wakes nobody."""
+
+    def wake(self, lanes: Iterable[int]) -> None:
+        raise RuntimeError(f"no wake for {len(list(lanes))}")
+
+
 def verdict(name: str) -> Verdict:
     if name == "refused":
         return Refusal(RefusalKind.CONFLICT, name)
@@ -299,10 +306,6 @@ async def test_one_request_has_room_however_large(
 async def test_a_wake_that_fails_is_told_of_and_keeps_no_one_waiting(
     store: ScriptedStore, reports: list[tuple[str, BaseException]]
 ) -> None:
-    class Broken:
-        def wake(self, lanes: Iterable[int]) -> None:
-            raise RuntimeError(f"no wake for {len(list(lanes))}")
-
     accept = Accept(store, Broken(), InProcessBackplane())
 
     answers = await together(store, *(accept.events("t", events(name)) for name in "abc"))
@@ -326,10 +329,6 @@ async def test_the_worker_of_this_process_is_told_by_the_store_and_not_once_more
 async def test_a_worker_that_cannot_be_told_costs_nobody_the_commit(
     world: World, reports: list[tuple[str, BaseException]]
 ) -> None:
-    class Broken:
-        def wake(self, lanes: Iterable[int]) -> None:
-            raise RuntimeError(f"no wake for {len(list(lanes))}")
-
     lane = await world.subscribe()
     accept = Accept(world.accept, Wakes(), InProcessBackplane())
     accept.lead_to(Broken())
