@@ -36,7 +36,7 @@ class Bounded(logging.Filter):
         first = record.getMessage().partition("\n")[0] if record.name == "asyncio" else ""
         what = _ADDRESS.sub("", first)
         place = (record.pathname, str(record.lineno), what)
-        if len(self._few) >= _PLACES:
+        if place not in self._few and len(self._few) >= _PLACES:
             del self._few[next(iter(self._few))]
         untold = self._few.setdefault(place, Few(OF_STRANGERS)).through(record.created)
         if untold:

@@ -190,6 +190,7 @@ def test_no_fault_hides_another() -> None:
     def passes(message: str, name: str = "asyncio") -> bool:
         place = ("base_events.py", 1760)
         record = logging.LogRecord(name, logging.ERROR, *place, message, None, None)
+        record.created = 1.0  # all within one second
         return bool(bounded.filter(record))
 
     # as the event loop tells of all that is reported to it: in one place
@@ -202,6 +203,10 @@ def test_no_fault_hides_another() -> None:
     assert called[-2:] == [True, False]
     assert [passes(f"bug {each}") for each in range(1_500)].count(False) == 0
     assert [passes("the last") for _ in range(6)][-2:] == [True, False]
+    # the oldest that is known of a thousand: who is known already takes nobody's place
+    assert [passes("bug 501") for _ in range(5)][-2:] == [True, False]
+    assert not passes("the last")
+    assert not passes("bug 501")
     assert [passes(f"anything, {each}", "library") for each in range(6)][-2:] == [True, False]
 
 
