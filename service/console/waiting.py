@@ -3,16 +3,14 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from service.domain.delivery import DeliveryStatus
 from service.domain.health import Circuit, Health
 from service.domain.subscription import Subscription, SubscriptionStatus
 from service.ports import DeliveryView
 
 
 class Why(StrEnum):
-    """What keeps back every delivery of a subscription, or those behind another one."""
+    """What keeps back every delivery of a subscription."""
 
-    ORDER = "order"
     PAUSED = "paused"
     HELD = "held"
     OPEN = "open"
@@ -34,12 +32,10 @@ def wait_of(
 ) -> Wait:
     """What a delivery waits for; ``known`` is its receiver's health and how its circuit stands."""
     due = view.due_at
-    if view.status is not DeliveryStatus.PENDING:  # it is over, or under way
+    if due is None:  # it is over, under way, hurried, or waits for another
         return Wait(None)
     if subscription.status is SubscriptionStatus.PAUSED:
         return Wait(None, Why.PAUSED)
-    if due is None:  # hurried, or behind another
-        return Wait(None, Why.ORDER if subscription.ordering == "operation" else None)
     health, circuit = known or (Health(), Circuit.CLOSED)
     opens = health.open_until if circuit == Circuit.OPEN else 0
     hold = subscription.hold_until

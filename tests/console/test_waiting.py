@@ -134,27 +134,6 @@ async def test_a_delivery_that_nothing_keeps_back_names_its_next_attempt_once(
     assert moments(page) == set()
 
 
-async def test_what_waits_for_an_earlier_event_says_so_and_also_that_all_is_paused(
-    api: Api, admin: Visitor, receiver: Receiver
-) -> None:
-    receiver.script = lambda _: Reply(503)
-    subscription = await api.subscribe(receiver.url(), ordering="operation")
-    for kind in ("STARTED", "note"):
-        await api.post("/v1/operations/job/events", {"type": kind})
-    await api.deliver()
-    found = (await api.get("/v1/deliveries"))["data"]
-    behind = [each for each in found if not each.get("nextAttemptAt")]
-    path = f"/console/deliveries/{behind[0]['id']}"
-    assert len(behind) == 1
-
-    assert (await admin.get(path)).says("An earlier event of its operation comes first")
-
-    await api.post(f"/v1/subscriptions/{subscription['id']}/pause", status=200)
-    page = await admin.get(path)
-    assert page.says("Its subscription is paused")
-    assert not page.says("An earlier event")
-
-
 @pytest.mark.parametrize(
     ("changes", "why", "at"),
     [
