@@ -3,7 +3,8 @@
 A wake puts lanes into the ring and claims for the slots that are free; it never awaits a send. A
 send that is over is settled together with whatever else is over by then, and only then gives its
 slot back, which claims again: so the pace of the store is the pace of the sends, and nothing
-claimed ever queues in memory.
+claimed ever queues in memory. Its lane goes on before that where the receiver took it: the limit of
+a lane is what a receiver has to work off at once, and a claim beside a settle makes both larger.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from typing import Final
 from service.domain import attempt_log
 from service.domain.outcome import ErrorClass, Failed, Outcome, Timing
 from service.domain.request import OutboundRequest
-from service.domain.retry import judge
+from service.domain.retry import Delivered, judge
 from service.ports import (
     Claim,
     Claimed,
@@ -241,23 +242,43 @@ class Deliver:
             await turns(_TURNS_TO_SETTLE)
             batch, self._results = self._results[:_BATCH], self._results[_BATCH:]
             unsent, self._unsent = self._unsent, []
+            held = self._judge(batch)
+            self._refill()
             try:
                 await self._keep(batch, unsent)
             finally:
-                self._give_slots_back(batch, unsent)
+                held += (each.ref.subscription_no for each in unsent)
+                self._give_slots_back(len(batch) + len(unsent), held)
             self._refill()
 
-    def _give_slots_back(self, batch: list[Settlement], unsent: list[Claimed]) -> None:
+    def _judge(self, batch: list[Settlement]) -> list[int]:
+        """Let lanes go on; the lanes of those sends that are over for them only once settled.
+
+        A receiver that did not take everything may have closed its lane, and a limit of its own
+        holds for all workers together: the store knows of both.
+        """
         now = self._clock.now()
         for each in batch:
             self._ring.judge(each.claimed, each.outcome, now)
+        lanes = [each.claimed.ref.subscription_no for each in batch]
+        held = {
+            lane
+            for lane, each in zip(lanes, batch, strict=True)
+            if not isinstance(each.verdict, Delivered) or self._ring.has_own_limit(lane)
+        }
+        for lane in lanes:
+            if lane not in held:
+                self._ring.over(lane)
+        return [lane for lane in lanes if lane in held]
+
+    def _give_slots_back(self, count: int, held: Iterable[int]) -> None:
+        now = self._clock.now()
         for lane in self._recovered:
             self._ring.restart(lane, now)
         self._recovered.clear()
-        done = [each.claimed for each in batch] + unsent
-        self._free += len(done)
-        for claimed in done:
-            self._ring.over(claimed.ref.subscription_no)
+        self._free += count
+        for lane in held:
+            self._ring.over(lane)
 
     async def _keep(self, batch: list[Settlement], unsent: list[Claimed]) -> None:
         """Persist; a batch that fails by itself is tried result by result."""

@@ -46,6 +46,11 @@ class LaneState:
         self.receiver: Receiver | None = None
 
     @property
+    def has_own_limit(self) -> bool:
+        """Whether the subscription says what it allows at most."""
+        return self._own is not None
+
+    @property
     def most(self) -> int:
         """What the subscription, or the service, allows at most."""
         return self._default if self._own is None else self._own
@@ -92,9 +97,9 @@ class LaneState:
         """When more may go by the rate."""
         return 0.0 if self._pacing is None else pacing.opens_at(self._pacing)
 
-    def took(self, count: int, now: float) -> None:
-        """Note that so many more are in flight."""
-        self._is_full = self.in_flight >= self.allowed
+    def took(self, count: int, before: int, now: float) -> None:
+        """Note that it took so many, with ``before`` in flight when that was planned."""
+        self._is_full = before + count >= self.allowed
         if self._pacing is not None and count:
             self._pacing = pacing.sent(self._pacing, count, now)
 

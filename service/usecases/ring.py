@@ -106,7 +106,7 @@ class Ring:
             free -= kept
             is_news = state.rate != each.rate  # then it gave one only
             self._shares.take(state, kept)
-            state.took(kept, now)
+            state.took(kept, each.in_flight, now)
             if kept < count:
                 back[each.lane] = count - kept
                 self._wait(each.lane, state)
@@ -150,6 +150,10 @@ class Ring:
     def restart(self, lane: int, now: int) -> None:
         """Let a lane whose receiver has recovered at ``now`` (ms) begin slowly."""
         self._states[lane].restart(now)
+
+    def has_own_limit(self, lane: int) -> bool:
+        """Whether its subscription says how much it may have in flight."""
+        return self._states[lane].has_own_limit
 
     def allowed(self, lane: int) -> int:
         """How much the lane may have in flight now."""

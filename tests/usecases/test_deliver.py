@@ -194,6 +194,40 @@ async def test_no_more_is_in_flight_than_there_are_slots(world: World) -> None:
     assert await worker.statuses() == ["delivered"] * 18
 
 
+@pytest.mark.parametrize(
+    ("limits", "status", "sent"),
+    [
+        ({}, 200, 5),  # the first, which is being settled, and as many as its limit
+        ({}, 500, 4),  # what it says of the receiver is known once it is settled
+        ({"max_concurrency": 2}, 200, 2),  # which the leases keep, of all workers
+    ],
+)
+async def test_a_lane_goes_on_before_what_its_receiver_took_is_settled(
+    worker: Worker,
+    monkeypatch: pytest.MonkeyPatch,
+    limits: dict[str, int],
+    status: int,
+    sent: int,
+) -> None:
+    monkeypatch.setattr(deliver_module, "_PATIENCE", 0.05)
+    lane = await worker.lane("hook", **limits)
+    await worker.world.posted(*posted(30))
+    asked = asyncio.Semaphore(0)
+
+    def away(_: Sequence[Settlement]) -> None:
+        asked.release()
+        raise StoreUnavailableError("away")
+
+    worker.store.before_settle = away
+    worker.sender.script = lambda _: answer(status)
+    await worker.serve(lane)
+    await worker.sender.wait_for(sent)
+    for _ in range(5):
+        await asked.acquire()
+
+    assert len(worker.sender.sent) == worker.deliver.in_flight == sent
+
+
 async def test_a_hanging_lane_does_not_delay_another(worker: Worker) -> None:
     hanging, quick = await worker.lane("hanging"), await worker.lane("quick")
     await worker.world.posted(*posted(30))

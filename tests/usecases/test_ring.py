@@ -549,6 +549,20 @@ def test_only_a_lane_that_uses_all_it_may_is_allowed_more() -> None:
     assert ring.allowed(1) == 4
 
 
+def test_a_lane_used_all_it_may_though_some_of_it_is_over_before_the_claim_is() -> None:
+    ring = heard(Ring(64, 512), 1)
+    ring.wake([1])
+    claimed(ring, ring.plan(512, NOW), {1: 4})
+    ring.over(1)
+    plan = ring.plan(512, NOW)
+    ring.over(1)
+    claimed(ring, plan, {1: 1})
+
+    ring.judge(sent(1), answer(200), 0)
+
+    assert ring.allowed(1) == 5
+
+
 def test_what_others_earned_leaves_half_the_slots_to_the_first_few_of_each() -> None:
     ring, free = heard(Ring(64, 512), *range(40), *range(1_000, 1_100)), 512
     for lane in range(40):
