@@ -17,7 +17,6 @@ from service.store.schema import delivery_queue, subscriptions
 from service.store.schema_health import subscription_health
 
 _own: Final = delivery_queue.c
-_waits: Final = _own.token.is_(None)
 _lane: Final = subscriptions.c.no == _own.subscription_no
 #: Until when its subscription is held back; NULL where nothing goes by itself.
 _hold: Final = (
@@ -39,7 +38,7 @@ _opens: Final = (
 )
 
 #: Whether somebody wants it sent now, whatever holds the rest back.
-IS_HURRIED: Final = and_(_waits, _own.due_at == HURRIED)
+IS_HURRIED: Final = _own.due_at == HURRIED
 
 
 def next_attempt(*, breaker: bool) -> ColumnElement[Any]:
@@ -49,7 +48,7 @@ def next_attempt(*, breaker: bool) -> ColumnElement[Any]:
         last_is_hold = and_(last_is_hold, _hold >= func.coalesce(_opens, 0))
         opens = [(_opens > _own.due_at, _opens)]
     moment = case((_hold.is_(None), null()), (last_is_hold, _hold), *opens, else_=_own.due_at)
-    goes_by_time = and_(_waits, _own.due_at > HURRIED, _own.due_at < NEVER)
+    goes_by_time = and_(_own.token.is_(None), _own.due_at > HURRIED, _own.due_at < NEVER)
     return case((goes_by_time, moment), else_=null())
 
 
@@ -61,8 +60,7 @@ def _first_of_chain() -> ColumnElement[Any]:
         head.c.operation_key == _own.operation_key,
         head.c.event_key < _own.event_key,
     )
-    is_parked = and_(_waits, _own.due_at >= NEVER)
-    return case((and_(is_parked, is_ordered), first.scalar_subquery()), else_=null())
+    return case((and_(_own.due_at >= NEVER, is_ordered), first.scalar_subquery()), else_=null())
 
 
 #: The first open event of its operation, for whose sake it is parked (one step along an index).

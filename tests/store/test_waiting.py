@@ -128,6 +128,18 @@ async def test_what_goes_to_nobody_any_more_has_no_moment(world: World) -> None:
 # --- what somebody wants sent now
 
 
+async def test_what_is_hurried_has_no_moment_but_now(world: World) -> None:
+    lane = await world.subscribe()
+    (ref,) = await world.queued(lane, 1)
+    await world.deliver_due(500)
+    assert (await seen(world, ref)).due_at is not None
+
+    await hurry(world, ref)
+
+    view = await seen(world, ref)
+    assert (view.is_hurried, view.due_at) == (True, None)
+
+
 async def test_what_is_hurried_is_told_from_what_waits(world: World) -> None:
     first, second, third = await chain(world)
     await world.set_status(await lane_of(world), "paused")
@@ -163,6 +175,7 @@ async def test_what_is_parked_says_which_goes_first(world: World) -> None:
     assert await behind(world, refs) == [None, refs[0], refs[0]]
     claimed = await world.claim()
     assert await behind(world, refs) == [None, refs[0], refs[0]]
+    assert [(await seen(world, ref)).due_at for ref in refs] == [None, None, None]
     await world.settle(claimed, 500)
     assert await behind(world, refs) == [None, refs[0], refs[0]]
 
@@ -208,17 +221,19 @@ async def test_what_the_sweep_is_about_to_let_go_waits_for_none(world: World) ->
 
 
 async def test_only_its_own_subscription_keeps_it_waiting(world: World) -> None:
-    await world.subscribe("other", ordering="operation")
-    refs = await chain(world, 2)
-    await world.posted(event("b"), event("b"))
-    rows = await world.rows(schema.delivery_queue)
-    every = [DeliveryRef(row["event_key"], row["subscription_no"]) for row in rows]
-    heads = {ref for ref in every if (await seen(world, ref)).behind is None}
+    other = await world.subscribe("other", ordering="operation")
+    refs = await chain(world)
+    await world.replay.cancel_delivery("default", refs[0], "key_test")
+    others = [ref._replace(subscription_no=other.no) for ref in refs]
 
-    assert len(every) == 8
-    assert len(heads) == 4
-    for ref in set(every) - heads:
-        found = (await seen(world, ref)).behind
-        assert found in heads
-        assert found.subscription_no == ref.subscription_no
-    assert await behind(world, refs) == [None, refs[0]]
+    assert await behind(world, refs[1:]) == [None, refs[1]]
+    assert await behind(world, others) == [None, others[0], others[0]]
+
+
+async def test_only_its_own_operation_keeps_it_waiting(world: World) -> None:
+    lane = await world.subscribe(ordering="operation")
+    await world.posted(event("b"), event("a"), event("a"), event("b"))
+    rows = await world.rows(schema.delivery_queue, subscription_no=lane.no)
+    refs = [DeliveryRef(row["event_key"], lane.no) for row in rows]
+
+    assert await behind(world, refs) == [None, None, refs[1], refs[0]]

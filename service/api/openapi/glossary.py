@@ -50,8 +50,8 @@ WORDS: Final[dict[str, str]] = {
     "subscription is paused or it waits for another delivery, and when it is sent at once.",
     "Attempt.nextAttemptAt": "When the next attempt was to be, as this one ended; absent when none "
     "was.",
-    "waitsForDeliveryId": "The delivery that goes first: of an earlier event of its operation, to a "
-    "subscription whose `ordering` is `operation`. Absent when there is none.",
+    "waitsForDeliveryId": "The delivery that goes first: of an earlier event of its operation, "
+    "where the subscription's `ordering` is `operation`. Absent when there is none.",
     "deadAt": "When it was given up.",
     "resolvedAt": "When a replay delivered it.",
     "expiresAt": "From then on it is no longer there.",
