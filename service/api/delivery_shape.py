@@ -54,6 +54,7 @@ class DeliveryOut(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tru
     attempt_count: int
     created_at: str
     next_attempt_at: str | None = None
+    waits_for_delivery_id: str | None = None
     finished_at: str | None = None
 
 
@@ -131,6 +132,7 @@ def delivery_shown(view: DeliveryView, attempts: list[AttemptView] | None = None
         attempt_count=view.attempts,
         created_at=times.render(ids.key_time(view.ref.event_key)),
         next_attempt_at=_time(view.due_at),
+        waits_for_delivery_id=None if view.behind is None else ids.delivery_id(view.behind),
         finished_at=_time(view.finished_at),
     )
 

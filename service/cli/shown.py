@@ -111,7 +111,11 @@ DELIVERY: Final = (
     Column("created", "createdAt", short),
     Column("finished", "finishedAt", short),
 )
-DELIVERY_CARD: Final = (*DELIVERY, Column("event", "eventId"))
+DELIVERY_CARD: Final = (
+    *DELIVERY,
+    Column("waits for", "waitsForDeliveryId"),
+    Column("event", "eventId"),
+)
 ATTEMPT: Final = (
     Column("attempt", "number"),
     Column("trigger", "trigger"),

@@ -101,8 +101,8 @@ class Deliveries:
 
     async def _wait(self, view: DeliveryView, subscription: Subscription | None) -> Wait:
         """What it waits for."""
-        if subscription is None:
-            return Wait(view.due_at)
+        if subscription is None:  # it was deleted: nothing goes to it any more
+            return Wait(None)
         healths = await self._stats.healths([subscription.no])
         return wait_of(view, subscription, healths.get(subscription.no), self._clock.now())
 

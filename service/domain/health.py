@@ -122,6 +122,11 @@ def circuit(health: Health, now: int) -> Circuit:
     return Circuit.OPEN if now < health.open_until else Circuit.HALF_OPEN
 
 
+def without_circuit(health: Health) -> Health:
+    """The same where circuits do not count: its own is closed, and nothing is counted for it."""
+    return replace(health, trips=0, opened_at=0, open_until=0, recent=())
+
+
 def after(health: Health, done: Attempted, now: int, *, breaker: bool = True) -> Health:
     """The health after an attempt that is over ``now``; without a ``breaker`` nothing opens."""
     if done.sort is Sort.SUCCEEDED:
@@ -132,7 +137,7 @@ def after(health: Health, done: Attempted, now: int, *, breaker: bool = True) ->
         health = replace(health, streak=streak, failing_since=since, last_failure_at=now)
     if not breaker:
         told = health.told and done.sort is not Sort.SUCCEEDED
-        return replace(health, trips=0, opened_at=0, open_until=0, recent=(), told=told)
+        return replace(without_circuit(health), told=told)
     if done.sort is Sort.BLOCKED:
         return health
     return _probed(health, done, now) if health.trips else _counted(health, done, now)
@@ -158,7 +163,7 @@ def _probed(health: Health, done: Attempted, now: int) -> Health:
     if done.claimed_at <= health.opened_at:
         return health
     if done.sort is Sort.SUCCEEDED:
-        return replace(health, trips=0, opened_at=0, open_until=0, recent=(), told=False)
+        return replace(without_circuit(health), told=False)
     return _opened(health, done, now) if now >= health.open_until else health
 
 

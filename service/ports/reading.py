@@ -66,7 +66,7 @@ class FeedSlice:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryView:
-    """One delivery. ``due_at`` is the next attempt's time while it is open."""
+    """One delivery. ``due_at`` is the next attempt's time while it is open and that is known."""
 
     ref: DeliveryRef
     subscription_id: str
@@ -77,6 +77,10 @@ class DeliveryView:
     attempts: int
     due_at: int | None
     finished_at: int | None
+    #: Whether somebody wants it sent now, whatever holds the rest back.
+    is_hurried: bool
+    #: In an ordered lane: the delivery that goes first, for whose sake this one waits.
+    behind: DeliveryRef | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,7 +161,7 @@ class Stores:
             manage=ManageStore(database, keys),
             operations=OperationStore(database, keys, ttl),
             lifetimes=LifetimeStore(database, ttl),
-            read=ReadStore(database),
+            read=ReadStore(database, breaker=breaker),
             tickets=TicketStore(database, keys),
             portals=PortalStore(database, keys),
             keys=KeyStore(database, keys),

@@ -121,6 +121,8 @@ class HealthBook:
     async def _judge(self, tx: Tx, draft: Draft, work: _Work) -> list[Notice]:
         """Apply the rules to these lanes; what there is to tell."""
         before = await health.lock(tx, work)
+        if not self._breaker:  # where circuits do not count, there is none that closes
+            before = {n: rules.without_circuit(was) for n, was in before.items()}
         draft.gone = work.keys() - before.keys()
         draft.judged = {n: self._after(was, work[n], tx.now) for n, was in before.items()}
         await health.write(tx, draft.judged)

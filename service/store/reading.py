@@ -1,5 +1,6 @@
 """All reads: each method one snapshot, of one tenant."""
 
+from service.store.database import Database
 from service.store.reading_audit import AuditReads
 from service.store.reading_dead_letters import DeadLetterReads
 from service.store.reading_deliveries import DeliveryReads
@@ -20,4 +21,11 @@ class ReadStore(
     AuditReads,
     PublicKeyReads,
 ):
-    """See :class:`service.ports.ReadStore`; ``StatsStore``, ``AuditLog``, ``PublicKeyStore``."""
+    """See :class:`service.ports.ReadStore`; ``StatsStore``, ``AuditLog``, ``PublicKeyStore``.
+
+    Without a ``breaker`` no circuit is open.
+    """
+
+    def __init__(self, database: Database, *, breaker: bool = True) -> None:
+        DeliveryReads.__init__(self, database, breaker=breaker)
+        StatsReads.__init__(self, database, breaker=breaker)

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Table,
     and_,
     case,
+    false,
     func,
     literal,
     null,
@@ -26,8 +27,8 @@ from sqlalchemy import (
 
 from service.domain.delivery import DeliveryStatus, Trigger, is_finished
 from service.domain.ids import LEAD, DeliveryRef, key_floor
-from service.domain.times import HURRIED, NEVER
 from service.ports import AttemptView, DeliveryFilter, DeliveryView, Page, Span
+from service.store import waiting
 from service.store.database import Database, Tx
 from service.store.paging import Condition, Place, down_to, floor_of, page_of
 from service.store.schema import (
@@ -41,7 +42,6 @@ from service.store.schema import (
     subscriptions,
     undelivered,
 )
-from service.store.schema_health import subscription_health
 
 
 class _Walk(NamedTuple):
@@ -62,10 +62,11 @@ _ATTEMPT_COLUMNS: Final = tuple(
 
 
 class DeliveryReads:
-    """See :class:`service.ports.ReadStore`."""
+    """See :class:`service.ports.ReadStore`. Without a ``breaker`` no circuit is open."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, breaker: bool) -> None:
         self._database = database
+        self._shown = {table: _columns(table, breaker=breaker) for table in _TABLES}
 
     async def delivery(self, tenant_id: str, ref: DeliveryRef) -> DeliveryView | None:
         """One delivery."""
@@ -73,7 +74,7 @@ class DeliveryReads:
             _Walk(table, pair_is(table, ref), [_tenant(table) == tenant_id]) for table in _TABLES
         ]
         async with self._database.read() as tx:
-            found = await _newest(tx, walks, None, 1)
+            found = await self._newest(tx, walks, None, 1)
         return found[0] if found else None
 
     async def attempts(self, ref: DeliveryRef) -> list[AttemptView]:
@@ -92,12 +93,47 @@ class DeliveryReads:
         async with self._database.read() as tx:
             walks = await _walks(tx, tenant_id, which, span)
             floor = await _floor(tx, walks)
-            found = await _newest(tx, walks, floor, span.limit + 1)
+            found = await self._newest(tx, walks, floor, span.limit + 1)
             if floor is not None and len(found) <= span.limit and _is_of_all(which):
                 lanes = await _lanes(tx, tenant_id)
                 if len(lanes) <= _FEW_LANES:
-                    found, floor = await _of_lanes(tx, walks, lanes, span.limit + 1), None
+                    found, floor = await self._of_lanes(tx, walks, lanes, span.limit + 1), None
         return page_of(found, span.limit, lambda delivery: tuple(delivery.ref), floor)
+
+    async def _of_lanes(
+        self, tx: Tx, walks: Sequence[_Walk], lanes: Sequence[int], limit: int
+    ) -> list[DeliveryView]:
+        """The newest of each lane, merged: a small tenant's are few among those of all."""
+        found: list[DeliveryView] = []
+        for number in lanes:
+            own = [
+                _Walk(table, [*along, table.c.subscription_no == number], [])
+                for table, along, _ in walks
+            ]
+            found += await self._newest(tx, own, None, limit)
+        return sorted(found, key=lambda view: view.ref, reverse=True)[:limit]
+
+    async def _newest(
+        self, tx: Tx, walks: Sequence[_Walk], floor: Place | None, limit: int
+    ) -> list[DeliveryView]:
+        """The newest deliveries of both tables, merged."""
+        rows: list[dict[str, Any]] = []
+        for table, along, wanted in walks:
+            key = _key(table)
+            # first which rows, then what they say: bare keys sort fast, and a backlog is sorted
+            picked = (
+                select(*key)
+                .where(*along, *wanted, *down_to(key, floor))
+                .order_by(*(column.desc() for column in key))
+                .limit(limit)
+                .subquery()
+            )
+            same = and_(*(column == picked.c[column.name] for column in key))
+            rows += await tx.query(select(*self._shown[table]).join_from(picked, table, same))
+        # the part of an event may be dropped meanwhile: its deliveries were gone before it
+        views = (_view(row) for row in rows if row["event_id"] is not None)
+        found = sorted(views, key=lambda view: view.ref, reverse=True)
+        return found[:limit]
 
 
 def pair_is(table: Table, ref: DeliveryRef) -> list[Condition]:
@@ -270,58 +306,25 @@ async def _lanes(tx: Tx, tenant_id: str) -> list[int]:
     return [row["no"] for row in rows]
 
 
-async def _of_lanes(
-    tx: Tx, walks: Sequence[_Walk], lanes: Sequence[int], limit: int
-) -> list[DeliveryView]:
-    """The newest of each lane, merged: a small tenant's are few among those of all."""
-    found: list[DeliveryView] = []
-    for number in lanes:
-        own = [
-            _Walk(table, [*along, table.c.subscription_no == number], [])
-            for table, along, _ in walks
-        ]
-        found += await _newest(tx, own, None, limit)
-    return sorted(found, key=lambda view: view.ref, reverse=True)[:limit]
-
-
-async def _newest(
-    tx: Tx, walks: Sequence[_Walk], floor: Place | None, limit: int
-) -> list[DeliveryView]:
-    """The newest deliveries of both tables, merged."""
-    rows: list[dict[str, Any]] = []
-    for table, along, wanted in walks:
-        key = _key(table)
-        # first which rows, then what they say: a lane's backlog is sorted, and bare keys sort fast
-        picked = (
-            select(*key)
-            .where(*along, *wanted, *down_to(key, floor))
-            .order_by(*(column.desc() for column in key))
-            .limit(limit)
-            .subquery()
-        )
-        same = and_(*(column == picked.c[column.name] for column in key))
-        rows += await tx.query(select(*_columns(table)).join_from(picked, table, same))
-    # the part of an event may be dropped meanwhile: its deliveries were gone before it
-    views = (_view(row) for row in rows if row["event_id"] is not None)
-    found = sorted(views, key=lambda view: view.ref, reverse=True)
-    return found[:limit]
-
-
 def _key(table: FromClause) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
     return table.c.event_key, table.c.subscription_no
 
 
-def _columns(table: Table) -> list[ColumnElement[Any]]:
+def _columns(table: Table, *, breaker: bool) -> list[ColumnElement[Any]]:
     own = table.c
     if table is delivery_queue:
-        waits = own.token.is_(None)
         state = [
-            case((waits, DeliveryStatus.PENDING.value), else_=DeliveryStatus.DELIVERING.value),
-            case((and_(waits, own.due_at != HURRIED), _next_attempt()), else_=null()),
+            case(
+                (own.token.is_(None), DeliveryStatus.PENDING.value),
+                else_=DeliveryStatus.DELIVERING.value,
+            ),
+            waiting.next_attempt(breaker=breaker),
             null(),
+            waiting.IS_HURRIED,
+            waiting.BEHIND,
         ]
     else:
-        state = [own.status, null(), own.finished_at]
+        state = [own.status, null(), own.finished_at, false(), null()]
     return [
         own.event_key,
         own.subscription_no,
@@ -334,35 +337,13 @@ def _columns(table: Table) -> list[ColumnElement[Any]]:
     ]
 
 
-def _next_attempt() -> ColumnElement[Any]:
-    """When it is due, and not before its subscription's hold and its circuit let it go."""
-    own, kept = delivery_queue.c, subscription_health.c
-    hold = (
-        select(subscriptions.c.hold_until)
-        .where(subscriptions.c.no == own.subscription_no)
-        .scalar_subquery()
-    )
-    circuit = (
-        select(kept.open_until)
-        .where(kept.subscription_no == own.subscription_no, kept.trips > 0)
-        .scalar_subquery()
-    )
-    return case(
-        (and_(hold > own.due_at, hold >= func.coalesce(circuit, 0)), hold),
-        (circuit > own.due_at, circuit),
-        else_=own.due_at,
-    )
-
-
-_STATE: Final = ("status", "due_at", "finished_at")
+_STATE: Final = ("status", "due_at", "finished_at", "is_hurried", "behind")
 
 
 def _view(row: dict[str, Any]) -> DeliveryView:
     values = dict(row)
     ref = DeliveryRef(values.pop("event_key"), values.pop("subscription_no"))
     values["status"] = DeliveryStatus(values["status"])
-    if (
-        values["due_at"] is not None and values["due_at"] >= NEVER
-    ):  # it waits for another delivery, not for the clock
-        values["due_at"] = None
+    if values["behind"] is not None:
+        values["behind"] = ref._replace(event_key=values["behind"])
     return DeliveryView(ref=ref, **values)

@@ -8,7 +8,7 @@ from sqlalchemy import bindparam, case, func, select
 
 from service.domain import tallies
 from service.domain.delivery import DeliveryStatus
-from service.domain.health import Health
+from service.domain.health import Health, without_circuit
 from service.domain.tallies import Tally
 from service.ports import Attempts, Percentiles, ServiceStats, SubscriptionStats
 from service.store import health
@@ -77,10 +77,11 @@ _CIRCUITS: Final = Statement(
 
 
 class StatsReads:
-    """See :class:`service.ports.StatsStore`."""
+    """See :class:`service.ports.StatsStore`. Without a ``breaker`` no circuit is open."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, breaker: bool) -> None:
         self._database = database
+        self._breaker = breaker
 
     async def subscription_stats(self, subscription_no: int) -> SubscriptionStats:
         """How one subscription's deliveries go."""
@@ -93,7 +94,7 @@ class StatsReads:
                 counts.update(dict(rows))
                 capped |= sum(count for _, count in rows) > COUNTED
             letters = (await tx.fetch(_OPEN_LETTERS, **given))[0][0]
-            known = (await health.read(tx, [subscription_no])).get(subscription_no, Health())
+            known = (await self._healths(tx, [subscription_no]))[subscription_no]
             day = await _since(tx, subscription_no, tallies.KEPT)
         return SubscriptionStats(
             deliveries=counts,
@@ -116,8 +117,15 @@ class StatsReads:
     async def healths(self, subscription_nos: Sequence[int]) -> tuple[dict[int, Health], int]:
         """What is remembered of these receivers, and the moment of that."""
         async with self._database.read() as tx:
-            known = await health.read(tx, subscription_nos) if subscription_nos else {}
-            return {each: known.get(each, Health()) for each in subscription_nos}, tx.now
+            return await self._healths(tx, subscription_nos), tx.now
+
+    async def _healths(self, tx: Tx, numbers: Sequence[int]) -> dict[int, Health]:
+        """What is remembered, less a circuit that does not count here."""
+        known = await health.read(tx, numbers) if numbers else {}
+        found = {each: known.get(each, Health()) for each in numbers}
+        if self._breaker:
+            return found
+        return {number: without_circuit(each) for number, each in found.items()}
 
     async def check(self) -> None:
         """Read what is next to nothing, and write as much if a change was not taken before.
@@ -132,7 +140,7 @@ class StatsReads:
         """How all deliveries go."""
         async with self._database.read() as tx:
             in_flight = (await tx.fetch(_IN_FLIGHT))[0][0]
-            opened, half_open = (await tx.fetch(_CIRCUITS, now=tx.now))[0]
+            circuits = await tx.fetch(_CIRCUITS, now=tx.now) if self._breaker else [(0, 0)]
             recent = await _since(tx, WHOLE, _MINUTES)
         present = tallies.slice_of(tx.now, tallies.WHOLE_SLICE)
         new, last = (
@@ -144,8 +152,8 @@ class StatsReads:
             delivered_per_minute=tallies.per_minute(last.succeeded, new.succeeded, tx.now),
             failed_per_minute=tallies.per_minute(last.failed, new.failed, tx.now),
             delivery_times=_percentiles((bucket, good) for _, bucket, good, _ in recent),
-            circuits_open=opened,
-            circuits_half_open=half_open,
+            circuits_open=circuits[0][0],
+            circuits_half_open=circuits[0][1],
         )
 
 

@@ -95,6 +95,56 @@ async def test_a_failed_attempt_says_when_the_next_is(api: Api, receiver: Receiv
     assert attempt["response"]["bodyTruncated"] is True
 
 
+async def both(api: Api, delivery_id: str) -> dict[str, object]:
+    """What is told of a delivery's wait: the same in a list as by itself."""
+    names = ("status", "nextAttemptAt", "waitsForDeliveryId")
+    one = await api.get(f"/v1/deliveries/{delivery_id}")
+    (listed,) = [
+        each for each in (await api.get("/v1/deliveries"))["data"] if each["id"] == delivery_id
+    ]
+    told = {name: listed[name] for name in names if name in listed}
+    assert told == {name: one[name] for name in names if name in one}
+    return told
+
+
+async def test_what_is_paused_has_no_next_attempt_until_it_is_resumed(
+    api: Api, receiver: Receiver
+) -> None:
+    receiver.script = lambda _: Reply(503)
+    subscription = await api.subscribe(receiver.url(), retrySchedule=[0, 3600])
+    await api.post(OF_ONE, {"type": "a"})
+    await api.deliver()
+    (delivery,) = (await api.get("/v1/deliveries"))["data"]
+    of_it = f"/v1/subscriptions/{subscription['id']}"
+
+    await api.post(f"{of_it}/pause", status=200)
+    assert await both(api, delivery["id"]) == {"status": "pending"}
+
+    await api.post(f"{of_it}/resume", status=200)
+    again = await both(api, delivery["id"])
+    assert again["nextAttemptAt"] == delivery["nextAttemptAt"]
+
+
+async def test_what_waits_for_its_turn_names_the_delivery_that_goes_first(
+    api: Api, receiver: Receiver
+) -> None:
+    receiver.script = lambda _: Reply(503)
+    await api.subscribe(receiver.url(), ordering="operation")
+    for kind in ("a", "b", "c"):
+        await api.post(OF_ONE, {"type": kind})
+    await api.deliver()
+    third, second, first = (each["id"] for each in (await api.get("/v1/deliveries"))["data"])
+
+    for each in (second, third):
+        assert await both(api, each) == {"status": "pending", "waitsForDeliveryId": first}
+    assert (await both(api, first)).keys() == {"status", "nextAttemptAt"}
+
+    await api.post(f"/v1/deliveries/{third}/retry")
+    await api.post(f"/v1/deliveries/{first}/cancel", status=200)
+    assert await both(api, third) == {"status": "pending"}  # it goes at once, out of turn
+    assert (await both(api, second)).keys() == {"status", "nextAttemptAt"}
+
+
 async def test_lists_are_filtered(api: Api, receiver: Receiver) -> None:
     one = await api.subscribe(receiver.url(), eventTypes=["a"])
     two = await api.subscribe(receiver.url(), eventTypes=["b"])

@@ -218,7 +218,10 @@ async def test_without_a_breaker_nothing_waits(place: Place, clock: FakeClock) -
     async with opened_world(place, clock, PATIENT, breaker=False) as world:
         # whatever was open before it was switched off
         assert await world.sweep.due_lanes() == [lane.no]
-        assert len(await world.deliver_due(500)) == 10
+        claimed = await world.claim()
+        settled = await world.settle(claimed, 500)
+        assert len(claimed) == 10
+        assert (settled.recovered, settled.opened) == (frozenset(), {})
         assert await state(world, lane) is Circuit.CLOSED
         assert len(await world.deliver_due(500)) == 10
 

@@ -13,6 +13,7 @@ import pytest
 from service.domain import traffic
 from service.domain.delivery import DeliveryStatus
 from service.domain.ids import DeliveryRef, key_floor
+from service.domain.times import NEVER
 from service.lab.bench.counted import watch
 from service.ports import (
     AcceptRequest,
@@ -100,6 +101,19 @@ async def world(filled: Place, clock: FakeClock, given: list[Given]) -> AsyncIte
         await world.claim(1, quota=1)  # a process looks once at how all receivers are
         given.clear()
         yield world
+
+
+@pytest.fixture
+async def chain(world: World, given: list[Given]) -> AsyncIterator[None]:
+    """All that one subscription has is of one operation, meanwhile, and goes in its order."""
+    park = "UPDATE delivery_queue SET operation_key = ?, due_at = due_at + ? WHERE operation_key"
+    lane = "UPDATE subscriptions SET ordering = ? WHERE no = 1"
+    await world.sql(f"{park} IS NULL AND token IS NULL AND subscription_no = 1", 7, NEVER)
+    await world.sql(lane, "operation")
+    given.clear()
+    yield
+    await world.sql(f"{park} = 7", None, -NEVER)
+    await world.sql(lane, "none")
 
 
 async def test_accepting_claiming_and_settling(
@@ -333,6 +347,20 @@ async def test_a_page_takes_little_however_much_there_is(
 ) -> None:
     await PAGES[page](world)
 
+    assert await much_work(filled, given) == []
+
+
+@pytest.mark.usefixtures("chain")
+async def test_a_page_of_what_waits_for_its_turn_takes_a_step_for_each(
+    world: World, filled: Place, given: list[Given]
+) -> None:
+    of_one = DeliveryFilter(status=DeliveryStatus.PENDING, subscription_id="sub")
+    page = await world.read.deliveries("default", of_one, PAGE)
+
+    heads = {each.behind for each in page.items}
+    assert len(page.items) == 51
+    assert len(heads) == 1
+    assert heads != {None}
     assert await much_work(filled, given) == []
 
 

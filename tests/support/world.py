@@ -96,7 +96,7 @@ class World:
         self.manage = ManageStore(self.database, self.keys)
         self.operations = OperationStore(self.database, self.keys, TTL)
         self.lifetimes = LifetimeStore(self.database, TTL)
-        self.read = ReadStore(self.database)
+        self.read = ReadStore(self.database, breaker=self.breaker)
         self.traffic = TrafficStore(self.database)
 
     async def close(self) -> None:

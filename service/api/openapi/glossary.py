@@ -46,6 +46,12 @@ WORDS: Final[dict[str, str]] = {
     "cancelledAt": "When it was cancelled.",
     "finishedAt": "When it left the queue.",
     "nextAttemptAt": "When the next attempt is due; absent when none is.",
+    "Delivery.nextAttemptAt": "When the next attempt is due. Absent when none is, as while its "
+    "subscription is paused or it waits for another delivery, and when it is sent at once.",
+    "Attempt.nextAttemptAt": "When the next attempt was to be, as this one ended; absent when none "
+    "was.",
+    "waitsForDeliveryId": "The delivery that goes first: of an earlier event of its operation, "
+    "where the subscription's `ordering` is `operation`. Absent when there is none.",
     "deadAt": "When it was given up.",
     "resolvedAt": "When a replay delivered it.",
     "expiresAt": "From then on it is no longer there.",
