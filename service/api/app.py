@@ -153,6 +153,7 @@ def _doorkeeper(services: Services) -> Doorkeeper:
     now = services.clock.monotonic
     return Doorkeeper(
         find_key=services.find_key,
+        presume_key=services.presume_key,
         redeem=services.tickets.redeem,
         has_tenant=services.tenant_reads.has_tenant,
         limits=RateLimits(services.settings.rate_limit, now),

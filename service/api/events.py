@@ -49,10 +49,10 @@ class Events:
 
     def actions(self) -> list[Action]:
         """What is possible with events."""
-        log = "/v1/operations/{id}/events"
+        log, write = "/v1/operations/{id}/events", Scope.EVENTS_WRITE
         return [
-            Action("POST", log, Scope.EVENTS_WRITE, self.post_to_operation),
-            Action("POST", "/v1/events", Scope.EVENTS_WRITE, self.post),
+            Action("POST", log, write, self.post_to_operation, is_confirmed=True),
+            Action("POST", "/v1/events", write, self.post, is_confirmed=True),
             Action("GET", log, Scope.OPERATIONS_READ, self.of_operation, by_ticket=True),
             Action("GET", "/v1/events/{id}", Scope.OPERATIONS_READ, self.get),
         ]
@@ -148,7 +148,7 @@ class Events:
             return answers.of({"data": data}, 207 if refused else 202)
 
         items = [each.item for each in posted]
-        if all(isinstance(item, Refusal) for item in items):
+        if call.principal.unconfirmed is None and all(isinstance(i, Refusal) for i in items):
             return render([item for item in items if isinstance(item, Refusal)])
         act = self._taking(call, items)
         return await self._idempotency.run(call, body, act, render, partial(_kept, render))
@@ -160,7 +160,8 @@ class Events:
         for each in items if traceparent else ():
             if isinstance(each, EventIn) and each.traceparent is None:
                 each.traceparent = traceparent
-        return lambda once: self._services.accept.events(call.tenant, items, once)
+        credential = call.principal.unconfirmed
+        return lambda once: self._services.accept.events(call.tenant, items, once, credential)
 
     def _shown(self, call: Call, index: int, posted: Posted, verdict: Verdict) -> object:
         if isinstance(verdict, Accepted):

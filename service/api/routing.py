@@ -39,6 +39,8 @@ class Action:
     handler: Handler
     #: Whether a stream ticket does instead of a key.
     by_ticket: bool = False
+    #: Whether it sees by itself that the key is in force, unless it refuses.
+    is_confirmed: bool = False
 
 
 def routes(actions: Iterable[Action], doorkeeper: Doorkeeper, told: Problems) -> list[Route]:
@@ -68,11 +70,15 @@ class Resource(resources.Resource[Action]):
         if action.scope is None:
             return await action.handler(Call(request, _ANYBODY))
         keeper = self._doorkeeper
-        principal = await keeper.admit(request, action.scope, by_ticket=action.by_ticket)
+        principal = await keeper.admit(
+            request, action.scope, by_ticket=action.by_ticket, is_confirmed=action.is_confirmed
+        )
         if isinstance(principal, Refusal):
             return principal
-        refusal = _unreadable(request.scope)
-        return refusal or await action.handler(Call(request, principal))
+        answer = _unreadable(request.scope) or await action.handler(Call(request, principal))
+        if not isinstance(answer, Refusal):
+            return answer
+        return await keeper.confirm(principal) or answer
 
     def _wrong_method(self, method: str, instance: str) -> Answer:
         allowed = ", ".join(sorted(self._actions))

@@ -63,6 +63,7 @@ class Services:
     audit_log: AuditLog
     stats: Stats
     find_key: FindKey
+    presume_key: FindKey
     vault: Vault
     clock: Clock
     dice: Dice

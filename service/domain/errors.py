@@ -52,6 +52,14 @@ def invalid(*faults: Fault) -> Refusal:
     return Refusal(RefusalKind.INVALID, f"The request has {count}; see errors.", faults)
 
 
+def unauthenticated(what: str) -> Refusal:
+    """A refusal of who does not prove who he is; ``what`` was wrong, without a full stop."""
+    return Refusal(
+        RefusalKind.UNAUTHENTICATED,
+        f"{what}. Send 'Authorization: Bearer <key>' with a key made for this service.",
+    )
+
+
 def not_found(what: str, name: str) -> Refusal:
     """A refusal that says the same for what is not there and for what belongs to another tenant."""
     return Refusal(RefusalKind.NOT_FOUND, f"There is no {what} {name!r} here.")

@@ -76,6 +76,8 @@ class AcceptRequest(Value, frozen=True):
     note: Note | None = None
     #: Instead of events.
     retry: Retry | None = None
+    #: The hash of an API key that has to be in force when this is committed.
+    credential: bytes | None = None
 
 
 Answer = list[Verdict] | Retried | Replayed | Refusal

@@ -1,7 +1,7 @@
 """What the management of subscriptions and keys asks of the store."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from service.domain.errors import Refusal
@@ -44,6 +44,8 @@ class Principal:
     scopes: frozenset[str]
     #: Whether the request named the tenant; an administrator who did not may see all of them.
     named: bool = False
+    #: The hash of his key, where it was not looked up but remembered.
+    unconfirmed: bytes | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

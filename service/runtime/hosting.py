@@ -227,6 +227,7 @@ def services(
         audit_log=opened.stores.read,
         stats=opened.stats,
         find_key=opened.administration.key_use.find,
+        presume_key=opened.administration.key_use.presume,
         vault=opened.base.vault,
         clock=opened.base.clock,
         dice=opened.base.dice,

@@ -21,7 +21,7 @@ from service.domain.acceptance import (
     Verdict,
 )
 from service.domain.delivery import Trigger
-from service.domain.errors import Refusal, still_running
+from service.domain.errors import Refusal, still_running, unauthenticated
 from service.domain.ids import KeyMaker
 from service.domain.matching import Index
 from service.domain.retry import first_due
@@ -35,7 +35,16 @@ from service.ports import (
     GroupTooWideError,
     Retried,
 )
-from service.store import auditing, moving, once, ordering, retrying, subscribing, tallying
+from service.store import (
+    auditing,
+    confirming,
+    moving,
+    once,
+    ordering,
+    retrying,
+    subscribing,
+    tallying,
+)
 from service.store.counting import WaitingCounts
 from service.store.database import Database, Tx, Use
 from service.store.rows import (
@@ -52,7 +61,7 @@ from service.store.schema import (
     subscriptions,
     tenants,
 )
-from service.store.statements import Insert, Row, Statement, among
+from service.store.statements import Change, Insert, Row, Statement, among
 
 if TYPE_CHECKING:
     from service.domain.operation import Operation
@@ -98,6 +107,9 @@ _SUBSCRIPTIONS: Final = Statement(
     .order_by(subscriptions.c.no)
 )
 _PENDING: Final = Statement(select(func.count()).select_from(delivery_queue))
+
+#: The answer to whoever's key was revoked since it was looked up.
+_DEAD: Final = unauthenticated("The API key is revoked or expired")
 
 _EVENT_COLUMNS: Final = tuple(column.name for column in events.columns)
 _ID_COLUMNS: Final = ("tenant_id", "id", "event_key")
@@ -170,9 +182,10 @@ class AcceptStore:
             kept.
             StoreUnavailableError: nothing was kept.
         """
+        dead: set[bytes] = set()
 
         async def job(tx: Tx) -> _Done:
-            done = await self._accept(tx, group, bounded=bounded)
+            done = await self._accept(tx, group, dead, bounded=bounded)
             if foretell is None or tx.is_shared or not done.lanes:
                 return done
             foretell(done.lanes)
@@ -189,19 +202,23 @@ class AcceptStore:
             self._counts.add(tallying.accepted(tenants, event.created_at))
         return [AcceptResult(answer, done.lanes) for answer in done.answers]
 
-    async def _accept(self, tx: Tx, group: Sequence[AcceptRequest], *, bounded: bool) -> "_Done":
+    async def _accept(
+        self, tx: Tx, group: Sequence[AcceptRequest], dead: set[bytes], *, bounded: bool
+    ) -> _Done:
         keyed = [(request.tenant_id, request.once.key) for request in group if request.once]
         running = await once.hold(tx, keyed)
         answers = await once.find_answers(tx, keyed)
         work = _Work(await self._planner(tx, group), running)
         for request in group:
-            work.answers.append(await _judge(tx, work, request, answers))
+            is_dead = request.credential in dead
+            work.answers.append(_DEAD if is_dead else await _judge(tx, work, request, answers))
         planner = work.planner
         deliveries = await self._fan_out(tx, planner.events)
         if bounded and len(deliveries) > MAX_DELIVERIES and len(planner.events) > 1:
             raise GroupTooWideError
         deliveries = await ordering.park(tx, deliveries, self._keys)
-        await _write(tx, planner, deliveries)
+        asked = confirming.look(group, dead, tx.now)
+        await confirming.judge(tx, asked, await _write(tx, planner, deliveries, asked), dead)
         await self._note(tx, work.noted)
         await once.keep_answers(tx, work.kept)
         lanes = frozenset(row[1] for row in deliveries if row[2] <= tx.now)
@@ -336,10 +353,12 @@ def _is_new(result: list[Verdict] | Retried | Refusal) -> bool:
     return isinstance(result, Retried) and result.made
 
 
-async def _write(tx: Tx, planner: Planner, deliveries: list[Row]) -> None:
-    if planner.events:
-        moves = [(planner.before(each), each) for each in planner.changed_operations()]
-        await moving.write(tx, moves, _inserts(planner.events, deliveries))
+async def _write(tx: Tx, planner: Planner, deliveries: list[Row], beside: Change) -> int:
+    """Write it; how many rows that gives which is done beside it."""
+    if not planner.events:
+        return (await tx.together(beside))[0]
+    moves = [(planner.before(each), each) for each in planner.changed_operations()]
+    return (await moving.write(tx, moves, (*_inserts(planner.events, deliveries), beside)))[-1]
 
 
 def _inserts(new: Sequence[NewEvent], deliveries: list[Row]) -> tuple[Insert, ...]:

@@ -98,8 +98,10 @@ async def judged_again(work: Callable[[], Awaitable[T]]) -> T:
     raise StoreUnavailableError("Operations moved each time that they were to be written.")
 
 
-async def write(tx: Tx, moves: Sequence[Move], beside: Sequence[Write] = ()) -> None:
+async def write(tx: Tx, moves: Sequence[Move], beside: Sequence[Write] = ()) -> list[int]:
     """Write operations, each as it shall be, and what is to be written beside them.
+
+    Returns of the latter what :meth:`~service.store.database.Tx.together` does.
 
     Raises:
         MovedError: one of them is not as it was read.
@@ -115,6 +117,7 @@ async def write(tx: Tx, moves: Sequence[Move], beside: Sequence[Write] = ()) -> 
     )
     if touched[:2] != [len(new), len(moved)]:
         raise MovedError
+    return touched[2:]
 
 
 async def mark_retried(tx: Tx, failed: Operation) -> None:

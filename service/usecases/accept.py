@@ -73,15 +73,21 @@ class Accept:
         self._foretell = partial(_wake, worker)
 
     async def events(
-        self, tenant_id: str, items: Sequence[EventIn | Refusal], once: Once | None = None
+        self,
+        tenant_id: str,
+        items: Sequence[EventIn | Refusal],
+        once: Once | None = None,
+        credential: bytes | None = None,
     ) -> list[Verdict] | Replayed | Refusal:
         """One verdict an item, in order, or the answer that was given to the same request before.
+
+        The API key whose hash is ``credential``, if there is one, has to be in force still.
 
         Raises:
             UnknownCommitError: it, or a part of it, may have been committed.
             StoreUnavailableError: nothing was committed; or too much waits for that already.
         """
-        answer = await self.request(AcceptRequest(tenant_id, items, once))
+        answer = await self.request(AcceptRequest(tenant_id, items, once, credential=credential))
         if isinstance(answer, Retried):
             raise TypeError("Events were posted, and a retry came of them.")
         return answer
@@ -159,7 +165,9 @@ class Accept:
                     raise UnknownCommitError(f"A part was committed. {error}") from error
                 raise
             lanes |= result.lanes
-            if isinstance(result.answer, list):
+            if isinstance(result.answer, Refusal):
+                verdicts += [result.answer] * len(part)
+            elif isinstance(result.answer, list):
                 verdicts += result.answer
         return AcceptResult(verdicts, lanes)
 

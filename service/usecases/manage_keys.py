@@ -4,7 +4,7 @@ A key's text is made here and shown once; the store gets a hash of it.
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from service.domain import times
@@ -100,9 +100,10 @@ class ManageKeys:
 class KeyUse:
     """Finds keys, and notes that they are used: at most once a minute each, and never at once.
 
-    Where no other process can change keys (``is_alone``), what was found is good for a second,
-    unless its key ends before or this process changes one: a revoked key is dead at once. Elsewhere
-    nothing is remembered, but those who ask at the same time share a look.
+    What was found is good for a second, unless its key ends before or this process changes one.
+    Where no other process can change keys (``is_alone``) that is all there is to know: a revoked
+    key is dead at once. Elsewhere it is only presumed, for who sees by himself that it is in force;
+    all others look, and those who ask at the same time share a look.
     """
 
     def __init__(
@@ -122,19 +123,33 @@ class KeyUse:
 
     async def find(self, digest: bytes) -> Principal | None:
         """Whose key this is, when it is in force."""
-        now = self._clock.now()
-        found = self._recall(digest, now)
+        found = self._recall(digest) if self._is_alone else None
+        found = found or await self._look_up(digest)
         if found is None:
-            changes = self._changes
-            found = await self._find(digest)
-            if found is None:
-                return None
-            if self._is_alone and changes == self._changes:
-                self._remember(digest, found)
-        name = found.principal.key_id
+            return None
+        self._note(found)
+        return found.principal
+
+    async def presume(self, digest: bytes) -> Principal | None:
+        """The same; what is remembered of other processes' keys says that it is to be confirmed."""
+        found = self._recall(digest)
+        if found is None or self._is_alone:
+            return await self.find(digest)
+        self._note(found)
+        return replace(found.principal, unconfirmed=digest)
+
+    async def _look_up(self, digest: bytes) -> FoundKey | None:
+        changes = self._changes
+        found = await self._find(digest)
+        if found is not None and changes == self._changes:
+            self._remember(digest, found)
+        return found
+
+    def _note(self, found: FoundKey) -> None:
+        """Note that it is used, if that was not just noted."""
+        now, name = self._clock.now(), found.principal.key_id
         if now - self._noted.get(name, 0) >= _NOTED_EVERY:
             self._noted[name] = self._waiting[name] = now
-        return found.principal
 
     def forget(self) -> None:
         """Look every key up anew: one was changed."""
@@ -155,11 +170,11 @@ class KeyUse:
         """What every process that finds keys is to do."""
         return (Chore("key use", _GATHERED, self.write, keeps=True),)
 
-    def _recall(self, digest: bytes, now: int) -> FoundKey | None:
+    def _recall(self, digest: bytes) -> FoundKey | None:
         found, until = self._known.get(digest, _UNKNOWN)
         if found is None or self._clock.monotonic() >= until:
             return None
-        return found if found.ends_at is None or now < found.ends_at else None
+        return found if found.ends_at is None or self._clock.now() < found.ends_at else None
 
     def _remember(self, digest: bytes, found: FoundKey) -> None:
         if len(self._known) >= _REMEMBERED:

@@ -11,7 +11,7 @@ from typing import Final
 from starlette.requests import HTTPConnection
 
 from service.domain.api_keys import Scope, covers, hash_key
-from service.domain.errors import Refusal, RefusalKind, not_found
+from service.domain.errors import Refusal, RefusalKind, not_found, unauthenticated
 from service.ports import Principal, Ticket
 from service.web.limiting import Guesses, RateLimits
 from service.web.telling import WHO
@@ -24,6 +24,7 @@ _HEADER: Final = b"authorization"
 #: By which a key with the scope ``admin`` names the tenant it acts for.
 _TENANT: Final = b"ringback-tenant"
 _SCHEME: Final = "bearer"
+_ENDED: Final = "The API key is revoked or expired"
 #: The query parameter of a ticket.
 TICKET: Final = "ticket"
 #: What a ticket allows, to what it is bound to.
@@ -35,23 +36,33 @@ class Doorkeeper:
     """Lets those in who may."""
 
     find_key: FindKey
+    #: The same, for what is confirmed later: it may know a key by what was found a moment ago.
+    presume_key: FindKey
     redeem: Redeem
     has_tenant: HasTenant
     limits: RateLimits
     guesses: Guesses
 
     async def admit(
-        self, asked: HTTPConnection, needed: Scope, *, by_ticket: bool = False
+        self,
+        asked: HTTPConnection,
+        needed: Scope,
+        *,
+        by_ticket: bool = False,
+        is_confirmed: bool = False,
     ) -> Principal | Refusal:
         """The principal, if he may do what needs this scope; or what to do to be let in.
 
-        Who asks is in the connection's scope as soon as that is known.
+        Who asks is in the connection's scope as soon as that is known. ``is_confirmed``: that the
+        key is in force is seen once more, by what it is for or by :meth:`confirm`.
         """
         text = asked.query_params.get(TICKET) if by_ticket else None
         if text is not None and not _values_of(asked, _HEADER):
             principal = await self._by_ticket(asked, text)
         else:
-            principal = await self._by_key(asked)
+            principal = await self._by_key(
+                asked, self.presume_key if is_confirmed else self.find_key
+            )
         if isinstance(principal, Refusal):
             return principal
         asked.scope[WHO] = principal
@@ -64,29 +75,35 @@ class Doorkeeper:
         asked.scope[WHO] = principal
         return authorize(principal, needed) or principal
 
+    async def confirm(self, who: Principal) -> Refusal | None:
+        """A refusal where the key of a principal is not in force any more."""
+        if who.unconfirmed is None or await self.find_key(who.unconfirmed) is not None:
+            return None
+        return unauthenticated(_ENDED)
+
     async def admit_known(
         self, asked: HTTPConnection, digest: bytes, tenant_id: str | None
     ) -> Principal | Refusal:
         """The principal of a key that was shown before, by its hash, as this tenant if it may."""
         principal = await self.find_key(digest)
         if principal is None:
-            return _unauthenticated("The API key is revoked or expired")
+            return unauthenticated(_ENDED)
         asked.scope[WHO] = principal
         refusal = self.limits.refuse(asked.scope, principal.key_id)
         if refusal is not None or tenant_id is None:
             return refusal or principal
         return await self._as_tenant(principal, tenant_id)
 
-    async def _by_key(self, asked: HTTPConnection) -> Principal | Refusal:
+    async def _by_key(self, asked: HTTPConnection, find: FindKey) -> Principal | Refusal:
         given = _values_of(asked, _HEADER)
         if len(given) != 1:
-            return _unauthenticated("No API key came with the request" if not given else "Two came")
+            return unauthenticated("No API key came with the request" if not given else "Two came")
         scheme, _, key = given[0].partition(" ")
         if scheme.lower() != _SCHEME or not key.strip():
-            return _unauthenticated("The Authorization header does not hold a Bearer key")
-        principal = await self.find_key(hash_key(key.strip()))
+            return unauthenticated("The Authorization header does not hold a Bearer key")
+        principal = await find(hash_key(key.strip()))
         if principal is None:
-            refusal = _unauthenticated("The API key is unknown, revoked or expired")
+            refusal = unauthenticated("The API key is unknown, revoked or expired")
             return self.guesses.failed(asked.scope, refusal)
         return principal
 
@@ -146,11 +163,4 @@ def _foreign(tenant_id: str) -> Refusal:
         f"The API key may not act for tenant {tenant_id!r}. Leave the header Ringback-Tenant out, "
         f"or use a key with the scope {Scope.ADMIN.value!r}.",
         extra={"missingScope": Scope.ADMIN.value},
-    )
-
-
-def _unauthenticated(what: str) -> Refusal:
-    return Refusal(
-        RefusalKind.UNAUTHENTICATED,
-        f"{what}. Send 'Authorization: Bearer <key>' with a key made for this service.",
     )

@@ -110,6 +110,38 @@ async def test_a_subscription_and_a_key_work_at_once_in_the_other_process(
     assert sorted(request.path for request in receiver.requests) == [f"/{n}" for n in range(5)]
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/events", {"type": "note", "operationId": "op"}),
+        ("/v1/events", [{"type": "note", "operationId": "op"}]),
+        ("/v1/events", [{"type": "note", "operationId": "op"}, {"type": 1}]),
+        ("/v1/events", [{"type": 1}]),
+        ("/v1/events", {"type": 1}),
+        ("/v1/operations/op/events", {"type": "note"}),
+    ],
+)
+async def test_a_key_revoked_at_one_api_is_dead_at_once_at_the_other(
+    start: Start, path: str, body: object
+) -> None:
+    one, other = await start("api"), await start("api")
+    scopes = ["events:write", "operations:read"]
+    async with blackbox(one) as first, blackbox(other) as second:
+        for number in range(5):
+            new = {"tenantId": "default", "name": f"brief-{number}", "scopes": scopes}
+            key = await first.post("/v1/api-keys", new, 201)
+            own = {"authorization": f"Bearer {key['key']}"}
+            before = [await second.http.post(path, json=body, headers=own) for _ in range(3)]
+            assert all(answer.status_code in (202, 207, 422) for answer in before)
+
+            assert (await first.http.delete(f"/v1/api-keys/{key['id']}")).status_code == 204
+            answer = await second.http.post(path, json=body, headers=own)
+
+            assert answer.status_code == 401
+            assert "Send 'Authorization: Bearer <key>'" in answer.json()["detail"]
+            assert (await first.get("/readyz"))["status"] == "ok"
+
+
 async def test_who_follows_at_one_api_hears_at_once_of_what_is_posted_at_the_other(
     start: Start,
 ) -> None:

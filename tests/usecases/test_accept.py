@@ -41,6 +41,9 @@ class ScriptedStore:
         self.groups: list[list[Names]] = []
         self.committed: list[list[Names]] = []
         self.bounded: list[bool] = []
+        #: Requests with any of these are refused as a whole.
+        self.revoked: set[str] = set()
+        self.credentials: set[bytes | None] = set()
         self.script: Callable[[Names], None] = lambda _: None
         self.open = asyncio.Event()
         self.open.set()
@@ -56,6 +59,7 @@ class ScriptedStore:
         names = [[name_of(each) for each in request.events] for request in group]
         self.groups.append(names)
         self.bounded.append(bounded)
+        self.credentials |= {request.credential for request in group}
         self.entered.set()
         await self.open.wait()
         if bounded:
@@ -63,6 +67,8 @@ class ScriptedStore:
         if foretell is not None:
             foretell(frozenset(map(len, names)))
             return [AcceptResult([verdict(n) for n in own]) for own in names]
+        if any(self.revoked.intersection(own) for own in names):
+            return [AcceptResult(verdict("refused")) for _ in names]  # type: ignore[arg-type]  # a refusal
         self.committed.append(names)
         return [AcceptResult([verdict(n) for n in own], frozenset({len(own)})) for own in names]
 
@@ -239,6 +245,18 @@ async def test_a_request_that_is_too_wide_is_split_and_answered_in_order(
     assert committed == told(answer)
     assert all(len(group) <= count for (group,) in store.committed)
     assert len(wakes.calls) == 1
+
+
+async def test_the_rest_of_a_wide_request_is_refused_when_its_key_is_revoked_amid_it(
+    accept: Accept, store: ScriptedStore
+) -> None:
+    store.script = at_most(2)
+    store.revoked = {"c"}
+
+    answer = await accept.events("t", events(*"abcdef"), credential=b"key")
+
+    assert told(answer) == ["a", "refused", "refused", "d", "e", "f"]
+    assert store.credentials == {b"key"}
 
 
 async def test_a_request_with_an_idempotency_key_is_never_split(

@@ -124,6 +124,39 @@ async def test_where_others_may_change_keys_each_request_looks(
     assert await use.find(b"a") is None
 
 
+async def test_for_a_second_a_key_is_presumed_to_be_in_force_by_who_confirms_it(
+    world: World, clock: FakeClock
+) -> None:
+    asked = Asked()
+    asked.answer = FoundKey(WHO, clock.now() + 1_500)
+    store = CountedKeys(world)
+    use = KeyUse(asked.find, store, clock, is_alone=False)
+
+    seen = []
+    for wait in (0, 999, 1, 499, 1):
+        clock.advance(wait)
+        found = await use.presume(b"a")
+        seen.append((asked.count, None if found is None else found.unconfirmed))
+        await use.write()
+
+    # looked up, remembered, looked up, remembered, and at its end looked up
+    assert seen == [(1, None), (1, b"a"), (2, None), (2, b"a"), (3, None)]
+    use.forget()
+    asked.answer = None
+    assert await use.presume(b"a") is None
+    assert len(store.written) == 1  # who presumes uses it, too: once a minute
+
+
+async def test_a_process_alone_has_nothing_to_confirm(world: World, clock: FakeClock) -> None:
+    use = KeyUse(Asked().find, KeyStore(world.database, world.keys), clock)
+    await use.find(b"a")
+
+    found = await use.presume(b"a")
+
+    assert found == WHO
+    assert found.unconfirmed is None
+
+
 async def test_a_key_ends_to_the_millisecond(world: World, clock: FakeClock) -> None:
     asked = Asked()
     asked.answer = FoundKey(WHO, clock.now() + 500)

@@ -126,10 +126,14 @@ def together_text(forms: tuple[Form, ...]) -> str:
     texts = [each.text(first) for each, first in zip(forms, firsts, strict=False)]
     parts = ", ".join(f"w{number} AS ({text})" for number, text in enumerate(texts))
     counts = (
-        f"(SELECT count(*) FROM w{number})" if " RETURNING " in text else "0"
+        f"(SELECT count(*) FROM w{number})" if _gives_rows(text) else "0"
         for number, text in enumerate(texts)
     )
     return f"WITH {parts} SELECT {', '.join((_IDENTITY, *counts))}"
+
+
+def _gives_rows(text: str) -> bool:
+    return text.startswith("SELECT ") or " RETURNING " in text
 
 
 @cache
