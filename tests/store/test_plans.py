@@ -136,6 +136,8 @@ async def test_accepting_claiming_and_settling(
     await world.deliver.flush()
     await world.counts.flush()
     await world.manage.find_key(b"digest")
+    some_key = AcceptRequest("default", [event("a")], credential=b"digest")
+    await world.accept.accept([some_key])  # which is not there
 
     assert len(some) >= 100
     assert await read_whole(filled, given) == {}
