@@ -53,6 +53,8 @@ class Claimed(Value, frozen=True):
     operation_id: str | None
     sequence: int | None
     body: bytes
+    #: The key of the operation whose events go to its subscription in their order.
+    chain: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

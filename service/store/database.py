@@ -87,7 +87,7 @@ class Tx(Protocol):
     async def lease(self, lanes: Sequence[Row], until: int, token: int) -> list[Row]:
         """Lease what is due in these lanes (subscription no, due by, at most) under a token.
 
-        Returns event key, subscription no, attempts, step and trigger of each delivery.
+        Returns event key, subscription no, attempts, step, trigger and operation key of each.
         """
 
     async def hold(self, names: Iterable[str]) -> set[str]:

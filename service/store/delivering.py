@@ -8,7 +8,7 @@ limits, its pause or hold, its circuit.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final
 
 from sqlalchemy import bindparam, case, or_, select
@@ -176,9 +176,9 @@ class DeliverStore:
     async def settle(self, results: Sequence[Settlement]) -> Settled:
         """Write results, fenced by token."""
 
-        async def job(tx: Tx) -> tuple[Settled, Draft, Counts]:
-            kept = await settling.settle(tx, results)
-            draft = await self._book.draft(tx, kept.results, kept.dead)
+        async def work(tx: Tx, write: settling.Write) -> tuple[Settled, Draft, Counts]:
+            kept = await settling.settle(tx, results, write)
+            draft = await self._book.draft(tx, kept.results, kept.dead, are_clean=kept.are_clean)
             due = {lane: _not_before(at, draft.judged.get(lane)) for lane, at in kept.due.items()}
             due |= dict.fromkeys(draft.told | draft.recovered, tx.now)
             late = len(results) - len(kept.results)
@@ -187,7 +187,11 @@ class DeliverStore:
             return Settled(late, due, recovered, draft.opened, draft.disabled), draft, counts
 
         async with self._book.turn:
-            settled, draft, counts = await self._database.write(job, Use.SETTLE)
+            try:
+                done = await self._database.write(partial(work, write=settling.at_once), Use.SETTLE)
+            except settling.LeaseLostError:
+                done = await self._database.write(partial(work, write=settling.in_turn), Use.SETTLE)
+            settled, draft, counts = done
             self._book.keep(draft)
             self._counts.add(counts)
         return settled
@@ -318,4 +322,5 @@ def _claimed(row: Row, token: int, lane: Lane, event: Row) -> Claimed:
         operation_id=event[3],
         sequence=event[4],
         body=event[5],
+        chain=row[5],
     )

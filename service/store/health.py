@@ -10,7 +10,7 @@ from service.domain.health import Health, Slice
 from service.store.database import Tx
 from service.store.schema import delivery_queue, subscriptions
 from service.store.schema_health import subscription_health
-from service.store.statements import Many, Row, Statement, among, one_of
+from service.store.statements import Change, Many, Row, Statement, among, one_of
 
 _COLUMNS: Final = tuple(column.name for column in subscription_health.columns)
 _some = select(*subscription_health.columns).where(
@@ -88,6 +88,11 @@ async def unclean(tx: Tx, lanes: Iterable[int] | None = None) -> set[int]:
     if lanes is None:
         return {row[0] for row in await tx.sql(_UNCLEAN)}
     return {row[0] for row in await tx.each(_UNCLEAN_OF, [(lane,) for lane in lanes])}
+
+
+def look_for_unclean(lanes: Iterable[int]) -> Change:
+    """The look of :func:`unclean` at these lanes, to be done beside something else."""
+    return Change(_UNCLEAN_OF, [(lane,) for lane in sorted(set(lanes))])
 
 
 async def in_flight(tx: Tx, lanes: Iterable[int]) -> dict[int, int]:

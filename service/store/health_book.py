@@ -61,13 +61,21 @@ class HealthBook:
         self.turn = asyncio.Lock()
 
     async def draft(
-        self, tx: Tx, kept: Sequence[Settlement] = (), dead: Sequence[Corpse] = ()
+        self,
+        tx: Tx,
+        kept: Sequence[Settlement] = (),
+        dead: Sequence[Corpse] = (),
+        *,
+        are_clean: bool = False,
     ) -> Draft:
-        """Judge results in the transaction that keeps them, and tell of it and of the dead."""
+        """Judge results in the transaction that keeps them, and tell of it and of the dead.
+
+        ``are_clean``: to none of these receivers a success is more than a count, as was just seen.
+        """
         draft = Draft()
         batch = _by_lane(kept)
         if tx.is_shared:  # others may have judged meanwhile
-            self._unclean = await health.unclean(tx, batch)
+            self._unclean = set() if are_clean else await health.unclean(tx, batch)
         elif self._unclean is None:
             self._unclean = await health.unclean(tx)
         plain = {lane: done for lane, done in batch.items() if self._is_plain(lane, done)}

@@ -1,6 +1,6 @@
 """Settle: results into the tables, fenced by token (the journey's third transaction)."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Final
@@ -10,7 +10,7 @@ from service.domain.delivery import DeliveryStatus
 from service.domain.ids import DeliveryRef
 from service.domain.retry import Dead, DeadReason, Delivered, RetryAfter
 from service.ports import Settlement
-from service.store import burying, ordering
+from service.store import burying, health, ordering
 from service.store.database import Tx
 from service.store.queueing import IS_ONE_OF, PAIR
 from service.store.schema import attempts, deliveries, delivery_queue
@@ -28,7 +28,7 @@ _ATTEMPT_KNOWN: Final = (
 _OWNED: Final = (*PAIR, delivery_queue.c.token)
 _TAKE_OUT: Final = Many(
     f"DELETE FROM delivery_queue WHERE {one_of([column.name for column in _OWNED])} "
-    "RETURNING event_key, subscription_no, operation_key",
+    "RETURNING event_key, subscription_no",
     *_OWNED,
 )
 _POSTPONE: Final = Many(
@@ -43,6 +43,10 @@ _RESOLVE: Final = Many(
 )
 
 
+class LeaseLostError(Exception):
+    """A result came after its lease was lost; nothing was kept."""
+
+
 @dataclass(frozen=True, slots=True)
 class Kept:
     """What a settle changed."""
@@ -53,31 +57,71 @@ class Kept:
     due: Mapping[int, int]
     #: What was buried, of which somebody is to be told.
     dead: Sequence[burying.Corpse]
+    #: Whether no receiver of these has been in trouble lately.
+    are_clean: bool
 
 
-async def settle(tx: Tx, results: Sequence[Settlement]) -> Kept:
-    """Write results."""
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What there is to write of results."""
+
+    #: Those that end their delivery, the last of each.
+    finished: Sequence[Settlement]
+    #: All attempts that were made.
+    attempts: Insert
+    #: Looks for receivers that are in trouble.
+    look: Change
+
+
+#: Writes it; which of the finished were still leased, and whether all receivers are well.
+Write = Callable[[Tx, Work], Awaitable[tuple[Sequence[Settlement], bool]]]
+
+
+async def settle(tx: Tx, results: Sequence[Settlement], write: Write) -> Kept:
+    """Write results.
+
+    Raises:
+        LeaseLostError: see :func:`at_once`.
+    """
     current = _newest(results)
     finished = [each for each in current if not isinstance(each.verdict, RetryAfter)]
     delayed = [each for each in current if isinstance(each.verdict, RetryAfter)]
-    owned = await _take_out(tx, finished)
     postponed = await _postpone(tx, delayed)
-    done = [each for each in finished if each.claimed.ref in owned]
+    lanes = (each.claimed.ref.subscription_no for each in results if tx.is_shared)
+    look = health.look_for_unclean(lanes)
+    done, are_clean = await write(tx, Work(finished, _attempts(results, tx.now), look))
     dead = [_corpse(each) for each in done if isinstance(each.verdict, Dead)]
     await burying.bury(tx, dead)
-    # a result that is told twice is one: the last
-    made = {(*each.claimed.ref, each.claimed.attempt): each for each in results}
-    rows = [_attempt_row(each, tx.now) for _, each in sorted(made.items(), key=itemgetter(0))]
-    delivered = [each for each in done if isinstance(each.verdict, Delivered)]
-    known = Insert(attempts, _ATTEMPT_COLUMNS, rows, _ATTEMPT_KNOWN)
-    await tx.together(*_finish(delivered, tx.now), known)
-    kept = done + [each for each in delayed if each.claimed.ref in postponed]
+    kept = [*done, *(each for each in delayed if each.claimed.ref in postponed)]
     held = await _hold(tx, kept)
     released = await ordering.release_next(
-        tx, ((ref.subscription_no, chain) for ref, chain in owned.items())
+        tx, ((each.claimed.ref.subscription_no, each.claimed.chain) for each in done)
     )
     next_due = {lane: max(at, held.get(lane, at)) for lane, at in released.items()}
-    return Kept(kept, _earliest(kept, next_due, tx.now), dead)
+    return Kept(kept, _earliest(kept, next_due, tx.now), dead, are_clean)
+
+
+async def at_once(tx: Tx, work: Work) -> tuple[Sequence[Settlement], bool]:
+    """Write it, taking it that all leases hold, as they nearly always do.
+
+    Raises:
+        LeaseLostError: one does not.
+    """
+    out = Change(_TAKE_OUT, _leases(work.finished))
+    # what was finished by somebody else meanwhile is there, and its lease is not
+    deliveries, resolved = _finish(work.finished, tx.now, "ON CONFLICT DO NOTHING")
+    taken, *_, unclean = await tx.together(out, deliveries, resolved, work.attempts, work.look)
+    if taken < len(work.finished):
+        raise LeaseLostError
+    return work.finished, not unclean
+
+
+async def in_turn(tx: Tx, work: Work) -> tuple[Sequence[Settlement], bool]:
+    """See which leases hold, then write it."""
+    owned = {DeliveryRef(*row) for row in await tx.each(_TAKE_OUT, _leases(work.finished))}
+    done = [each for each in work.finished if each.claimed.ref in owned]
+    *_, unclean = await tx.together(*_finish(done, tx.now), work.attempts, work.look)
+    return done, not unclean
 
 
 def _newest(results: Sequence[Settlement]) -> list[Settlement]:
@@ -89,10 +133,15 @@ def _newest(results: Sequence[Settlement]) -> list[Settlement]:
     return [each for each in results if latest[each.claimed.ref] == each.claimed.token]
 
 
-async def _take_out(tx: Tx, finished: Sequence[Settlement]) -> dict[DeliveryRef, int | None]:
-    """Delete what is finished from the queue; what of it was still ours, with its chain."""
-    rows = sorted((*each.claimed.ref, each.claimed.token) for each in finished)
-    return {DeliveryRef(*ref): chain for *ref, chain in await tx.each(_TAKE_OUT, rows)}
+def _leases(finished: Iterable[Settlement]) -> list[Row]:
+    return sorted((*each.claimed.ref, each.claimed.token) for each in finished)
+
+
+def _attempts(results: Iterable[Settlement], now: int) -> Insert:
+    # a result that is told twice is one: the last
+    made = {(*each.claimed.ref, each.claimed.attempt): each for each in results}
+    rows = [_attempt_row(each, now) for _, each in sorted(made.items(), key=itemgetter(0))]
+    return Insert(attempts, _ATTEMPT_COLUMNS, rows, _ATTEMPT_KNOWN)
 
 
 async def _postpone(tx: Tx, delayed: Sequence[Settlement]) -> set[DeliveryRef]:
@@ -106,14 +155,15 @@ def _delay(each: Settlement) -> int:
     return each.verdict.delay_ms if isinstance(each.verdict, RetryAfter) else 0
 
 
-def _finish(delivered: Sequence[Settlement], now: int) -> tuple[Insert, Change]:
-    """What is finished now, and that it needs no dead letter any more."""
+def _finish(done: Iterable[Settlement], now: int, conflict: str = "") -> tuple[Insert, Change]:
+    """What is delivered now, and that it needs no dead letter any more."""
+    delivered = [each.claimed for each in done if isinstance(each.verdict, Delivered)]
     columns = ("event_key", "subscription_no", "status", "attempts", "finished_at")
     status = DeliveryStatus.DELIVERED.value
-    rows = [(*d.claimed.ref, status, d.claimed.attempt, now) for d in delivered]
+    rows = [(*each.ref, status, each.attempt, now) for each in delivered]
     # nothing in a claim tells which had a dead letter: it may have died before its first attempt
     resolved = Change(_RESOLVE, [row[:2] for row in rows], {"now": now})
-    return Insert(deliveries, columns, rows), resolved
+    return Insert(deliveries, columns, rows, conflict), resolved
 
 
 def _corpse(each: Settlement) -> burying.Corpse:

@@ -130,6 +130,7 @@ async def test_accepting_claiming_and_settling(
     assert len(lanes) == 100
     some = await world.claim(*lanes[:20], quota=100)
     await world.settle(some[:20])
+    await world.settle(some[:20])  # their leases are over
     await world.settle(some[20:40], 500)
     await world.settle(some[40:45], fault())
     await world.deliver.release(some[45:])

@@ -35,7 +35,8 @@ LEASE: Final = (
     "UPDATE delivery_queue AS d SET due_at = $1, token = $2, attempts = d.attempts + 1, "
     "step = d.step + 1 FROM picked "
     "WHERE d.event_key = picked.event_key AND d.subscription_no = picked.subscription_no "
-    f"RETURNING d.event_key, d.subscription_no, d.attempts, d.step, d.trigger, {_IDENTITY}"
+    "RETURNING d.event_key, d.subscription_no, d.attempts, d.step, d.trigger, d.operation_key, "
+    f"{_IDENTITY}"
 )
 #: Names that another transaction holds. They are hashed to 64 bits: two that meet are taken for
 #: one, which makes somebody ask again.

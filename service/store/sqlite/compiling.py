@@ -114,7 +114,7 @@ def lease_text(lanes: int) -> str:
         # the SELECT around the UNION lets SQLite find the rows by their key (see one_of)
         "WHERE (event_key, subscription_no) IN "
         f"(SELECT * FROM ({' UNION ALL '.join([lane] * lanes)})) "
-        "RETURNING event_key, subscription_no, attempts, step, trigger"
+        "RETURNING event_key, subscription_no, attempts, step, trigger, operation_key"
     )
 
 
