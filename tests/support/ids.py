@@ -20,7 +20,8 @@ _READ: Final = """() => {
     if (rects.length === 0) return false;
     for (let e = node.parentElement; e !== document.body; e = e.parentElement) {
       const flow = getComputedStyle(e).overflowX;
-      if (["auto", "scroll"].includes(flow)) return rects.every(each => each.width <= e.clientWidth);
+      const scrolls = ["auto", "scroll"].includes(flow);
+      if (scrolls) return rects.every(each => each.width <= e.clientWidth);
       const isEdge = flow !== "visible" || e.matches("td, th");
       if (isEdge && !within(rects, e.getBoundingClientRect())) return false;
     }
