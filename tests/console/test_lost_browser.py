@@ -126,3 +126,57 @@ async def test_a_secret_is_copied_in_a_frame_too(
     secret = await frame.get_by_label("Secret 1").inner_text()
     assert await page.evaluate("navigator.clipboard.readText()") == secret
     await context.close()
+
+
+async def test_what_a_form_did_is_not_done_again_by_loading_the_page_again(
+    browser: Browser, server: Server, receiver: Receiver
+) -> None:
+    """A page with a new secret made another subscription, or key; one with a test, another test."""
+    async with server.client() as client, opened(browser, server) as watched:
+        page = watched.page
+        await watched.sign_in(server.admin_key)
+        await watched.go("/subscriptions/new")
+        await page.get_by_label("URL").fill(receiver.url("/hook"))
+        await page.get_by_role("button", name="Create").click()
+        await expect(page.get_by_label("Secret 1")).to_be_visible()
+        await page.reload()
+        (made,) = (await client.get("/v1/subscriptions")).json()["data"]
+        await expect(page.get_by_role("heading", name=made["id"])).to_be_visible()
+
+        await page.get_by_role("button", name="Send a test event").click()
+        await expect(page.get_by_role("heading", name="Test event")).to_be_visible()
+        await page.reload()
+        await expect(page.get_by_role("heading", name=made["id"])).to_be_visible()
+        await page.get_by_role("button", name="Rotate").click()
+        await expect(page.get_by_label("Secret 1")).to_be_visible()
+        await page.reload()
+        await expect(page.get_by_role("heading", name=made["id"])).to_be_visible()
+        kept = (await client.get(f"/v1/subscriptions/{made['id']}/secret")).json()
+        assert len(kept["secrets"]) == 2
+
+        await watched.go("/keys")
+        await page.locator("summary.main").click()
+        await page.get_by_label("Name").fill("backend")
+        await page.get_by_label("operations:read").check()
+        await page.get_by_role("button", name="Create").click()
+        await expect(page.get_by_label("The key")).to_be_visible()
+        await page.reload()
+        await expect(page.get_by_role("heading", name="API keys")).to_be_visible()
+        keys = (await client.get("/v1/api-keys")).json()["data"]
+        assert [each["name"] for each in keys].count("backend") == 1
+    assert len(receiver.requests) == 1
+
+
+async def test_who_is_out_of_the_portal_is_told_how_to_come_in(
+    browser: Browser, server: Server
+) -> None:
+    async with server.client() as client, opened(browser, server) as watched:
+        made = (await client.post("/v1/subscriptions", json={"url": "http://127.0.0.1:9/"})).json()
+        page = watched.page
+        await page.goto(await link(server, subscriptionId=made["id"]))
+        await page.get_by_role("link", name=made["id"]).first.click()
+        await page.context.clear_cookies()
+        await page.get_by_role("button", name="Pause").click()
+        said = page.get_by_role("alert")
+        await expect(said).to_contain_text("nothing was done. Open the portal again from the app")
+        watched.faults = [each for each in watched.faults if "status of 401" not in each]

@@ -80,6 +80,10 @@ document.addEventListener("click", async (event) => {
   }
 });
 
+// A page that a form answered with: to load it again leads on, and sends the form no second time.
+const done = document.querySelector("[data-done]");
+if (done) history.replaceState(null, "", done.dataset.done);
+
 // "/" goes to the filters, as in other consoles.
 document.addEventListener("keydown", (event) => {
   if (event.key !== "/" || event.target.closest("input, select, textarea")) return;
