@@ -49,6 +49,23 @@ async def test_a_stream_that_breaks_is_said_at_once_and_found_again(
         watched.faults.clear()  # that nobody answered is what the browser notes
 
 
+async def test_who_got_an_event_is_followed_until_it_is_settled(
+    browser: Browser, server: Server, receiver: Receiver
+) -> None:
+    async with server.client() as client, opened(browser, server, "dark", NARROW) as watched:
+        made = (await client.post("/v1/subscriptions", json={"url": receiver.url("/hook")})).json()
+        await client.post(f"/v1/subscriptions/{made['id']}/pause")
+        event = {"operationId": "got", "type": "report.made", "id": "evt-got"}
+        assert (await client.post("/v1/events", json=event)).is_success
+        await watched.sign_in(server.admin_key)
+        await watched.go("/events/evt-got")
+        row = watched.page.get_by_role("row").filter(has_text=made["id"])
+        await expect(row).to_contain_text("pending")
+        await client.post(f"/v1/subscriptions/{made['id']}/resume")
+        await expect(row).to_contain_text("delivered")
+        assert await watched.page.locator("[data-every]").count() == 0
+
+
 async def test_what_was_deleted_under_a_page_is_said(browser: Browser, server: Server) -> None:
     """It stayed as it was, for ever."""
     async with server.client() as client, opened(browser, server, "dark", NARROW) as watched:
