@@ -26,6 +26,15 @@ SIGN_IN: Final = "/sign-in"
 NOTHING_HERE: Final = Refusal(
     RefusalKind.NOT_FOUND, "There is no such page, or not to be asked for in this way."
 )
+_SIGNED_OUT: Final = Refusal(
+    RefusalKind.UNAUTHENTICATED,
+    "The session is over, and nothing was done. Sign in again, and do it then.",
+)
+_LET_OUT: Final = Refusal(
+    RefusalKind.UNAUTHENTICATED,
+    "The session is over, and nothing was done. Open the portal again from the application that "
+    "led here, and do it then.",
+)
 _OVER: Final = Refusal(
     RefusalKind.UNAUTHENTICATED,
     "There is no session here: it is over, or this browser keeps none. Open the portal again from "
@@ -48,6 +57,10 @@ class Entrance(Protocol):
     def doorkeeper(self) -> Doorkeeper:
         """Who counts requests and guesses."""
 
+    @property
+    def out(self) -> Refusal:
+        """Why a form of somebody whose session is over does nothing, and what to do next."""
+
     async def admit(self, request: Request, session: Session) -> Guest | Refusal:
         """Who a session is, now."""
 
@@ -68,6 +81,7 @@ class ConsoleEntrance:
     doorkeeper: Doorkeeper
     sessions: Sessions
     layout: Layout
+    out: Refusal = _SIGNED_OUT
 
     async def admit(self, request: Request, session: Session) -> Guest | Refusal:
         """Who a session is; one whose tenant is gone acts for its own again."""
@@ -107,6 +121,7 @@ class PortalEntrance:
     layout: Layout
     portals: Portals
     reads: ReadStore
+    out: Refusal = _LET_OUT
 
     async def admit(self, request: Request, session: Session) -> Guest | Refusal:
         """Who a session is; its link counts as a key."""

@@ -4,13 +4,13 @@ What is possible without a session: each handler looks for itself whether one of
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from service.console.entrances import SIGN_IN, Entrance
+from service.console.entrances import NOTHING_HERE, SIGN_IN, Entrance
 from service.console.layout import THEMES
 from service.console.routing import FOREIGN
 from service.console.sessions import is_from_here
@@ -24,6 +24,7 @@ from service.web.answers import Answer
 from service.web.telling import ENTERING, WHO
 
 Handler = Callable[[Request], Awaitable[Answer]]
+T = TypeVar("T")
 
 #: Seconds that a choice of colours is kept.
 _YEAR: Final = 365 * 86_400
@@ -148,27 +149,54 @@ class PortalEntry(Entry):
 
     def routes(self) -> list[Route]:
         """What is possible."""
-        return [Route(f"{self._site.root}/enter", Door(self.enter)), *super().routes()]
+        enter = f"{self._site.root}/enter"
+        return [
+            Route(enter, Door(self.enter)),
+            Route(f"{enter}/look", Door(self.look)),
+            *super().routes(),
+        ]
 
     async def enter(self, request: Request) -> Answer:
         """The page that a link leads to, whose script sends the secret; and what to do with it."""
         if request.method != "POST":
-            return self._layout.page(request, None, Page("enter.html", "One moment"))
-        form = await _own(request)
-        if isinstance(form, Refusal):
-            return self._layout.refused(request, None, form)
-        request.scope[ENTERING] = True
-        try:
-            opened = await self._portals.open(form.one("link"))
-        except StoreUnavailableError:
-            return self._layout.refused(request, None, _UNAVAILABLE)
-        if opened is None:
-            refusal = self._entrance.doorkeeper.guesses.failed(request.scope, _SPENT)
-            return self._layout.refused(request, None, refusal)
+            page = Page("enter.html", "One moment", frames=True)
+            return self._layout.page(request, None, page)
+        opened = await self._found(request, self._portals.open)
+        if isinstance(opened, Refusal):
+            return self._layout.refused(request, None, opened)
         digest, guest = opened
         request.scope[WHO] = guest.principal
         kept = self._sessions.kept(self._sessions.named(digest, guest.ends_at))
         return Answer(303, headers=(("location", self._site.root), kept))
+
+    async def look(self, request: Request) -> Answer:
+        """Whether the portal can be shown where the page of a link stands: before it is opened.
+
+        Which pages stand around it, only the browser knows. So it is shown an empty page that the
+        same ones may embed: what comes of that, the script of the page around it sees.
+        """
+        if request.method != "POST":
+            return self._layout.refused(request, None, NOTHING_HERE)
+        origins = await self._found(request, self._portals.embedders)
+        if isinstance(origins, Refusal):
+            return self._layout.refused(request, None, origins)
+        return self._layout.bare(origins)
+
+    async def _found(
+        self, request: Request, find: Callable[[str], Awaitable[T | None]]
+    ) -> T | Refusal:
+        """What is found by the secret that a page of ours has sent; failures are guesses."""
+        form = await _own(request)
+        if isinstance(form, Refusal):
+            return form
+        request.scope[ENTERING] = True
+        try:
+            found = await find(form.one("link"))
+        except StoreUnavailableError:
+            return _UNAVAILABLE
+        if found is None:
+            return self._entrance.doorkeeper.guesses.failed(request.scope, _SPENT)
+        return found
 
     async def _end(self, digest: bytes) -> Refusal | None:
         """A copy of the cookie must not outlive it."""

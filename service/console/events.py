@@ -11,6 +11,7 @@ from service.console.services import Services
 from service.console.visits import Action, Page, Visit
 from service.domain import ids
 from service.domain.api_keys import Scope
+from service.domain.delivery import is_finished
 from service.domain.errors import Refusal, not_found
 from service.domain.ids import MAX_KEY
 from service.domain.matching import wants
@@ -85,7 +86,8 @@ class Events:
             got = list((await self._reads.deliveries(visit.tenant, which, Span(_MOST))).items)
         if got is not None and visit.may(Scope.SUBSCRIPTIONS_READ):
             missed = await self._missed(visit, event, got)
-        shown = {"event": event, "got": got, "missed": missed}
+        is_open = any(not is_finished(each.status) for each in got or ())
+        shown = {"event": event, "got": got, "missed": missed, "is_open": is_open}
         return Page("event.html", "Event", shown)
 
     async def _named(self, visit: Visit, name: str) -> EventView | None:

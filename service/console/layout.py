@@ -1,6 +1,6 @@
 """What stands around every page: navigation, headers, and how a refusal looks."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -17,6 +17,9 @@ from service.web import problems
 from service.web.answers import Answer
 from service.web.problems import instance_of
 
+#: A page without anything on it that somebody could see, or do.
+_BARE: Final = b'<!doctype html><html lang="en"><title>-</title><i id="fits"></i></html>'
+_BARE_POLICY: Final = "default-src 'none'; frame-ancestors 'self' {embedding}"
 _POLICY: Final = (
     "default-src 'none'; "
     "script-src 'self'; "
@@ -81,8 +84,16 @@ class Layout:
         around = self._around(request, visit)
         body = self._templates.render(page.template, {**around, "title": page.title, **page.values})
         policy = _POLICY.format(embedding=self._embedding(visit))
+        if page.frames:
+            policy = f"{policy}; frame-src 'self'"
         headers = (("content-security-policy", policy), *_HEADERS, *page.headers)
         return Answer(page.status, body, headers, _HTML)
+
+    def bare(self, origins: Sequence[str]) -> Answer:
+        """Nothing, which a browser shows in one of our pages if all others around are of these."""
+        policy = _BARE_POLICY.format(embedding=" ".join(origins)).rstrip()
+        headers = (("content-security-policy", policy), *_HEADERS)
+        return Answer(200, _BARE, headers, _HTML)
 
     def refused(self, request: Request, visit: Visit | None, refusal: Refusal) -> Answer:
         """The page about what was refused, and why."""

@@ -31,6 +31,8 @@ _PATH: Final = "/operations"
 _ONE: Final = f"{_PATH}/{{id}}"
 #: Events of the log that a page shows: the newest.
 _MANY: Final = 100
+#: Bytes of an event that a page shows among a hundred others, and reads anew with each that comes.
+_MOST: Final = 16 * 1024
 _progress: Final = msgspec.json.Decoder(float | Progress)
 
 
@@ -79,6 +81,7 @@ class Operations:
             "percentage": _percentage(operation),
             "told": _told(operation),
             "log": list(reversed(log)),
+            "most": _MOST,
             "is_open": not is_end(operation.status),
             "is_failed": operation.status is Status.FAILED,
             "replay_type": REPLAY_TYPE,

@@ -19,6 +19,14 @@ _DAY: Final = 24 * _HOUR
 #: Of units that are longer than the time, none is named.
 _UNITS: Final = ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min"), (1, "s"))
 
+#: Characters by which a list tells what something is: more is on its own page.
+_BRIEF: Final = 80
+#: Characters that show what is around them in another order, as JSON may write them too.
+_TURNING: Final = {
+    code: f"\\u{code:04x}"
+    for code in (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+}
+
 #: What the states of things look like. Beside the colour there is always the word.
 _LOOKS: Final[Mapping[str, str]] = {
     **dict.fromkeys(
@@ -49,6 +57,7 @@ def environment() -> Environment:
         "plain": lambda word: str(word).replace("_", " "),
         "rendered": times.render,
         "without": without,
+        "brief": brief,
     }
     return made
 
@@ -92,14 +101,22 @@ def milliseconds(value: float | None) -> str:
 
 
 def pretty(body: bytes | str | None) -> str:
-    """JSON, indented; its numbers and texts stay as they were written."""
+    """JSON, indented; its numbers and texts stay as they were written.
+
+    But for what would show other text than there is: the same texts have it as escapes.
+    """
     if body is None:
         return ""
     raw = body.encode() if isinstance(body, str) else body
     try:
-        return msgspec.json.format(raw, indent=2).decode()
+        return msgspec.json.format(raw, indent=2).decode().translate(_TURNING)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return raw.decode("utf-8", "replace")
+
+
+def brief(text: str) -> str:
+    """Its beginning, for a list of things."""
+    return text if len(text) <= _BRIEF else f"{text[: _BRIEF - 1]}…"
 
 
 def without(given: Mapping[str, str], *names: str) -> str:

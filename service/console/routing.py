@@ -84,7 +84,7 @@ class Resource(resources.Resource[Action]):
 
     def _stranger(self, request: Request) -> Answer:
         if request.method not in (_GET, _HEAD):
-            return self._layout.refused(request, None, _SIGNED_OUT)
+            return self._layout.refused(request, None, self._entrance.out)
         return self._entrance.stranger(request)
 
     def _turned_away(self, request: Request, refusal: Refusal) -> Answer:
@@ -140,8 +140,4 @@ FOREIGN: Final = Refusal(
     RefusalKind.FORBIDDEN,
     "This form was not sent by a page of this session, so nothing was done. Open the page again "
     "and send it from there.",
-)
-_SIGNED_OUT: Final = Refusal(
-    RefusalKind.UNAUTHENTICATED,
-    "The session is over, and nothing was done. Come in again, and do it then.",
 )

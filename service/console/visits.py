@@ -153,6 +153,8 @@ class Page:
     values: Mapping[str, Any] = field(default_factory=dict)
     status: int = 200
     headers: Headers = ()
+    #: Whether it has others of ours in it.
+    frames: bool = False
 
 
 Handler = Callable[[Visit], Awaitable[Page | Answer | Refusal | Streamed]]

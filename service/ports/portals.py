@@ -53,6 +53,9 @@ class PortalStore(Protocol):
     ) -> PortalLink | Refusal | Replayed:
         """Write a link down, of a tenant and a subscription that are there."""
 
+    async def embedders(self, digest: bytes) -> tuple[str, ...] | None:
+        """The origins that may embed what a link would open; ``None`` when it opens nothing."""
+
     async def open(self, digest: bytes) -> PortalGuest | None:
         """Begin the session of a link that nobody has opened; each link once."""
 

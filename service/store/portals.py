@@ -41,20 +41,21 @@ _own_subscription: Final = and_(
     subscriptions.c.deleted_at.is_(None),
 )
 _stands: Final = and_(
-    portal_links.c.opened_at.is_not(None),
     portal_links.c.ends_at > bindparam("now", type_=Big),
     or_(portal_links.c.subscription_id.is_(None), subscriptions.c.no.is_not(None)),
 )
+_OPENED: Final = portal_links.c.opened_at.is_not(None)
+_UNOPENED: Final = portal_links.c.opened_at.is_(None)
 
 
-def _standing(*columns: ColumnElement[Any]) -> Select[Any]:
-    """A selection of sessions that last, with everything that they stand on."""
+def _standing(*columns: ColumnElement[Any], which: ColumnElement[bool] = _OPENED) -> Select[Any]:
+    """A selection of sessions, or links, that last, with everything that they stand on."""
     return (
         select(*columns)
         .join(api_keys, _own_key)
         .join(tenants, _own_tenant)
         .outerjoin(subscriptions, _own_subscription)
-        .where(_stands)
+        .where(which, _stands)
     )
 
 
@@ -69,12 +70,18 @@ _GUEST: Final = Statement(
         tenants.c.portal_origins,
     ).where(portal_links.c.hash == bindparam("hash"))
 )
+#: The same of a link that nobody has opened, though it could be.
+_EMBEDDERS: Final = Statement(
+    _standing(tenants.c.portal_origins, which=_UNOPENED).where(
+        portal_links.c.hash == bindparam("hash")
+    )
+)
 _IN_FORCE: Final = Statement(_standing(portal_links.c.id).where(among(portal_links.c.id, "names")))
 _OPEN: Final = Statement(
     update(portal_links)
     .where(
         portal_links.c.hash == bindparam("digest"),
-        portal_links.c.opened_at.is_(None),
+        _UNOPENED,
         portal_links.c.ends_at > _AT,
     )
     .values(opened_at=_AT, ends_at=_AT + portal_links.c.session_ms)
@@ -137,6 +144,11 @@ class PortalStore:
             return await do_once(tx, link.tenant_id, once, body)
 
         return await self._database.write(job)
+
+    async def embedders(self, digest: bytes) -> tuple[str, ...] | None:
+        """The origins that may embed what a link would open; ``None`` when it opens nothing."""
+        rows = await self._database.glance(_EMBEDDERS, hash=digest)
+        return tuple(rows[0][0].split()) if rows else None
 
     async def open(self, digest: bytes) -> PortalGuest | None:
         """Begin the session of a link that nobody has opened; each link once."""

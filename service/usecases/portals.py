@@ -54,6 +54,13 @@ class Portals:
         made = await self._store.issue(hash_key(text), link, _shown(once, text))
         return IssuedLink(made, text) if isinstance(made, PortalLink) else made
 
+    async def embedders(self, text: str) -> tuple[str, ...] | None:
+        """The origins that may embed what this secret opens; ``None`` when it opens nothing.
+
+        The link stays as it is: where the portal cannot be shown, it is not used up.
+        """
+        return await self._store.embedders(hash_key(text))
+
     async def open(self, text: str) -> tuple[bytes, PortalGuest] | None:
         """The session that this secret opens, once; ``None`` when it opens none, or not any more.
 

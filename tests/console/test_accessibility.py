@@ -30,6 +30,10 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240), needs_chromium]
 
 GRAVE: Final = ("serious", "critical")
 SCHEMES: Final[tuple[Scheme, ...]] = ("light", "dark")
+#: Roles that say nothing: a name on them is not to be heard.
+NOTHING: Final = ("", "generic", "none", "presentation")
+#: What takes the focus without being asked for by the keyboard.
+BY_NATURE: Final = ("RootWebArea", "main", "option", "MenuListOption")
 #: Pages that tell of a fault.
 FAULTS: Final = ("/none", "/deliveries?status=none")
 
@@ -45,6 +49,24 @@ async def grave(page: Page) -> list[str]:
     ]
 
 
+async def unnamed(page: Page) -> list[str]:
+    """What the keyboard comes to without a reader of the screen saying what it is."""
+    talk = await page.context.new_cdp_session(page)
+    nodes = (await talk.send("Accessibility.getFullAXTree"))["nodes"]
+    await talk.detach()
+    found = []
+    for node in nodes:
+        role = node.get("role", {}).get("value", "")
+        properties = {
+            each["name"]: each["value"].get("value") for each in node.get("properties", [])
+        }
+        if node["ignored"] or not properties.get("focusable") or role in BY_NATURE:
+            continue
+        if role in NOTHING or not node.get("name", {}).get("value", "").strip():
+            found.append(f"{role}: {node.get('name')}")
+    return found
+
+
 async def all_of(watched: Watched, root: str, paths: list[str]) -> dict[str, list[str]]:
     """The faults of these pages, where there are any."""
     found = {}
@@ -53,7 +75,7 @@ async def all_of(watched: Watched, root: str, paths: list[str]) -> dict[str, lis
         await watched.page.evaluate(
             "for (const each of document.querySelectorAll('details')) each.open = true"
         )
-        found[path] = await grave(watched.page)
+        found[path] = [*await grave(watched.page), *await unnamed(watched.page)]
     # the pages about faults have the status of the fault, which the browser notes
     watched.faults = [each for each in watched.faults if "status of 4" not in each]
     return {path: faults for path, faults in found.items() if faults}
@@ -104,6 +126,17 @@ async def test_what_forms_answer_with(
             await page.get_by_role("button", name=button).click()
             await expect(page.get_by_role("link", name="To the subscription")).to_be_visible()
             assert await grave(page) == [], button
+
+
+async def test_a_thing_without_a_name_is_found(browser: Browser) -> None:
+    page = await browser.new_page()
+    await page.set_content(
+        "<pre tabindex=0 aria-label=Text>x</pre><button></button><button>Go</button>"
+    )
+
+    async with asyncio.timeout(30):
+        assert len(await unnamed(page)) == 2
+    await page.close()
 
 
 async def test_a_fault_is_found(browser: Browser) -> None:

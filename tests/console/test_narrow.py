@@ -53,3 +53,20 @@ async def test_rows_of_the_audit_log_are_a_few_lines_and_open_by_the_keyboard(
             assert shown["width"] > LEGIBLE, width
         await page.keyboard.press("Enter")
         await expect(detail).to_be_hidden()
+
+
+async def test_why_somebody_did_not_get_an_event_is_read_without_scrolling(
+    browser: Browser, server: Server
+) -> None:
+    async with server.client() as client, opened(browser, server, "light", NARROW) as watched:
+        hook = {"url": "http://127.0.0.1:9/", "eventTypes": ["other.things", "else"]}
+        made = (await client.post("/v1/subscriptions", json=hook)).json()
+        event = {"operationId": "why", "type": "report.made", "id": "evt-why"}
+        assert (await client.post("/v1/events", json=event)).is_success
+        await watched.sign_in(server.admin_key)
+        await watched.go("/events/evt-why")
+        row = watched.page.get_by_role("row").filter(has_text=made["id"])
+        why = await row.get_by_text("It wants other types").bounding_box()
+        await watched.shot("event-why")
+        assert why is not None
+        assert why["x"] + why["width"] <= NARROW["width"]

@@ -2,6 +2,7 @@
 
 from typing import Any, Final, NamedTuple
 
+import httpx
 import pytest
 
 from service.console import event_search
@@ -14,7 +15,7 @@ from service.runtime.pages import console_services
 from service.web.authentication import Doorkeeper
 from tests.console.test_pages import dead, pages_about
 from tests.support.api import Api
-from tests.support.console import OWN, Visitor, consumer, visitor
+from tests.support.console import OWN, Document, Visitor, consumer, visitor
 from tests.support.receiver import Receiver, Reply
 
 pytestmark = pytest.mark.anyio
@@ -241,6 +242,56 @@ async def test_only_pages_of_the_tenants_choice_embed_the_portal(api: Api) -> No
     del api.headers["ringback-tenant"]
     await api.call("PATCH", "/v1/tenants/acme", {"portalOrigins": []})
     assert await ancestors(embedded, "") == "'none'"
+
+
+async def looked(guest: Visitor, made: dict[str, Any], status: int = 200) -> httpx.Response:
+    """Ask whether the portal can be shown, as the script of a link's page does in a frame."""
+    form = {"link": made["url"].partition("#")[2]}
+    answer = await guest.client.post("/portal/enter/look", data=form, headers=OWN)
+    assert answer.status_code == status, answer.text
+    assert "set-cookie" not in answer.headers
+    return answer
+
+
+async def test_whether_the_portal_fits_is_looked_at_without_opening_the_link(api: Api) -> None:
+    """A frame where it did not fit used the link up, and showed nothing."""
+    origins = ["https://app.acme.test", "https://b.test:8443"]
+    await api.post("/v1/tenants", {"id": "acme", "name": "A", "portalOrigins": origins}, 201)
+    nobodys = await link(api)
+    api.headers["ringback-tenant"] = "acme"
+    acmes = await link(api)
+    guest = visitor(api)
+
+    for made, who in ((nobodys, "'self'"), (acmes, f"'self' {' '.join(origins)}")):
+        for _ in range(2):
+            answer = await looked(guest, made)
+            policy = answer.headers["content-security-policy"]
+            assert policy == f"default-src 'none'; frame-ancestors {who}"
+            assert Document(answer.text).text == ["-"]  # its title
+        await guest.enter(made)
+        assert "opened already" in (await looked(guest, made, 401)).text
+
+
+async def test_only_the_page_of_a_link_looks(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = await link(api)
+    form = {"link": made["url"].partition("#")[2]}
+    stranger = visitor(api)
+    for headers in ({"sec-fetch-site": "cross-site"}, {"origin": "https://evil.test"}, {}):
+        answer = await stranger.client.post("/portal/enter/look", data=form, headers=headers)
+        assert answer.status_code == 403
+    assert (await stranger.client.get("/portal/enter/look")).status_code == 404
+    own = (await stranger.client.get("/portal/enter")).headers["content-security-policy"]
+    assert own.endswith("; frame-src 'self'")
+
+    async def gone(*_: object) -> None:
+        raise StoreUnavailableError("It is away.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(api.opened.stores.portals), "embedders", gone)
+        await looked(stranger, made, 503)
+    for _ in range(MAX_FAILURES):
+        await looked(stranger, {"url": "#pl_guess"}, 401)
+    await looked(stranger, {"url": "#pl_guess"}, 429)
 
 
 async def test_what_anybody_may_embed_shows_nothing_of_anybody(api: Api) -> None:

@@ -4,7 +4,15 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, FrameLocator, Page, async_playwright, expect
+from playwright.async_api import (
+    Browser,
+    FrameLocator,
+    Page,
+    Route,
+    ViewportSize,
+    async_playwright,
+    expect,
+)
 
 from tests.console.test_browser import (
     CHROMIUM,
@@ -119,7 +127,8 @@ def embedder(receiver: Receiver) -> str:
 
 async def embedding(page: Page, receiver: Receiver, src: str) -> FrameLocator:
     """A page of another site, with the portal in it."""
-    html = f'<!doctype html><title>App</title><iframe src="{src}" width="1200" height="800">'
+    style = "width: 100%; max-width: 1200px; height: 800px; box-sizing: border-box"
+    html = f'<!doctype html><title>App</title><iframe src="{src}" style="{style}">'
 
     def answer(request: Received) -> Reply:
         is_hook = request.path == "/hook"
@@ -171,19 +180,149 @@ async def test_it_works_in_an_iframe_of_another_site_that_the_tenant_named(
     await context.close()
 
 
+async def is_unused(server: Server, url: str) -> bool:
+    """Whether a link opens the portal yet; it does not any more afterwards."""
+    form = {"link": url.partition("#")[2]}
+    async with server.client() as client:
+        own = {"origin": server.url}
+        answer = await client.post("/portal/enter", data=form, headers=own)
+    return answer.status_code == 303
+
+
 @needs_chromium
-async def test_no_page_that_the_tenant_did_not_name_embeds_it(
+@pytest.mark.parametrize("size", [WIDE, NARROW])
+async def test_a_page_that_the_tenant_did_not_name_is_told_and_the_link_stays(
+    browser: Browser, server: Server, receiver: Receiver, size: ViewportSize
+) -> None:
+    """The link was used up, and the browser said that the service refused to connect."""
+    tenant = f"closed-{size['width']}"
+    await allow(server, tenant, "https://app.acme.example")
+    url = await link(server, tenant)
+    context = await browser.new_context(viewport=size)
+    page = await context.new_page()
+
+    frame = await embedding(page, receiver, url)
+
+    heading = frame.get_by_role("heading", name="The portal may not be embedded here")
+    await expect(heading).to_be_visible()
+    await expect(frame.get_by_text(embedder(receiver))).to_be_visible()
+    await expect(frame.get_by_text("portalOrigins")).to_be_visible()
+    assert await context.cookies() == []
+    await Watched(page, server.url).shot(f"portal-unfit-{size['width']}")
+    assert await is_unused(server, url)
+    await context.close()
+
+
+@needs_chromium
+async def test_once_the_origin_is_named_the_same_link_opens_there(
+    strict_browser: Browser, server: Server, receiver: Receiver
+) -> None:
+    await allow(server, "late")
+    page = await strict_browser.new_page()
+    frame = await embedding(page, receiver, await link(server, "late"))
+    again = frame.get_by_role("button", name="Try again")
+    await again.click()
+    await expect(again).to_be_visible()
+
+    async with server.client() as client:
+        body = {"portalOrigins": [embedder(receiver)]}
+        assert (await client.patch("/v1/tenants/late", json=body)).status_code == 200
+    await again.focus()
+    await page.keyboard.press("Enter")
+
+    await expect(frame.get_by_role("heading", name="Overview")).to_be_visible()
+    await page.close()
+
+
+@needs_chromium
+async def test_a_frame_around_the_one_that_is_named_is_seen_too(
     browser: Browser, server: Server, receiver: Receiver
 ) -> None:
-    await allow(server, "closed", "https://app.acme.example")
-    context = await browser.new_context(viewport=WIDE)
-    page = await context.new_page()
-    refused: list[str] = []
-    page.on("console", lambda said: refused.append(said.text))
+    """Browsers show it only where all pages around are named; only they know them."""
+    named = f"http://127.0.0.1:{receiver.port}"
+    await allow(server, "inside", named)
+    url = await link(server, "inside")
+    page = await browser.new_page()
+    inner = f'<!doctype html><title>In</title><iframe src="{url}" width=1100 height=700></iframe>'
+    outer = f'<!doctype html><title>Out</title><iframe src="{named}/in" width=1200 height=800>'
 
-    async with page.expect_event("console", lambda said: "frame-ancestors" in said.text):
-        frame = await embedding(page, receiver, await link(server, "closed"))
+    def answer(request: Received) -> Reply:
+        html = inner if request.path == "/in" else outer
+        return Reply(200, (("content-type", "text/html"),), html.encode())
 
-    await expect(frame.get_by_role("heading", name="Overview")).to_have_count(0)
-    assert any("frame-ancestors" in each for each in refused)
-    await context.close()
+    receiver.script = answer
+    await page.goto(f"{embedder(receiver)}/out")
+
+    frame = page.frame_locator("iframe").frame_locator("iframe")
+    await expect(frame.get_by_text("may not be embedded here")).to_be_visible()
+    await expect(frame.locator("#around")).to_contain_text(embedder(receiver))
+    assert await is_unused(server, url)
+    await page.close()
+
+
+@needs_chromium
+@pytest.mark.parametrize(
+    ("sandbox", "said"),
+    [
+        ("", "Nothing happens?"),
+        ("allow-scripts", "Nothing happens?"),
+        ("allow-scripts allow-forms", "Nothing happens?"),
+        ("allow-scripts allow-same-origin", "needs allow-forms too"),
+    ],
+)
+async def test_a_sandbox_that_forbids_too_much_is_named_and_the_link_stays(
+    browser: Browser, server: Server, receiver: Receiver, sandbox: str, said: str
+) -> None:
+    tenant = f"sandbox-{len(sandbox)}"
+    await allow(server, tenant, embedder(receiver))
+    url = await link(server, tenant)
+    page = await browser.new_page()
+
+    frame = await embedding(page, receiver, f'{url}" sandbox="{sandbox}')
+
+    await expect(frame.get_by_text(said)).to_be_visible()
+    await Watched(page, server.url).shot(f"portal-{tenant}")
+    assert await is_unused(server, url)
+    await page.close()
+
+
+@needs_chromium
+async def test_a_link_that_is_spent_says_so_in_a_frame_as_in_a_tab(
+    browser: Browser, server: Server, receiver: Receiver
+) -> None:
+    await allow(server, "spent", embedder(receiver))
+    url = await link(server, "spent")
+    assert await is_unused(server, url)
+    page = await browser.new_page()
+
+    frame = await embedding(page, receiver, url)
+
+    await expect(frame.get_by_role("heading", name="There is no session")).to_be_visible()
+    await expect(frame.get_by_role("alert")).to_contain_text("opened already")
+    await Watched(page, server.url).shot("portal-spent-in-a-frame")
+    await page.close()
+
+
+@needs_chromium
+async def test_a_service_that_is_away_is_not_taken_for_one_that_refuses(
+    browser: Browser, server: Server, receiver: Receiver
+) -> None:
+    await allow(server, "away", embedder(receiver))
+    url = await link(server, "away")
+    page = await browser.new_page()
+    async with page.expect_request("**/portal/enter/look"):
+        await page.route("**/portal/enter/look", lambda route: route.abort())
+        await page.route(f"{server.url}/portal/enter", refuse_heads)
+        frame = await embedding(page, receiver, url)
+
+    await expect(frame.get_by_role("heading", name="The portal does not open")).to_be_visible()
+    await Watched(page, server.url).shot("portal-away-in-a-frame")
+    await page.unroute_all()
+    await frame.get_by_role("button", name="Try again").click()
+    await expect(frame.get_by_role("heading", name="Overview")).to_be_visible()
+    await page.close()
+
+
+async def refuse_heads(route: Route) -> None:
+    """Let nobody ask whether the service is there."""
+    await (route.abort() if route.request.method == "HEAD" else route.continue_())

@@ -55,6 +55,25 @@ async def test_a_link_opens_one_session_once(
     assert await portals.open(b"another") is None
 
 
+async def test_who_may_embed_what_a_link_opens_is_known_before_it_is_opened(
+    portals: PortalStore, issued: PortalLink, database: Database, clock: FakeClock
+) -> None:
+    assert await portals.embedders(b"link") == ()
+
+    async def allow(tx: Tx) -> None:
+        await tx.change(update(schema.tenants).values(portal_origins="https://a.test https://b"))
+
+    await database.write(allow)
+    assert await portals.embedders(b"link") == ("https://a.test", "https://b")
+    assert await portals.embedders(b"another") is None
+    late = replace(issued, id="pl_2")
+    assert await portals.issue(b"late", late) == late
+    assert await portals.open(b"link") is not None
+    assert await portals.embedders(b"link") is None
+    clock.advance(LINK_MS)
+    assert await portals.embedders(b"late") is None
+
+
 @pytest.mark.usefixtures("issued")
 async def test_a_link_must_be_opened_in_time_and_its_session_lasts_as_long_as_it_says(
     portals: PortalStore, clock: FakeClock

@@ -5,6 +5,7 @@ const STREAM_REST = 2000; // ms after which a stream that was closed is opened a
 
 const live = () => document.getElementById("live");
 const lost = document.getElementById("lost");
+const gone = document.getElementById("gone");
 
 /** Reads the page anew and merges its live part into what is shown. */
 function refresh() {
@@ -31,6 +32,12 @@ function follow() {
       refreshSoon();
     });
   }
+  // what became of it, reading the page tells: that the service is away, or back, or that all is over
+  stream.addEventListener("open", () => { if (!lost.hidden) refreshSoon(); });
+  stream.addEventListener("error", () => {
+    refreshSoon();
+    if (stream.readyState === EventSource.CLOSED) setTimeout(follow, STREAM_REST);
+  });
 }
 
 function tick() {
@@ -40,9 +47,17 @@ function tick() {
   setTimeout(tick, every ? every * 1000 : STREAM_REST);
 }
 
-document.addEventListener("htmx:after:swap", () => { lost.hidden = true; });
-document.addEventListener("htmx:response:error", () => { lost.hidden = false; });
-document.addEventListener("htmx:error", () => { lost.hidden = false; });
+/** Says that what is shown is old, and why; or nothing. */
+function warn(which) {
+  for (const each of [lost, gone]) each.hidden = each !== which;
+}
+document.addEventListener("htmx:error", () => warn(lost));
+// it comes for an answer that is an error too, with nothing swapped
+document.addEventListener("htmx:after:swap", (event) => {
+  const status = event.detail.ctx.response.status;
+  if (status < 400) warn(null);
+  else warn([403, 404, 410].includes(status) ? gone : lost);
+});
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) { stream?.close(); } else { refresh(); follow(); }
 });
@@ -55,9 +70,19 @@ document.addEventListener("htmx:after:swap", showCopying);
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("button[data-copy]");
   if (!button) return;
-  await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
-  button.textContent = "Copied";
+  const source = document.getElementById(button.dataset.copy);
+  try {
+    await navigator.clipboard.writeText(source.textContent);
+    button.textContent = "Copied";
+  } catch { // in a frame, unless the page around it allows that; the old way is open to it
+    getSelection().selectAllChildren(source);
+    button.textContent = document.execCommand("copy") ? "Copied" : "Selected: copy it now";
+  }
 });
+
+// A page that a form answered with: to load it again leads on, and sends the form no second time.
+const done = document.querySelector("[data-done]");
+if (done) history.replaceState(null, "", done.dataset.done);
 
 // "/" goes to the filters, as in other consoles.
 document.addEventListener("keydown", (event) => {
