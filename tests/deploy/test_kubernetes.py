@@ -56,6 +56,12 @@ def test_a_pod_has_no_rights(pod: tuple[str, Document, Document]) -> None:
 
 
 @pytest.mark.parametrize("pod", list(pods()), ids=lambda pod: pod[0])
+def test_a_pod_is_given_no_variables_of_services(pod: tuple[str, Document, Document]) -> None:
+    # for our own Service they would be RINGBACK_PORT=tcp://... and names that are no settings
+    assert pod[2]["enableServiceLinks"] is False
+
+
+@pytest.mark.parametrize("pod", list(pods()), ids=lambda pod: pod[0])
 def test_our_pods_are_probed_where_they_answer(pod: tuple[str, Document, Document]) -> None:
     name, _, spec = pod
     (container,) = spec["containers"]
