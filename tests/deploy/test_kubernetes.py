@@ -1,5 +1,6 @@
 """The manifests: references that exist, pods without rights, selectors that select."""
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -115,6 +116,27 @@ def test_services_lead_to_ports_that_are_listened_on() -> None:
     )
 
     assert {port["targetPort"] for port in service["spec"]["ports"]} <= names
+
+
+def test_the_secret_is_made_where_there_is_a_namespace_already() -> None:
+    said = (KUBERNETES / "base" / "secret.example.env").read_text()
+    first, second = re.findall(r"^#   (kubectl .+)$", said, re.MULTILINE)
+
+    # before anything else was applied there is none
+    file = re.fullmatch(r"kubectl apply -f deploy/kubernetes/(\S+)", first)
+    assert file is not None
+    made = document(KUBERNETES / file[1])
+    assert made["kind"] == "Namespace"
+    assert f"kubectl -n {made['metadata']['name']} create secret generic ringback " in second
+    assert {name for _, _, spec in pods() for name in secrets(spec)} == {"ringback"}
+
+
+def secrets(spec: Document) -> Iterator[str]:
+    """The Secrets that containers take variables from."""
+    for container in spec["containers"]:
+        for source in container.get("envFrom", []):
+            if "secretRef" in source:
+                yield source["secretRef"]["name"]
 
 
 def test_no_pod_may_reach_private_networks_but_for_its_stores() -> None:
