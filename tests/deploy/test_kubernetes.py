@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.deployment import KUBERNETES, Document, document, manifests, name_of, pods
+from tests.support.deployment import KUBERNETES, ROOT, Document, document, manifests, name_of, pods
 
 KUSTOMIZATIONS = sorted(KUBERNETES.rglob("kustomization.yaml"))
 #: What base/kustomization.yaml puts on every pod of ours.
@@ -106,6 +106,22 @@ def test_what_scales_and_what_protects_is_of_a_deployment() -> None:
             assert each["spec"]["scaleTargetRef"]["name"] in deployments
     protected = {m["metadata"]["name"] for m in manifests() if m["kind"] == "PodDisruptionBudget"}
     assert protected == {f"ringback-{role}" for role in ("api", "worker", "sweeper")}
+
+
+def test_who_scales_is_told_how_many_connections_that_may_take() -> None:
+    (each,) = re.findall(
+        r"A process opens at most (\d+) connections", (ROOT / "README.md").read_text()
+    )
+    (said,) = re.findall(
+        r"take up to (\d+) connections",
+        (KUBERNETES / "overlays" / "prod" / "kustomization.yaml").read_text(),
+    )
+    found = {(m["kind"], m["metadata"]["name"]): m["spec"] for m in manifests() if "spec" in m}
+    api = found["HorizontalPodAutoscaler", "ringback-api"]["maxReplicas"]
+    workers = found["ScaledObject", "ringback-worker"]["maxReplicaCount"]
+    sweepers = found["Deployment", "ringback-sweeper"]["replicas"]
+
+    assert int(said) == int(each) * (api + workers + sweepers)
 
 
 def test_services_lead_to_ports_that_are_listened_on() -> None:
