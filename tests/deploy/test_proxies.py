@@ -123,11 +123,9 @@ async def test_a_body_as_large_as_the_service_takes_passes(proxied: Proxied) -> 
     async with proxied.client() as client:
         client.headers["content-type"] = "application/json"
         whole = await client.post("/v1/events", content=b"[]".rjust(MAX_BODY))
-        larger = await client.post("/v1/events", content=b"[]".rjust(MAX_BODY + 1))
 
     # it was read, and has no event
     assert whole.status_code == httpx.codes.UNPROCESSABLE_ENTITY
-    assert larger.status_code == httpx.codes.REQUEST_ENTITY_TOO_LARGE
 
 
 @pytest.mark.parametrize(
