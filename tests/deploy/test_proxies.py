@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -22,7 +23,8 @@ from tests.support.watching import Way, by_socket, by_sse
 
 pytestmark = pytest.mark.anyio
 
-PROXIES: Final = ("caddy", "nginx")
+#: Neither waits for who is still connected when it gets this.
+_AT_ONCE: Final = {"caddy": signal.SIGQUIT, "nginx": signal.SIGTERM}
 _READY: Final = 15.0
 #: Seconds that an event may take to its reader.
 _SOON: Final = 5.0
@@ -92,7 +94,7 @@ def running(command: list[str], folder: Path, url: str) -> Iterator[None]:
             time.sleep(0.02)
         yield
     finally:
-        process.terminate()
+        process.send_signal(_AT_ONCE[command[0]])
         process.wait(10)
 
 
@@ -103,7 +105,7 @@ def _answers(url: str) -> bool:
         return False
 
 
-@pytest.fixture(scope="module", params=PROXIES)
+@pytest.fixture(scope="module", params=_AT_ONCE)
 def proxied(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Proxied]:
