@@ -1,5 +1,6 @@
 """From an environment to `Settings`, or to one error that names every fault."""
 
+import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
 
 #: The command line reads these, to find a service; one may run in the same shell.
 CLIENT_NAMES: Final = frozenset({"RINGBACK_API_KEY", "RINGBACK_URL"})
+#: Kubernetes tells pods of the Services beside them: of one named ringback by such names,
+_OF_SERVICES: Final = re.compile(r"_(SERVICE_(HOST|PORT(_\w+)?)|PORT_\d+_[A-Z]+(_[A-Z]+)?)$")
+#: and by RINGBACK_PORT with such a value.
+_OF_A_SERVICE: Final = re.compile(r"(tcp|udp|sctp)://")
 
 
 class SettingsError(ValueError):
@@ -38,8 +43,12 @@ def load(environ: Mapping[str, str]) -> Settings:
     names = {variable(field): field for field in Settings.model_fields}
     theirs = {name: text for name, text in environ.items() if name.startswith(PREFIX)}
     given = {name: text for name, text in theirs.items() if name not in CLIENT_NAMES}
-    faults = [_unknown(name, tuple(names)) for name in sorted(given) if name not in names]
-    values = {field: given[name] for name, field in names.items() if given.get(name, "").strip()}
+    links = {name for name, text in given.items() if _is_link(name, text)}
+    unknown = sorted(given.keys() - names - links)
+    faults = [_linked(links)] if links else []
+    faults += [_unknown(name, tuple(names)) for name in unknown]
+    read = {field: given.get(name, "") for name, field in names.items() if name not in links}
+    values = {field: text for field, text in read.items() if text.strip()}
     try:
         settings = Settings.model_validate(values)
     except ValidationError as invalid:
@@ -61,6 +70,19 @@ def _contradictions(settings: Settings) -> list[str]:
             "`openssl rand -base64 32`."
         )
     return faults
+
+
+def _is_link(name: str, text: str) -> bool:
+    if _OF_SERVICES.search(name):
+        return True
+    return name.endswith("_PORT") and _OF_A_SERVICE.match(text) is not None
+
+
+def _linked(names: set[str]) -> str:
+    return (
+        f"{', '.join(sorted(names))} are what Kubernetes gives to pods beside a Service of that "
+        "name; put `enableServiceLinks: false` into the pod's specification."
+    )
 
 
 def _unknown(name: str, known: tuple[str, ...]) -> str:

@@ -3,23 +3,30 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from tests.support.deployment import ROOT
 
-#: Whether packages of servers start some here: none of those is installed then.
-SYSTEMD = Path("/run/systemd/system").is_dir()
+#: Where this folder is, packages of servers start some.
+SYSTEMD = "/run/systemd/system"
 #: What it needs of the system besides the stand-ins.
 TOOLS = ("bash", "dirname", "env", "grep", "mktemp", "rm", "tail", "tee", "timeout")
 CALLED = 'echo "$(basename "$0") $*" >> "$CALLED"'
 UPDATE = "apt-get -qq -o Acquire::Retries=0 -o Acquire::http::Timeout=10 update"
 INSTALL = "apt-get -qq install -y --no-install-recommends"
-ALL = "chromium php-cli ruby" if SYSTEMD else "chromium pgbouncer php-cli ruby"
-#: What stands for each of them.
-PROGRAMS = ("chromium", "pgbouncer", "php", "ruby")
+#: Packages, and what stands for each of them.
+FOUND = {"chromium": "chromium", "php-cli": "php", "ruby": "ruby", "mono-mcs": "mcs"}
+SERVERS = {
+    "pgbouncer": "pgbouncer",
+    "prometheus": "promtool",
+    "caddy": "caddy",
+    "nginx-light": "nginx",
+}
+ALL = " ".join(FOUND | SERVERS)
+PROGRAMS = (*FOUND.values(), *SERVERS.values())
 
 
 def installs(packages: str) -> list[str]:
@@ -37,7 +44,11 @@ class Place:
         self._bin.mkdir()
         for name in (*TOOLS, "basename"):
             (self._bin / name).symlink_to(str(shutil.which(name)))
-        shutil.copytree(ROOT / ".ci", folder / "checkout" / ".ci")
+        script = folder / "checkout" / ".ci" / "run"
+        shutil.copytree(ROOT / ".ci", script.parent)
+        assert SYSTEMD in script.read_text()
+        self._systemd = folder / "systemd"
+        script.write_text(script.read_text().replace(SYSTEMD, str(self._systemd)))
         self.has("make", "echo noise; echo '=== 3 passed in 1s ==='")
         self.has("id", "echo 0")
 
@@ -46,6 +57,10 @@ class Place:
         program = self._bin / name
         program.write_text(f"#!/usr/bin/env bash\n{CALLED}\n{does}\n")
         program.chmod(0o755)
+
+    def has_systemd(self) -> None:
+        """The system is run by systemd."""
+        self._systemd.mkdir()
 
     def run(self, status: int = 0) -> tuple[list[str], str]:
         """The programs that were called, without those that only ask, and what was printed."""
@@ -83,20 +98,33 @@ def test_what_is_missing_is_installed_before_the_tests(place: Place) -> None:
 @pytest.mark.parametrize(
     ("there", "missing"),
     [
-        (["chromium", "pgbouncer"], "php-cli ruby"),
-        (["chromium-browser", "pgbouncer", "ruby"], "php-cli"),
-        (["pgbouncer"], "chromium php-cli ruby"),
-        (["php", "pgbouncer", "ruby"], "chromium"),
+        ([*SERVERS.values(), "chromium", "mcs"], "php-cli ruby"),
+        ([*SERVERS.values(), "chromium-browser", "ruby", "mcs"], "php-cli"),
+        (SERVERS.values(), "chromium php-cli ruby mono-mcs"),
+        (set(PROGRAMS) - {"chromium"}, "chromium"),
         (PROGRAMS, ""),
     ],
-    ids=["two", "another name", "pgbouncer", "all but chromium", "all"],
+    ids=["some", "another name", "servers", "all but chromium", "all"],
 )
-def test_what_is_there_is_taken(place: Place, there: Sequence[str], missing: str) -> None:
+def test_what_is_there_is_taken(place: Place, there: Iterable[str], missing: str) -> None:
     for name in ["apt-get", *there]:
         place.has(name, "true")
 
     installed = [UPDATE, *installs(missing)] if missing else []
     assert place.run()[0] == [*installed, MAKE]
+
+
+def test_where_packages_would_start_servers_they_are_left_out_and_named(place: Place) -> None:
+    place.has("apt-get", "true")
+    place.has("nginx", "true")
+    place.has_systemd()
+
+    calls, said = place.run()
+
+    assert calls == [UPDATE, *installs(" ".join(FOUND)), MAKE]
+    (note,) = (line for line in said.splitlines() if line.startswith("NOTE"))
+    assert "systemd" in note
+    assert "pgbouncer prometheus caddy; tests" in note
 
 
 def test_a_package_that_cannot_be_had_costs_no_other(place: Place) -> None:

@@ -1,11 +1,12 @@
 """The manifests: references that exist, pods without rights, selectors that select."""
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
-from tests.support.deployment import KUBERNETES, Document, document, manifests, name_of, pods
+from tests.support.deployment import KUBERNETES, ROOT, Document, document, manifests, name_of, pods
 
 KUSTOMIZATIONS = sorted(KUBERNETES.rglob("kustomization.yaml"))
 #: What base/kustomization.yaml puts on every pod of ours.
@@ -56,6 +57,12 @@ def test_a_pod_has_no_rights(pod: tuple[str, Document, Document]) -> None:
 
 
 @pytest.mark.parametrize("pod", list(pods()), ids=lambda pod: pod[0])
+def test_a_pod_is_given_no_variables_of_services(pod: tuple[str, Document, Document]) -> None:
+    # for our own Service they would be RINGBACK_PORT=tcp://... and names that are no settings
+    assert pod[2]["enableServiceLinks"] is False
+
+
+@pytest.mark.parametrize("pod", list(pods()), ids=lambda pod: pod[0])
 def test_our_pods_are_probed_where_they_answer(pod: tuple[str, Document, Document]) -> None:
     name, _, spec = pod
     (container,) = spec["containers"]
@@ -101,6 +108,22 @@ def test_what_scales_and_what_protects_is_of_a_deployment() -> None:
     assert protected == {f"ringback-{role}" for role in ("api", "worker", "sweeper")}
 
 
+def test_who_scales_is_told_how_many_connections_that_may_take() -> None:
+    (each,) = re.findall(
+        r"A process opens at most (\d+) connections", (ROOT / "README.md").read_text()
+    )
+    (said,) = re.findall(
+        r"take up to (\d+) connections",
+        (KUBERNETES / "overlays" / "prod" / "kustomization.yaml").read_text(),
+    )
+    found = {(m["kind"], m["metadata"]["name"]): m["spec"] for m in manifests() if "spec" in m}
+    api = found["HorizontalPodAutoscaler", "ringback-api"]["maxReplicas"]
+    workers = found["ScaledObject", "ringback-worker"]["maxReplicaCount"]
+    sweepers = found["Deployment", "ringback-sweeper"]["replicas"]
+
+    assert int(said) == int(each) * (api + workers + sweepers)
+
+
 def test_services_lead_to_ports_that_are_listened_on() -> None:
     (api,) = (spec for name, _, spec in pods() if name == "ringback-api")
     names = {port["name"] for port in api["containers"][0]["ports"]}
@@ -109,6 +132,27 @@ def test_services_lead_to_ports_that_are_listened_on() -> None:
     )
 
     assert {port["targetPort"] for port in service["spec"]["ports"]} <= names
+
+
+def test_the_secret_is_made_where_there_is_a_namespace_already() -> None:
+    said = (KUBERNETES / "base" / "secret.example.env").read_text()
+    first, second = re.findall(r"^#   (kubectl .+)$", said, re.MULTILINE)
+
+    # before anything else was applied there is none
+    file = re.fullmatch(r"kubectl apply -f deploy/kubernetes/(\S+)", first)
+    assert file is not None
+    made = document(KUBERNETES / file[1])
+    assert made["kind"] == "Namespace"
+    assert f"kubectl -n {made['metadata']['name']} create secret generic ringback " in second
+    assert {name for _, _, spec in pods() for name in secrets(spec)} == {"ringback"}
+
+
+def secrets(spec: Document) -> Iterator[str]:
+    """The Secrets that containers take variables from."""
+    for container in spec["containers"]:
+        for source in container.get("envFrom", []):
+            if "secretRef" in source:
+                yield source["secretRef"]["name"]
 
 
 def test_no_pod_may_reach_private_networks_but_for_its_stores() -> None:

@@ -144,6 +144,15 @@ def test_the_board_is_whole() -> None:
         assert panel["datasource"]["uid"] == "${datasource}"
 
 
+def test_units_leave_what_processes_are_measured_by() -> None:
+    """Without /proc/stat the client tells no ``process_*``, of which the board draws three."""
+    asked = {name for _, expression in EXPRESSIONS for name, _ in series(expression)}
+    units = [path.read_text() for path in (DEPLOY / "systemd").rglob("*") if path.is_file()]
+
+    assert any(name.startswith("process_") for name in asked)
+    assert not [text for text in units if re.search(r"^ProcSubset=pid$", text, re.MULTILINE)]
+
+
 def test_the_scrapers_look_where_processes_tell() -> None:
     scrape = document(DEPLOY / "compose" / "prometheus.yml")["scrape_configs"][0]
     (found,) = scrape["dns_sd_configs"]

@@ -1,5 +1,6 @@
 """The tools that these files are for take them, where they are installed."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -14,14 +15,17 @@ from service import __version__
 from tests.support.deployment import DEPLOY, KUBERNETES, ROOT
 
 PROMETHEUS = DEPLOY / "prometheus"
+#: Some come with what tests need, and that need not be on PATH.
+PATH = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
 #: It fails where more than a fifth is left open.
 _SECURITY = ("systemd-analyze", "security", "--offline=yes", "--threshold=20")
 
 
 def run(command: Sequence[str | Path], **environment: str) -> str:
     """What the command prints and complains of; it has to succeed."""
+    program, *arguments = command
     done = subprocess.run(
-        command,
+        [shutil.which(program, path=PATH) or program, *arguments],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
@@ -32,9 +36,13 @@ def run(command: Sequence[str | Path], **environment: str) -> str:
     return done.stdout + done.stderr
 
 
-def promtool(_: Path) -> None:
+def promtool(folder: Path) -> None:
     run(["promtool", "check", "rules", PROMETHEUS / "rules.yml"])
     run(["promtool", "test", "rules", PROMETHEUS / "rules_test.yml"])
+    # in the container they lie beside each other
+    for file in (PROMETHEUS / "rules.yml", DEPLOY / "compose" / "prometheus.yml"):
+        shutil.copy(file, folder)
+    assert "1 rule files found" in run(["promtool", "check", "config", folder / "prometheus.yml"])
 
 
 def kubectl(_: Path) -> None:
@@ -78,7 +86,14 @@ def compose(_: Path) -> None:
     given = ("POSTGRES_PASSWORD", "GRAFANA_PASSWORD", "RINGBACK_ADMIN_KEY")
     secrets = dict.fromkeys((*given, "RINGBACK_ENCRYPTION_KEYS"), "secret")
     for name in ("compose.yaml", "cluster.yaml"):
-        run(["docker", "compose", "-f", DEPLOY / "compose" / name, "config", "--quiet"], **secrets)
+        file = DEPLOY / "compose" / name
+        run([*composer(), "-f", file, "config", "--quiet"], **secrets)
+
+
+def composer() -> list[str]:
+    """How it is called: as a plug-in of Docker, or by itself."""
+    plugin, alone = ["docker", "compose"], ["docker-compose"]
+    return plugin if tells(*plugin, "version") is not None else alone
 
 
 def caddy(_: Path) -> None:
@@ -97,18 +112,34 @@ TOOLS: dict[str, Callable[[Path], None]] = {
 }
 
 
-def is_there(tool: str) -> bool:
-    program, *words = tool.split()
-    if shutil.which(program) is None:
-        return False
-    # a plug-in may be missing where its program is not
-    asked = [program, *words, "version"]
-    return not words or subprocess.run(asked, capture_output=True, check=False).returncode == 0
+def tells(*command: str) -> str | None:
+    """What it prints of itself; None where it is not there."""
+    program = shutil.which(command[0], path=PATH)
+    if program is None:
+        return None
+    done = subprocess.run([program, *command[1:]], capture_output=True, text=True, check=False)
+    return done.stdout if done.returncode == 0 else None
+
+
+def lacking(tool: str) -> str | None:
+    """Why it cannot be asked here."""
+    if tool == "docker compose":
+        if tells(*composer(), "version", "--short") is None:
+            return f"{tool} is not installed"
+        old = (tells(*composer(), "version", "--short") or "").startswith("1.")
+        return "docker-compose is of version 1, which knows no `name` in a file" if old else None
+    if shutil.which(tool, path=PATH) is None:
+        return f"{tool} is not installed"
+    if tool == "kubectl" and "kustomizeVersion" not in json.loads(
+        tells(tool, "version", "--client", "--output=json") or "{}"
+    ):
+        return "kubectl is older than 1.24: its kustomize knows no `labels` and no `components`"
+    return None
 
 
 @pytest.mark.parametrize("tool", TOOLS)
 def test_a_tool_takes_what_is_made_for_it(tool: str, tmp_path: Path) -> None:
-    if not is_there(tool):
-        pytest.skip(f"{tool} is not installed")
+    if (why := lacking(tool)) is not None:
+        pytest.skip(why)
 
     TOOLS[tool](tmp_path)

@@ -401,6 +401,23 @@ def test_an_unknown_name_is_refused_with_the_closest_known_one() -> None:
     )
 
 
+def test_what_kubernetes_gives_for_a_service_of_our_name_is_one_fault() -> None:
+    given = {"SERVICE_HOST": "10.0.0.1", "SERVICE_PORT": "80", "SERVICE_PORT_HTTP": "80"}
+    given |= {"PORT": "tcp://10.0.0.1:80", "PORT_80_TCP": "tcp://10.0.0.1:80"}
+    given |= {"PORT_80_TCP_PROTO": "tcp", "PORT_80_TCP_PORT": "80", "PORT_80_TCP_ADDR": "10.0.0.1"}
+
+    (fault,) = faults(**given)
+
+    assert fault.endswith(
+        "are what Kubernetes gives to pods beside a Service of that name; "
+        "put `enableServiceLinks: false` into the pod's specification."
+    )
+    assert all(f"RINGBACK_{name}" in fault for name in given)
+    # a Service of another role is no other matter, and what is wrong besides is told too
+    assert len(faults(API_SERVICE_HOST="10.0.0.1", API_PORT="tcp://10.0.0.1:80")) == 1
+    assert len(faults(SERVICE_HOST="10.0.0.1", PORT="x")) == 2
+
+
 def test_all_faults_are_told_at_once() -> None:
     told = faults(PROT="1", PORT="x", HOST="a b", RETRY_SCHEDULE="-1,x")
 

@@ -1,10 +1,20 @@
-// Judges the deliveries on its standard input, in lines of fields in base64.
+// Judges the deliveries on its standard input, in lines of fields in base64. Mono takes it too.
+using System;
+using System.Linq;
 using System.Text;
 
-while (Console.ReadLine() is { } line)
+public static class Judge
 {
-    byte[][] fields = line.Split(',').Select(Convert.FromBase64String).ToArray();
-    string[] texts = fields.Select(each => Encoding.UTF8.GetString(each)).ToArray();
-    string Header(string name) => texts[name switch { "webhook-id" => 2, "webhook-timestamp" => 3, _ => 4 }];
-    Console.WriteLine(Webhook.IsGenuine(texts[0], Header, fields[5], long.Parse(texts[1])) ? "true" : "false");
+    private static readonly string[] Names = { "webhook-id", "webhook-timestamp", "webhook-signature" };
+
+    public static void Main()
+    {
+        for (var line = Console.ReadLine(); line != null; line = Console.ReadLine())
+        {
+            byte[][] fields = line.Split(',').Select(Convert.FromBase64String).ToArray();
+            string[] texts = fields.Select(each => Encoding.UTF8.GetString(each)).ToArray();
+            Func<string, string> header = name => texts[2 + Array.IndexOf(Names, name)];
+            Console.WriteLine(Webhook.IsGenuine(texts[0], header, fields[5], long.Parse(texts[1])) ? "true" : "false");
+        }
+    }
 }
