@@ -4,7 +4,7 @@ A wake puts lanes into the ring and claims for the slots that are free; it never
 send that is over is settled together with whatever else is over by then, and only then gives its
 slot back, which claims again: so the pace of the store is the pace of the sends, and nothing
 claimed ever queues in memory. Its lane goes on before that where the receiver took it: the limit of
-a lane is what a receiver has to work off at once, and a claim beside a settle makes both larger.
+a lane is what a receiver has to work off at once, and so claims and settles are of more at a time.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import Final
+from typing import Final, NamedTuple
 
 from service.domain import attempt_log
 from service.domain.outcome import ErrorClass, Failed, Outcome, Timing
@@ -69,6 +69,13 @@ class Pace:
     per_lane: int = 64
 
 
+class _Result(NamedTuple):
+    """What came of a send, and whether its lane goes on before that is settled."""
+
+    settlement: Settlement
+    goes_on: bool
+
+
 class Deliver:
     """One worker's deliveries. All methods run on one event loop."""
 
@@ -89,7 +96,7 @@ class Deliver:
         self._free = pace.slots
         self._sends: set[asyncio.Task[None]] = set()
         self._fills: set[asyncio.Task[None]] = set()
-        self._results: list[Settlement] = []
+        self._results: list[_Result] = []
         self._unsent: list[Claimed] = []
         #: Lanes to begin slowly with.
         self._recovered: set[int] = set()
@@ -198,8 +205,8 @@ class Deliver:
             self._unsent.append(claimed)  # too late to be sure to end within the lease
         else:
             # first the await, then the list: a settle may have put another in its place meanwhile
-            result = await self._attempt(lane, claimed)
-            self._results.append(result)
+            settlement = await self._attempt(lane, claimed)
+            self._results.append(_Result(settlement, self._judged(settlement)))
         if self._settler is None or self._settler.done():
             self._settler = asyncio.create_task(self._settle(), name="settle")
 
@@ -235,50 +242,43 @@ class Deliver:
             said = f"The request could not be sent: {type(error).__name__}"
             return Failed(ErrorClass.UNKNOWN, said, Timing(0.0))
 
+    def _judged(self, settlement: Settlement) -> bool:
+        """Judge a lane by how a send went; whether it goes on at once.
+
+        A receiver that did not take it may have closed its lane, and a limit of its own holds for
+        all workers together: the store knows of both.
+        """
+        claimed = settlement.claimed
+        lane = claimed.ref.subscription_no
+        self._ring.judge(claimed, settlement.outcome, self._clock.now())
+        if not isinstance(settlement.verdict, Delivered) or self._ring.has_own_limit(lane):
+            return False
+        self._ring.over(lane)
+        return True
+
     # --- settle
 
     async def _settle(self) -> None:
         while self._results or self._unsent:
             await turns(_TURNS_TO_SETTLE)
-            batch, self._results = self._results[:_BATCH], self._results[_BATCH:]
+            over, self._results = self._results[:_BATCH], self._results[_BATCH:]
             unsent, self._unsent = self._unsent, []
-            held = self._judge(batch)
             self._refill()
             try:
-                await self._keep(batch, unsent)
+                await self._keep([each.settlement for each in over], unsent)
             finally:
-                held += (each.ref.subscription_no for each in unsent)
-                self._give_slots_back(len(batch) + len(unsent), held)
+                self._give_slots_back(over, unsent)
             self._refill()
 
-    def _judge(self, batch: list[Settlement]) -> list[int]:
-        """Let lanes go on; the lanes of those sends that are over for them only once settled.
-
-        A receiver that did not take everything may have closed its lane, and a limit of its own
-        holds for all workers together: the store knows of both.
-        """
-        now = self._clock.now()
-        for each in batch:
-            self._ring.judge(each.claimed, each.outcome, now)
-        lanes = [each.claimed.ref.subscription_no for each in batch]
-        held = {
-            lane
-            for lane, each in zip(lanes, batch, strict=True)
-            if not isinstance(each.verdict, Delivered) or self._ring.has_own_limit(lane)
-        }
-        for lane in lanes:
-            if lane not in held:
-                self._ring.over(lane)
-        return [lane for lane in lanes if lane in held]
-
-    def _give_slots_back(self, count: int, held: Iterable[int]) -> None:
+    def _give_slots_back(self, over: Sequence[_Result], unsent: Sequence[Claimed]) -> None:
         now = self._clock.now()
         for lane in self._recovered:
             self._ring.restart(lane, now)
         self._recovered.clear()
-        self._free += count
-        for lane in held:
-            self._ring.over(lane)
+        self._free += len(over) + len(unsent)
+        held = [each.settlement.claimed for each in over if not each.goes_on]
+        for claimed in (*held, *unsent):
+            self._ring.over(claimed.ref.subscription_no)
 
     async def _keep(self, batch: list[Settlement], unsent: list[Claimed]) -> None:
         """Persist; a batch that fails by itself is tried result by result."""
