@@ -50,11 +50,15 @@ class _Walk(NamedTuple):
     table: Table
     along: list[Condition]
     wanted: list[Condition]
+    #: That a row is in a lane; first the same of the table's newest rows, which needs no sorting.
+    lane: Sequence[Condition] = ()
 
 
 _NOBODY: Final = -1
 #: Subscriptions that are asked one by one, some ms each with their sorted backlogs.
 _FEW_LANES: Final = 20
+#: Rows among which a lane's newest are looked for before all that waits in the lane is sorted.
+_NEAR: Final = 2_000
 _TABLES: Final = (delivery_queue, deliveries)
 _ATTEMPT_COLUMNS: Final = tuple(
     column for column in attempts.columns if column.name not in {"event_key", "subscription_no"}
@@ -107,8 +111,8 @@ class DeliveryReads:
         found: list[DeliveryView] = []
         for number in lanes:
             own = [
-                _Walk(table, [*along, table.c.subscription_no == number], [])
-                for table, along, _ in walks
+                _Walk(table, along, [], _in_lane(table, number, along))
+                for table, along, *_ in walks
             ]
             found += await self._newest(tx, own, None, limit)
         return sorted(found, key=lambda view: view.ref, reverse=True)[:limit]
@@ -118,22 +122,37 @@ class DeliveryReads:
     ) -> list[DeliveryView]:
         """The newest deliveries of both tables, merged."""
         rows: list[dict[str, Any]] = []
-        for table, along, wanted in walks:
-            key = _key(table)
-            # first which rows, then what they say: bare keys sort fast, and a backlog is sorted
-            picked = (
-                select(*key)
-                .where(*along, *wanted, *down_to(key, floor))
-                .order_by(*(column.desc() for column in key))
-                .limit(limit)
-                .subquery()
-            )
-            same = and_(*(column == picked.c[column.name] for column in key))
-            rows += await tx.query(select(*self._shown[table]).join_from(picked, table, same))
+        for walk in walks:
+            rows += await self._picked(tx, walk, floor, limit)
         # the part of an event may be dropped meanwhile: its deliveries were gone before it
         views = (_view(row) for row in rows if row["event_id"] is not None)
         found = sorted(views, key=lambda view: view.ref, reverse=True)
         return found[:limit]
+
+    async def _picked(
+        self, tx: Tx, walk: _Walk, floor: Place | None, limit: int
+    ) -> list[dict[str, Any]]:
+        """The newest rows of one table, in any order."""
+        table, along, wanted, lane = walk
+        key = _key(table)
+        # first which rows, then what they say: bare keys sort fast, and a backlog is sorted
+        picked = (
+            select(*key)
+            .where(*along, *wanted, *down_to(key, floor))
+            .order_by(*(column.desc() for column in key))
+            .limit(limit)
+        )
+        rows: list[dict[str, Any]] = []
+        for where in lane:
+            rows = await self._shown_of(tx, table, picked.where(where))
+            if len(rows) == limit:
+                break
+        return rows if lane else await self._shown_of(tx, table, picked)
+
+    async def _shown_of(self, tx: Tx, table: Table, picked: Select[Any]) -> list[dict[str, Any]]:
+        which = picked.subquery()
+        same = and_(*(column == which.c[column.name] for column in _key(table)))
+        return await tx.query(select(*self._shown[table]).join_from(which, table, same))
 
 
 def pair_is(table: Table, ref: DeliveryRef) -> list[Condition]:
@@ -194,14 +213,18 @@ async def _walks(tx: Tx, tenant_id: str, which: DeliveryFilter, span: Span) -> l
     """What a filter names is looked up first, so that the lists can use their indexes."""
     named = await _named(tx, tenant_id, which)
     walks = []
+    number = await _lane(tx, tenant_id, which)
     for table in _TABLES:
-        along = [*behind(table, span), *_in_time(table, which), *(make(table) for make in named)]
+        below = [*behind(table, span), *_in_time(table, which)]
+        along = [*below, *(make(table) for make in named)]
+        lane = () if number is None else _in_lane(table, number, below)
+        lane = lane[-1:] if named else lane  # which is few by itself
         wanted: list[Condition] = []
         if which.subscription_id is None:  # few are others', where an event or operation is named
             (along if named else wanted).append(_tenant(table) == tenant_id)
         if which.event_type is not None:
             wanted.append(_type_of(table) == which.event_type)
-        walk = _of_status(_Walk(table, along, wanted), which)
+        walk = _of_status(_Walk(table, along, wanted, lane), which)
         if walk is not None:
             walks.append(walk)
     return walks
@@ -211,9 +234,6 @@ async def _named(
     tx: Tx, tenant_id: str, which: DeliveryFilter
 ) -> list[Callable[[Table], Condition]]:
     named: list[Callable[[Table], Condition]] = []
-    if which.subscription_id is not None:
-        number = await subscription_no(tx, tenant_id, which.subscription_id)
-        named.append(lambda table: table.c.subscription_no == number)
     if which.event_id is not None:
         keys = await _event_keys(tx, tenant_id, which.event_id)
         named.append(lambda table: table.c.event_key.in_(keys))
@@ -221,6 +241,22 @@ async def _named(
         family = await _events_of_operation(tx, tenant_id, which.operation_id)
         named.append(lambda table: table.c.event_key.in_(family))
     return named
+
+
+async def _lane(tx: Tx, tenant_id: str, which: DeliveryFilter) -> int | None:
+    name = which.subscription_id
+    return None if name is None else await subscription_no(tx, tenant_id, name)
+
+
+def _in_lane(table: Table, number: int, below: Sequence[Condition]) -> tuple[Condition, ...]:
+    """That a row is in a lane; of the queue, before that, that one of the newest is ``below``."""
+    key, whole = _key(table), table.c.subscription_no == number
+    if table is not delivery_queue:
+        return (whole,)  # kept in the order of its events
+    newest = select(*key).where(*below).order_by(*(column.desc() for column in key)).limit(_NEAR)
+    near = newest.subquery()
+    own = select(*_key(near)).where(near.c.subscription_no == number)
+    return tuple_(*key).in_(own), whole
 
 
 def _of_status(walk: _Walk, which: DeliveryFilter) -> _Walk | None:
@@ -233,7 +269,7 @@ def _of_status(walk: _Walk, which: DeliveryFilter) -> _Walk | None:
     if status is DeliveryStatus.PENDING:
         return walk._replace(along=[*walk.along, delivery_queue.c.token.is_(None)])
     if status is DeliveryStatus.DELIVERING:  # few, in no order of ours
-        return _Walk(walk.table, [*walk.along, *walk.wanted, *_in_flight()], [])
+        return _Walk(walk.table, [*walk.along, *walk.wanted, *walk.lane[-1:], *_in_flight()], [])
     is_it = deliveries.c.status == status.value
     if status is DeliveryStatus.DELIVERED or which.subscription_id is not None:
         return walk._replace(wanted=[*walk.wanted, is_it])
@@ -286,7 +322,11 @@ async def _events_of_operation(tx: Tx, tenant_id: str, name: str) -> Select[Any]
 
 async def _floor(tx: Tx, walks: Sequence[_Walk]) -> Place | None:
     """How far down a page may look: in either table at so many rows, all of them merged."""
-    floors = [await floor_of(tx, _key(walk.table), walk.along) for walk in walks if walk.wanted]
+    floors = [
+        await floor_of(tx, _key(walk.table), [*walk.along, *walk.lane[-1:]])
+        for walk in walks
+        if walk.wanted
+    ]
     return max((floor for floor in floors if floor is not None), default=None)
 
 
