@@ -52,6 +52,8 @@ class _Walk(NamedTuple):
     wanted: list[Condition]
     #: That a row is in a lane; first the same of the table's newest rows, which needs no sorting.
     lane: Sequence[Condition] = ()
+    #: Whether what is in flight is left out.
+    unleased: bool = False
 
 
 _NOBODY: Final = -1
@@ -111,8 +113,8 @@ class DeliveryReads:
         found: list[DeliveryView] = []
         for number in lanes:
             own = [
-                _Walk(table, along, [], _in_lane(table, number, along))
-                for table, along, *_ in walks
+                walk._replace(wanted=[], lane=_in_lane(walk.table, number, walk.along))
+                for walk in walks
             ]
             found += await self._newest(tx, own, None, limit)
         return sorted(found, key=lambda view: view.ref, reverse=True)[:limit]
@@ -133,7 +135,7 @@ class DeliveryReads:
         self, tx: Tx, walk: _Walk, floor: Place | None, limit: int
     ) -> list[dict[str, Any]]:
         """The newest rows of one table, in any order."""
-        table, along, wanted, lane = walk
+        table, along, wanted, lane, unleased = walk
         key = _key(table)
         # first which rows, then what they say: bare keys sort fast, and a backlog is sorted
         picked = (
@@ -142,12 +144,16 @@ class DeliveryReads:
             .order_by(*(column.desc() for column in key))
             .limit(limit)
         )
-        rows: list[dict[str, Any]] = []
-        for where in lane:
-            rows = await self._shown_of(tx, table, picked.where(where))
+        few = picked.where(table.c.token.is_(None)) if unleased else picked
+        if not lane:
+            return await self._shown_of(tx, table, few)
+        for near in lane[:-1]:
+            rows = await self._shown_of(tx, table, few.where(near))
             if len(rows) == limit:
-                break
-        return rows if lane else await self._shown_of(tx, table, picked)
+                return rows
+        # an index has a lane's keys, and not who leased them: those are few, and left out by name
+        whole = picked.where(tuple_(*key).not_in(_leased())) if unleased else picked
+        return await self._shown_of(tx, table, whole.where(lane[-1]))
 
     async def _shown_of(self, tx: Tx, table: Table, picked: Select[Any]) -> list[dict[str, Any]]:
         which = picked.subquery()
@@ -267,7 +273,7 @@ def _of_status(walk: _Walk, which: DeliveryFilter) -> _Walk | None:
     if is_finished(status) is (walk.table is delivery_queue):
         return None
     if status is DeliveryStatus.PENDING:
-        return walk._replace(along=[*walk.along, delivery_queue.c.token.is_(None)])
+        return walk._replace(unleased=True)
     if status is DeliveryStatus.DELIVERING:  # few, in no order of ours
         return _Walk(walk.table, [*walk.along, *walk.wanted, *walk.lane[-1:], *_in_flight()], [])
     is_it = deliveries.c.status == status.value
@@ -278,9 +284,12 @@ def _of_status(walk: _Walk, which: DeliveryFilter) -> _Walk | None:
 
 def _in_flight() -> list[Condition]:
     # found by their own index first: by itself SQLite would go along all of the queue
-    key, leased = _key(delivery_queue), delivery_queue.alias()
-    found = select(*_key(leased)).where(leased.c.token.is_not(None), leased.c.due_at > 0)
-    return [delivery_queue.c.token.is_not(None), tuple_(*key).in_(found)]
+    return [delivery_queue.c.token.is_not(None), tuple_(*_key(delivery_queue)).in_(_leased())]
+
+
+def _leased() -> Select[Any]:
+    leased = delivery_queue.alias()
+    return select(*_key(leased)).where(leased.c.token.is_not(None), leased.c.due_at > 0)
 
 
 def _in_time(table: Table, which: DeliveryFilter) -> list[Condition]:
