@@ -316,6 +316,9 @@ async def test_without_a_breaker_no_page_tells_of_a_circuit_that_was_open(
             assert times.render(OPENS) not in moments(page)
             assert not page.says("circuit open")
             assert not page.says("is open")
+        assert (await admin.get("/console")).says("Circuits open / half open off")
+        for page in (await admin.get(f"/console{of_it}"), await guest.get("/portal")):
+            assert page.says("Circuit off")
 
 
 async def test_a_delivery_that_nothing_keeps_back_names_its_next_attempt_once(
