@@ -14,6 +14,8 @@ from service.domain import times
 Json = Any
 _LOOK_EVERY: Final = 0.2
 _LONGEST_COUNT: Final = 300.0
+#: What keeps a delivery from being replayed.
+_UNABLE: Final = "subscriptions that are disabled or deleted"
 
 
 def run(api: Api, out: Out, path: str, body: dict[str, Json], *, dry_run: bool, yes: bool) -> None:
@@ -22,7 +24,7 @@ def run(api: Api, out: Out, path: str, body: dict[str, Json], *, dry_run: bool, 
     count = _count(api, path, fixed)
     many = "1 delivery" if count == 1 else f"{count} deliveries"
     if dry_run:
-        said = f"{many} would be sent again. Nothing was sent."
+        said = f"{many} would be sent again, but none to {_UNABLE}. Nothing was sent."
         out.done(said, {"matched": count, "dryRun": True})
         return
     if not count:
@@ -34,7 +36,9 @@ def run(api: Api, out: Out, path: str, body: dict[str, Json], *, dry_run: bool, 
     say(f"Replay {name}. Ctrl-C leaves it running; `ringback operation cancel {name}` stops it.")
     ended = progress.watch(api, out, name)
     result = ended.get("result", {})
-    say(f"Replayed {result.get('replayed', 0)}, skipped {result.get('skipped', 0)}.")
+    skipped = result.get("skipped", 0)
+    why = f", for {_UNABLE}" if int(skipped) else ""
+    say(f"Replayed {result.get('replayed', 0)}, skipped {skipped}{why}.")
 
 
 def _count(api: Api, path: str, body: dict[str, Json]) -> int:

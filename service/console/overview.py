@@ -10,7 +10,6 @@ from service.console.visits import Action, Page, Visit
 from service.domain.api_keys import Scope
 from service.domain.delivery import DeliveryStatus
 from service.domain.errors import Refusal
-from service.domain.health import circuit
 from service.domain.subscription import Subscription
 from service.ports import DeadLetterFilter, DeliveryFilter, Span, SubscriptionStats
 
@@ -32,6 +31,7 @@ class Overview:
     def __init__(self, services: Services) -> None:
         self._reads = services.reads
         self._stats = services.stats
+        self._about = services.about
         self._charts = Charts(services)
 
     def actions(self) -> list[Action]:
@@ -48,6 +48,7 @@ class Overview:
         values["over_time"] = over_time
         if visit.may(Scope.ADMIN):
             values["stats"], values["backlog"] = await self._stats.service()
+            values["breaker"] = self._about.breaker
         elif visit.may(Scope.SUBSCRIPTIONS_READ) and visit.may(Scope.DELIVERIES_READ):
             values["fares"] = await self._fares(visit)
         if visit.may(Scope.DELIVERIES_READ):
@@ -66,4 +67,4 @@ class Overview:
             self._reads, visit.tenant, visit.bounds, every, Span(_FEW)
         )
         numbers = [(each, (await self._stats.subscription(each.no))[0]) for each in page.items]
-        return [Fare(each, stats, circuit(stats.health, stats.at)) for each, stats in numbers]
+        return [Fare(each, stats, self._about.circuit_of(stats)) for each, stats in numbers]

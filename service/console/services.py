@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from service.domain.errors import Refusal
+from service.domain.health import circuit
 from service.ports import (
     AuditLog,
     Clock,
     Dice,
     KeyStore,
     ReadStore,
+    SubscriptionStats,
     TenantStore,
     TrafficStore,
     Vault,
@@ -62,6 +64,12 @@ class About:
     #: Names of parts and their versions.
     parts: tuple[tuple[str, str], ...]
     settings: tuple[Setting, ...]
+    #: Whether circuits count.
+    breaker: bool
+
+    def circuit_of(self, stats: SubscriptionStats) -> str:
+        """How a subscription's circuit stands; ``off`` where none counts."""
+        return circuit(stats.health, stats.at).value if self.breaker else "off"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ from service.console.visits import Action, Page, Visit
 from service.domain.api_keys import Scope
 from service.domain.certificates import read_facts
 from service.domain.errors import Refusal, not_found
-from service.domain.health import circuit
 from service.domain.subscription import Subscription, SubscriptionStatus
 from service.ports import Replayed, ReplayPlan
 from service.web import queries
@@ -89,7 +88,7 @@ class Subscriptions:
             stats, limit = await self._services.stats.subscription(found.no)
             shown |= {"stats": stats, "limit": min(limit, found.max_concurrency or limit)}
             shown["day"] = await self._day.shown(found, visit)
-            shown["circuit"] = circuit(stats.health, stats.at)
+            shown["circuit"] = self._services.about.circuit_of(stats)
         shown |= {"overlaps": OVERLAPS, "reaches": REACHES, "which": WHICH}
         shown["rates"] = RATES
         return Page("subscription.html", "Subscription", shown)

@@ -78,6 +78,7 @@ def _about(settings: Settings) -> console.About:
             *presence.libraries(),
         ),
         settings=tuple(console.Setting(*row) for row in settings.describe()),
+        breaker=settings.breaker,
     )
 
 

@@ -54,7 +54,12 @@ def next_attempt(*, breaker: bool) -> ColumnElement[Any]:
 
 def _first_of_chain() -> ColumnElement[Any]:
     head = delivery_queue.alias("head")
-    is_ordered = select(subscriptions.c.ordering == "operation").where(_lane).scalar_subquery()
+    keeps_order = and_(
+        subscriptions.c.ordering == "operation",
+        subscriptions.c.status != SubscriptionStatus.DISABLED.value,
+        subscriptions.c.deleted_at.is_(None),
+    )
+    is_ordered = select(keeps_order).where(_lane).scalar_subquery()
     first = select(func.min(head.c.event_key)).where(
         head.c.subscription_no == _own.subscription_no,
         head.c.operation_key == _own.operation_key,
@@ -64,5 +69,6 @@ def _first_of_chain() -> ColumnElement[Any]:
 
 
 #: The first open event of its operation, for whose sake it is parked (one step along an index).
-#: What is parked without need, which the next sweep lets go, has none.
+#: What is parked without need, which the next sweep lets go, has none, nor what
+#: is about to be a dead letter since its subscription is disabled or deleted.
 BEHIND: Final = _first_of_chain()

@@ -243,6 +243,18 @@ def test_dead_letters_are_counted_replayed_and_discarded(
     assert run("dead-letter", "discard", "--all", "--yes").out == "Nothing to discard.\n"
 
 
+def test_a_replay_says_why_it_leaves_letters_out(run: Terminal, receivers: Receivers) -> None:
+    dead(run, receivers, count=2)
+    (one,) = run("subscription", "list", "-o", "jsonl").lines
+    assert run("subscription", "delete", one["id"], "--yes").code == 0
+
+    dry = run("dead-letter", "replay", "--all", "--dry-run")
+    done = run("dead-letter", "replay", "--all", "--yes")
+
+    assert "disabled or deleted" in dry.out
+    assert "Replayed 0, skipped 2, for subscriptions that are disabled or deleted." in done.err
+
+
 def test_dead_letters_that_a_filter_selects_are_discarded(
     run: Terminal, receivers: Receivers
 ) -> None:

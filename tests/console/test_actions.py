@@ -119,6 +119,7 @@ async def test_a_group_is_looked_at_and_then_sent_again(
     address = f"/console/dead-letters/replay?subscriptionId={letter['subscriptionId']}&reason=gone"
     preview = await admin.get(address)
     assert preview.says("1 open dead letter would be sent again")
+    assert preview.says("What went to a subscription that is disabled or deleted now is left out")
     fields = {
         str(had["name"]): str(had["value"])
         for tag, had in preview.tags

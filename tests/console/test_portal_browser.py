@@ -323,6 +323,31 @@ async def test_a_service_that_is_away_is_not_taken_for_one_that_refuses(
     await page.close()
 
 
+@needs_chromium
+async def test_what_a_proxy_says_for_a_service_that_is_away_leaves_nobody_waiting(
+    browser: Browser, server: Server, receiver: Receiver
+) -> None:
+    await allow(server, "proxied", embedder(receiver))
+    url = await link(server, "proxied")
+    page = await browser.new_page()
+    faults: list[str] = []
+    page.on("pageerror", lambda fault: faults.append(str(fault)))
+
+    async def proxy(route: Route) -> None:
+        body = "<html><title>502 Bad Gateway</title><center>nginx</center></html>"
+        await route.fulfill(status=502, content_type="text/html", body=body)
+
+    await page.route("**/portal/enter/look", proxy)
+    frame = await embedding(page, receiver, url)
+
+    await expect(frame.get_by_role("heading", name="The portal does not open")).to_be_visible()
+    assert faults == []
+    await page.unroute_all()
+    await frame.get_by_role("button", name="Try again").click()
+    await expect(frame.get_by_role("heading", name="Overview")).to_be_visible()
+    await page.close()
+
+
 async def refuse_heads(route: Route) -> None:
     """Let nobody ask whether the service is there."""
     await (route.abort() if route.request.method == "HEAD" else route.continue_())

@@ -288,6 +288,21 @@ async def test_what_is_sent_out_of_turn_does_not_wait_for_its_turn(
     assert moments(page) == {await api_says(api, path)}
 
 
+@pytest.mark.parametrize("change", [TRIPPED, HELD_LATER])
+async def test_what_goes_no_more_waits_for_nothing(
+    api: Api, admin: Visitor, receiver: Receiver, change: str
+) -> None:
+    """It is about to be a dead letter: neither a hold nor a circuit that ends sends it."""
+    path = await waiting(api, receiver, change)
+    await api.sql("UPDATE subscriptions SET status = 'disabled'")
+
+    page = await admin.get(f"/console{path}")
+
+    assert not page.says("Nothing goes to its receiver")
+    assert not page.says("The circuit of its subscription")
+    assert moments(page) == set()
+
+
 # --- circuits that do not count
 
 
@@ -316,6 +331,9 @@ async def test_without_a_breaker_no_page_tells_of_a_circuit_that_was_open(
             assert times.render(OPENS) not in moments(page)
             assert not page.says("circuit open")
             assert not page.says("is open")
+        assert (await admin.get("/console")).says("Circuits open / half open off")
+        for page in (await admin.get(f"/console{of_it}"), await guest.get("/portal")):
+            assert page.says("Circuit off")
 
 
 async def test_a_delivery_that_nothing_keeps_back_names_its_next_attempt_once(

@@ -12,8 +12,22 @@ from tests.support.deployment import ROOT
 
 #: Where this folder is, packages of servers start some.
 SYSTEMD = "/run/systemd/system"
+#: What says whether they do elsewhere.
+POLICY = "/usr/sbin/policy-rc.d"
 #: What it needs of the system besides the stand-ins.
-TOOLS = ("bash", "dirname", "env", "grep", "mktemp", "rm", "tail", "tee", "timeout")
+TOOLS = (
+    "bash",
+    "chmod",
+    "dirname",
+    "env",
+    "grep",
+    "mktemp",
+    "rm",
+    "sleep",
+    "tail",
+    "tee",
+    "timeout",
+)
 CALLED = 'echo "$(basename "$0") $*" >> "$CALLED"'
 UPDATE = "apt-get -qq -o Acquire::Retries=0 -o Acquire::http::Timeout=10 update"
 INSTALL = "apt-get -qq install -y --no-install-recommends"
@@ -44,11 +58,15 @@ class Place:
         self._bin.mkdir()
         for name in (*TOOLS, "basename"):
             (self._bin / name).symlink_to(str(shutil.which(name)))
-        script = folder / "checkout" / ".ci" / "run"
+        script = self._script = folder / "checkout" / ".ci" / "run"
         shutil.copytree(ROOT / ".ci", script.parent)
-        assert SYSTEMD in script.read_text()
-        self._systemd = folder / "systemd"
-        script.write_text(script.read_text().replace(SYSTEMD, str(self._systemd)))
+        text = script.read_text()
+        assert SYSTEMD in text
+        assert POLICY in text
+        self._systemd, self.policy = folder / "systemd", folder / "policy"
+        script.write_text(
+            text.replace(SYSTEMD, str(self._systemd)).replace(POLICY, str(self.policy))
+        )
         self.has("make", "echo noise; echo '=== 3 passed in 1s ==='")
         self.has("id", "echo 0")
 
@@ -57,6 +75,12 @@ class Place:
         program = self._bin / name
         program.write_text(f"#!/usr/bin/env bash\n{CALLED}\n{does}\n")
         program.chmod(0o755)
+
+    def shortens(self, old: str, new: str) -> None:
+        """Its patience, which is as long as a test may not take."""
+        text = self._script.read_text()
+        assert old in text
+        self._script.write_text(text.replace(old, new))
 
     def has_systemd(self) -> None:
         """The system is run by systemd."""
@@ -125,6 +149,39 @@ def test_where_packages_would_start_servers_they_are_left_out_and_named(place: P
     (note,) = (line for line in said.splitlines() if line.startswith("NOTE"))
     assert "systemd" in note
     assert "pgbouncer prometheus caddy; tests" in note
+
+
+def test_no_package_starts_a_server_while_it_is_installed(place: Place) -> None:
+    """Without systemd they would, too, where nothing says that they may not."""
+    place.has("apt-get", f'{place.policy} nginx start; echo "$?" >> "$CALLED"')
+
+    calls, _ = place.run()
+
+    assert calls.count("101") == len(FOUND | SERVERS)
+    assert not place.policy.exists()
+
+
+def test_what_says_whether_servers_start_is_left_as_it_is(place: Place) -> None:
+    place.has("apt-get", "true")
+    place.policy.write_text("theirs")
+
+    place.run()
+
+    assert place.policy.read_text() == "theirs"
+
+
+def test_a_slow_source_of_packages_does_not_hold_the_tests_up_for_each_of_them(
+    place: Place,
+) -> None:
+    place.shortens("patience=300", "patience=2")
+    place.has("apt-get", '[ "${!#}" = update ] || sleep 1.2')
+
+    calls, said = place.run()
+
+    tried = [each for each in calls if each.startswith(INSTALL)]
+    assert 1 <= len(tried) <= 3
+    assert calls[-1] == MAKE
+    assert "nginx-light; tests that need it will be skipped" in said
 
 
 def test_a_package_that_cannot_be_had_costs_no_other(place: Place) -> None:

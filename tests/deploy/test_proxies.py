@@ -82,7 +82,7 @@ def caddy(folder: Path, port: int, upstream: str) -> list[str]:
 
 
 @contextmanager
-def running(command: list[str], folder: Path, url: str) -> Iterator[None]:
+def running(command: list[str], folder: Path, url: str) -> Iterator[subprocess.Popen[bytes]]:
     with (folder / "said.log").open("ab") as said:
         home = {"HOME": str(folder), "XDG_CONFIG_HOME": str(folder), "XDG_DATA_HOME": str(folder)}
         process = subprocess.Popen(command, env={**os.environ, **home}, stdout=said, stderr=said)
@@ -92,10 +92,13 @@ def running(command: list[str], folder: Path, url: str) -> Iterator[None]:
             assert process.poll() is None, (folder / "said.log").read_text()
             assert time.monotonic() < end, (folder / "said.log").read_text()
             time.sleep(0.02)
-        yield
+        yield process
     finally:
         process.send_signal(_AT_ONCE[command[0]])
-        process.wait(10)
+        try:
+            process.wait(10)
+        finally:
+            process.kill()
 
 
 def _answers(url: str) -> bool:
@@ -164,3 +167,23 @@ async def test_a_ticket_is_not_logged(proxied: Proxied) -> None:
         proxied.server.start()
 
     assert made["ticket"] not in proxied.logs
+
+
+async def test_caddy_stops_although_somebody_follows(tmp_path: Path) -> None:
+    """Without a limit it waits for whoever is still connected."""
+    if shutil.which("caddy") is None:
+        pytest.skip("caddy is not installed")
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with Server(tmp_path / "behind") as server:
+        command = caddy(tmp_path, port, server.url)
+        conf = tmp_path / "Caddyfile"
+        assert "grace_period 10s" in conf.read_text()
+        conf.write_text(conf.read_text().replace("grace_period 10s", "grace_period 1s"))
+        with running(command, tmp_path, url) as process:
+            async with Proxied(server, url, tmp_path).client() as client:
+                await client.post("/v1/events", json={"operationId": "o", "type": "STARTED"})
+                async with client.stream("GET", "/v1/operations/o/stream") as stream:
+                    assert stream.status_code == httpx.codes.OK
+                    process.terminate()
+                    assert await asyncio.to_thread(process.wait, 10) == 0

@@ -186,6 +186,19 @@ async def test_what_is_parked_says_which_goes_first(world: World) -> None:
     assert await behind(world, refs) == [None, None, refs[1]]
 
 
+@pytest.mark.parametrize(
+    "end",
+    ["UPDATE subscriptions SET status = 'disabled'", "UPDATE subscriptions SET deleted_at = 1"],
+    ids=["disabled", "deleted"],
+)
+async def test_where_nothing_goes_any_more_nothing_goes_first(world: World, end: str) -> None:
+    """Until all of it is a dead letter, which takes a while where there is much."""
+    refs = await chain(world)
+    await world.sql(end)
+
+    assert await behind(world, refs) == [None, None, None]
+
+
 async def test_what_is_of_an_operation_that_ended_waits_for_its_turn_all_the_same(
     world: World,
 ) -> None:

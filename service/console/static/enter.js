@@ -59,10 +59,15 @@ frame.addEventListener("load", () => {
     blocked();
   } else if (page.getElementById("fits")) {
     open();
-  } else if (page.URL !== "about:blank") { // what the service says instead
+  } else if (page.URL !== "about:blank") { // what is said instead: by the service, or by a proxy
+    const told = page.getElementById("main");
+    if (told === null) {
+      say("silent");
+      return;
+    }
     clearTimeout(waiting);
     document.title = page.title;
-    document.getElementById("main").replaceWith(document.adoptNode(page.getElementById("main")));
+    document.getElementById("main").replaceWith(document.adoptNode(told));
   }
 });
 for (const each of document.querySelectorAll(".again")) each.addEventListener("click", look);
