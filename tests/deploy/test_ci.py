@@ -173,7 +173,7 @@ def test_what_says_whether_servers_start_is_left_as_it_is(place: Place) -> None:
 def test_a_slow_source_of_packages_does_not_hold_the_tests_up_for_each_of_them(
     place: Place,
 ) -> None:
-    place.shortens("patience=300", "patience=2")
+    place.shortens("patience=150", "patience=2")
     place.has("apt-get", '[ "${!#}" = update ] || sleep 1.2')
 
     calls, said = place.run()
