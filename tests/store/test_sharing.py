@@ -317,9 +317,15 @@ async def test_a_late_settle_and_that_of_who_has_the_leases_are_not_in_each_othe
     current = await other.claim(lane.no)
     late = [next(each for each in lost if each.ref == ref) for ref in sorted(c.ref for c in lost)]
     # so that both are amid it at the same time: what each of them writes second is held
-    event_key, no = late[1].ref
-    row = f"{event_key}, {no}, 'delivered', 1, 1"
-    where = f"event_key = {event_key} AND subscription_no = {no}"
+    row = dict.fromkeys(("attempts", "finished_at"), 1) | late[1].ref._asdict()
+
+    async def write(tx: Tx) -> None:
+        await tx.change(schema.deliveries.insert().values(status="delivered", **row))
+        await tx.change(schema.deliveries.delete())
+        held.set()
+        await let_go.wait()
+
+    held, let_go = asyncio.Event(), asyncio.Event()
     runs = []
 
     async def counted(tx: Tx, work: settling.Work) -> "tuple[Sequence[Settlement], bool]":
@@ -328,10 +334,12 @@ async def test_a_late_settle_and_that_of_who_has_the_leases_are_not_in_each_othe
 
     at_once = settling.at_once
     monkeypatch.setattr(settling, "at_once", counted)
-    statements = f"INSERT INTO deliveries VALUES ({row})", f"DELETE FROM deliveries WHERE {where}"
-    async with Held(world, *statements):
-        first = await started(world.settle(reversed(late)))
-        second = await started(other.settle(sorted(current, key=lambda each: each.ref)))
+    writing = asyncio.ensure_future(world.database.write(write))
+    await held.wait()
+    first = await started(world.settle(reversed(late)))
+    second = await started(other.settle(sorted(current, key=lambda each: each.ref)))
+    let_go.set()
+    await writing
 
     assert ((await first).late, (await second).late) == (3, 0)
     assert len(runs) == 2  # none of them was broken off

@@ -227,6 +227,45 @@ async def test_a_lane_goes_on_before_what_its_receiver_took_is_settled(
     assert len(worker.sender.sent) == worker.deliver.in_flight == sent
 
 
+async def test_who_recovers_is_sent_little_at_first_however_often_the_lane_is_woken(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    (path := tmp_path / "breaking.db").write_bytes(migrated_file())
+    async with opened_world(path, clock, breaker=True) as world:
+        worker = await with_pace(world, slots=512, per_lane=64)
+        lane = await worker.lane("hook")
+        await world.posted(*posted(300))
+        await worker.serve(lane)
+        await worker.store.wait_for(300)
+        await world.deliver.flush()
+        clock.advance(400_000)  # none of these successes counts any more
+        worker.sender.script = lambda _: answer(500)
+        await world.posted(*posted(300))
+        await worker.serve(lane)
+        await worker.store.until(lambda: worker.deliver.in_flight == 0)
+        clock.advance(60_000)
+
+        url, count = "https://hook/", len(worker.sender.sent)
+        worker.sender.script = lambda _: answer(200)
+        worker.sender.hold(url)
+        for expected in (1, 1, 2, 4):
+            worker.deliver.wake([lane.no])
+            await worker.sender.wait_for(count + expected)
+            for _ in range(100):
+                worker.deliver.wake([lane.no])
+                await asyncio.sleep(0)
+            assert len(worker.sender.sent) == count + expected
+            count += expected
+            settled = len(worker.store.settled)
+            worker.sender.let_go(url)
+            worker.sender.hold(url)
+            while len(worker.store.settled) < settled + expected:
+                worker.deliver.wake([lane.no])
+                await asyncio.sleep(0)
+        worker.sender.let_go(url)
+        await worker.deliver.stop(0)
+
+
 async def test_a_hanging_lane_does_not_delay_another(worker: Worker) -> None:
     hanging, quick = await worker.lane("hanging"), await worker.lane("quick")
     await worker.world.posted(*posted(30))
