@@ -227,6 +227,26 @@ async def test_a_lane_goes_on_before_what_its_receiver_took_is_settled(
     assert len(worker.sender.sent) == worker.deliver.in_flight == sent
 
 
+async def test_what_ends_together_makes_room_before_it_is_settled(worker: Worker) -> None:
+    lane = await worker.lane("hook")
+    await worker.world.posted(*posted(30))
+    await worker.serve(lane)
+    await worker.store.wait_for(30)
+
+    def away(_: Sequence[Settlement]) -> None:
+        raise StoreUnavailableError("away")
+
+    worker.sender.hold("https://hook/")
+    await worker.world.posted(*posted(30))
+    await worker.serve(lane)
+    await worker.sender.wait_for(34)
+    worker.store.before_settle = away
+    worker.sender.let_go("https://hook/")
+
+    await worker.sender.wait_for(38)
+    worker.store.before_settle = lambda _: None
+
+
 async def test_who_recovers_is_sent_little_at_first_however_often_the_lane_is_woken(
     tmp_path: Path, clock: FakeClock
 ) -> None:
