@@ -148,9 +148,12 @@ class Events:
             return answers.of({"data": data}, 207 if refused else 202)
 
         items = [each.item for each in posted]
-        if call.principal.unconfirmed is None and all(isinstance(i, Refusal) for i in items):
-            return render([item for item in items if isinstance(item, Refusal)])
         act = self._taking(call, items)
+        refused: list[Verdict] = [item for item in items if isinstance(item, Refusal)]
+        if len(refused) == len(items):
+            # nothing comes of it that could be done twice; a key that is presumed is to be seen
+            seen = None if call.principal.unconfirmed is None else await act(None)
+            return seen if isinstance(seen, Refusal) else render(refused)
         return await self._idempotency.run(call, body, act, render, partial(_kept, render))
 
     def _taking(

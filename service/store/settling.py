@@ -160,7 +160,8 @@ def _finish(done: Iterable[Settlement], now: int, conflict: str = "") -> tuple[I
     delivered = [each.claimed for each in done if isinstance(each.verdict, Delivered)]
     columns = ("event_key", "subscription_no", "status", "attempts", "finished_at")
     status = DeliveryStatus.DELIVERED.value
-    rows = [(*each.ref, status, each.attempt, now) for each in delivered]
+    # sorted, as two settles may write the same: the one that has the lease, and one that lost it
+    rows = sorted((*each.ref, status, each.attempt, now) for each in delivered)
     # nothing in a claim tells which had a dead letter: it may have died before its first attempt
     resolved = Change(_RESOLVE, [row[:2] for row in rows], {"now": now})
     return Insert(deliveries, columns, rows, conflict), resolved

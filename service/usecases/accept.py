@@ -166,6 +166,8 @@ class Accept:
                 raise
             lanes |= result.lanes
             if isinstance(result.answer, Refusal):
+                if not verdicts:  # so will the rest be
+                    return result
                 verdicts += [result.answer] * len(part)
             elif isinstance(result.answer, list):
                 verdicts += result.answer

@@ -276,8 +276,13 @@ class Deliver:
             self._ring.restart(lane, now)
         self._recovered.clear()
         self._free += len(over) + len(unsent)
-        held = [each.settlement.claimed for each in over if not each.goes_on]
-        for claimed in (*held, *unsent):
+        for each in over:
+            lane = each.settlement.claimed.ref.subscription_no
+            if not each.goes_on:
+                self._ring.over(lane)
+            elif self._ring.has_own_limit(lane):  # since then: the store counted it until now
+                self._ring.wake([lane])
+        for claimed in unsent:
             self._ring.over(claimed.ref.subscription_no)
 
     async def _keep(self, batch: list[Settlement], unsent: list[Claimed]) -> None:

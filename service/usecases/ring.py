@@ -11,6 +11,7 @@
    wait for their turn waits behind them, also who has had one.
 7. Where a lane leads is known once something of it was claimed, and that is one at first. If there
    is no room for it after all, it goes back, and the lane waits.
+8. A lane that is to begin slowly while it is being claimed keeps of that what it may have now.
 """
 
 from collections import OrderedDict
@@ -45,6 +46,7 @@ class Ring:
         #: Lanes in the claim under way, and whether it is not known yet where each leads.
         self._claiming: dict[int, bool] = {}
         self._woken_again: set[int] = set()
+        self._restarted: set[int] = set()
         self._pauses: dict[int, float] = {}
         #: Lanes that wait with their receivers, and receivers that may have room for one now.
         self._waiting: dict[int, Receiver] = {}
@@ -103,16 +105,20 @@ class Ring:
             possible = min(each.quota, max(state.most - each.in_flight, 0))
             is_first = self._claiming.pop(each.lane)
             kept = min(count, self._others_room(each.lane, state, free)) if is_first else count
+            if is_restarted := each.lane in self._restarted:
+                kept = min(kept, max(state.allowed - state.in_flight, 0))
             free -= kept
             is_news = state.rate != each.rate  # then it gave one only
             self._shares.take(state, kept)
             state.took(kept, each.in_flight, now)
             if kept < count:
                 back[each.lane] = count - kept
+            if kept < count and not is_restarted:
                 self._wait(each.lane, state)
-            elif count >= possible or is_news or each.lane in self._woken_again:
+            elif kept < count or count >= possible or is_news or each.lane in self._woken_again:
                 self._ready[each.lane] = None
             self._woken_again.discard(each.lane)
+            self._restarted.discard(each.lane)
             self._stir(state.receiver)  # a plan reckons with what lanes may give: often more
         return back
 
@@ -150,6 +156,8 @@ class Ring:
     def restart(self, lane: int, now: int) -> None:
         """Let a lane whose receiver has recovered at ``now`` (ms) begin slowly."""
         self._states[lane].restart(now)
+        if lane in self._claiming:
+            self._restarted.add(lane)
 
     def has_own_limit(self, lane: int) -> bool:
         """Whether its subscription says how much it may have in flight."""

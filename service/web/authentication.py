@@ -69,11 +69,10 @@ class Doorkeeper:
         refusal = self.limits.refuse(asked.scope, principal.key_id)
         if refusal is not None:
             return refusal
-        principal = await self._acting(asked, principal)
-        if isinstance(principal, Refusal):
-            return principal
-        asked.scope[WHO] = principal
-        return authorize(principal, needed) or principal
+        allowed = await self._allowed(asked, principal, needed)
+        if not isinstance(allowed, Refusal):
+            return allowed
+        return await self.confirm(principal) or allowed
 
     async def confirm(self, who: Principal) -> Refusal | None:
         """A refusal where the key of a principal is not in force any more."""
@@ -125,6 +124,16 @@ class Doorkeeper:
                 f"The ticket opens {opens} only. Ask for one for this: POST /v1/stream-tickets.",
             )
         return Principal(who.key_id, who.tenant_id, _TICKET_SCOPES)
+
+    async def _allowed(
+        self, asked: HTTPConnection, who: Principal, needed: Scope
+    ) -> Principal | Refusal:
+        """The principal that asks, if he may do what needs this scope as whom he names."""
+        principal = await self._acting(asked, who)
+        if isinstance(principal, Refusal):
+            return principal
+        asked.scope[WHO] = principal
+        return authorize(principal, needed) or principal
 
     async def _acting(self, asked: HTTPConnection, who: Principal) -> Principal | Refusal:
         """The principal as the tenant that the request names, if he may act for it."""

@@ -17,9 +17,10 @@ from service.ports import (
     Replayed,
     Retried,
     Retry,
+    Settlement,
     StoreUnavailableError,
 )
-from service.store import newest, schema
+from service.store import newest, schema, settling
 from service.store.database import Tx, alone
 from service.store.newest import newest_key
 from service.store.postgres import PostgresDatabase
@@ -303,6 +304,46 @@ async def test_a_late_result_is_fenced(world: World, other: World) -> None:
     assert (await other.settle([again])).late == 0
     assert await world.status(again.ref) == "delivered"
     assert [row["status_code"] for row in await world.attempts(again.ref)] == [500, 200]
+
+
+async def test_a_late_settle_and_that_of_who_has_the_leases_are_not_in_each_others_way(
+    world: World, other: World, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lane = await world.subscribe()
+    await world.posted(event("a"), event("b"), event("c"))
+    lost = await world.claim(lane.no)
+    clock.advance(LEASE)
+    await other.sweep.reclaim(SCHEDULE)
+    current = await other.claim(lane.no)
+    late = [next(each for each in lost if each.ref == ref) for ref in sorted(c.ref for c in lost)]
+    # so that both are amid it at the same time: what each of them writes second is held
+    row = dict.fromkeys(("attempts", "finished_at"), 1) | late[1].ref._asdict()
+
+    async def write(tx: Tx) -> None:
+        await tx.change(schema.deliveries.insert().values(status="delivered", **row))
+        await tx.change(schema.deliveries.delete())
+        held.set()
+        await let_go.wait()
+
+    held, let_go = asyncio.Event(), asyncio.Event()
+    runs = []
+
+    async def counted(tx: Tx, work: settling.Work) -> "tuple[Sequence[Settlement], bool]":
+        runs.append(work)
+        return await at_once(tx, work)
+
+    at_once = settling.at_once
+    monkeypatch.setattr(settling, "at_once", counted)
+    writing = asyncio.ensure_future(world.database.write(write))
+    await held.wait()
+    first = await started(world.settle(reversed(late)))
+    second = await started(other.settle(sorted(current, key=lambda each: each.ref)))
+    let_go.set()
+    await writing
+
+    assert ((await first).late, (await second).late) == (3, 0)
+    assert len(runs) == 2  # none of them was broken off
+    assert len(await world.rows(schema.deliveries)) == 3
 
 
 async def test_a_start_leaves_the_leases_of_others(world: World, other: World) -> None:

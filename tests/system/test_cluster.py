@@ -142,6 +142,42 @@ async def test_a_key_revoked_at_one_api_is_dead_at_once_at_the_other(
             assert (await first.get("/readyz"))["status"] == "ok"
 
 
+@pytest.mark.parametrize(
+    ("scope", "named"), [("events:write", {"Ringback-Tenant": "nobody"}), ("operations:read", {})]
+)
+async def test_a_key_revoked_at_one_api_is_not_told_by_the_other_what_it_may_not_do(
+    start: Start, scope: str, named: Mapping[str, str]
+) -> None:
+    one, other = await start("api"), await start("api")
+    async with blackbox(one) as first, blackbox(other) as second:
+        new = {"tenantId": "default", "name": "brief", "scopes": [scope]}
+        key = await first.post("/v1/api-keys", new, 201)
+        own = {"authorization": f"Bearer {key['key']}", **named}
+        before = [await second.http.post("/v1/events", json={}, headers=own) for _ in range(2)]
+        assert [answer.status_code for answer in before] == [403, 403]
+
+        assert (await first.http.delete(f"/v1/api-keys/{key['id']}")).status_code == 204
+
+        answer = await second.http.post("/v1/events", json={}, headers=own)
+        assert answer.status_code == 401
+
+
+async def test_a_batch_of_which_all_is_refused_is_answered_alike_whether_the_key_is_remembered(
+    start: Start,
+) -> None:
+    async with blackbox(await start("api")) as box:
+        once = {"Idempotency-Key": "same"}
+        good = [{"type": "note", "operationId": "op"}]
+        assert (await box.http.post("/v1/events", json=good, headers=once)).status_code == 202
+        await asyncio.sleep(1.1)  # till the key is looked up again
+
+        answers = [
+            await box.http.post("/v1/events", json=[{"type": 1}], headers=once) for _ in range(3)
+        ]
+
+        assert [answer.status_code for answer in answers] == [207, 207, 207]
+
+
 async def test_who_follows_at_one_api_hears_at_once_of_what_is_posted_at_the_other(
     start: Start,
 ) -> None:

@@ -259,6 +259,17 @@ async def test_the_rest_of_a_wide_request_is_refused_when_its_key_is_revoked_ami
     assert store.credentials == {b"key"}
 
 
+async def test_a_wide_request_of_which_nothing_was_kept_is_refused_as_a_whole(
+    accept: Accept, store: ScriptedStore
+) -> None:
+    store.script = at_most(2)
+    store.revoked = set("abcdef")
+
+    answer = await accept.events("t", events(*"abcdef"), credential=b"key")
+
+    assert not isinstance(answer, list)
+
+
 async def test_a_request_with_an_idempotency_key_is_never_split(
     accept: Accept, store: ScriptedStore
 ) -> None:

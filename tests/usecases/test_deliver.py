@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from service.usecases.compose import Composer, Wire
 from service.usecases.deliver import LEASE_MARGIN, Deliver, Pace
 from tests.support.clock import FakeClock
 from tests.support.dice import SeededDice
+from tests.support.postgres import Databases
 from tests.support.sending import PATIENCE, OpenVault, ScriptedSender, Sent, WatchedStore
 from tests.support.world import World, answer, event, fault, migrated_file, opened_world
 
@@ -60,6 +61,13 @@ async def worker(world: World) -> AsyncIterator[Worker]:
     worker = Worker(world, slots=16, per_lane=4)
     yield worker
     await worker.deliver.stop(0)
+
+
+@pytest.fixture
+def url(databases: Databases) -> Iterator[str]:
+    """A database that is shared, where leases are counted."""
+    with databases.database() as url:
+        yield url
 
 
 async def with_pace(world: World, **pace: Any) -> Worker:  # noqa: ANN401  members of many types
@@ -225,6 +233,91 @@ async def test_a_lane_goes_on_before_what_its_receiver_took_is_settled(
         await asked.acquire()
 
     assert len(worker.sender.sent) == worker.deliver.in_flight == sent
+
+
+async def test_what_ends_together_makes_room_before_it_is_settled(worker: Worker) -> None:
+    lane = await worker.lane("hook")
+    await worker.world.posted(*posted(30))
+    await worker.serve(lane)
+    await worker.store.wait_for(30)
+
+    def away(_: Sequence[Settlement]) -> None:
+        raise StoreUnavailableError("away")
+
+    worker.sender.hold("https://hook/")
+    await worker.world.posted(*posted(30))
+    await worker.serve(lane)
+    await worker.sender.wait_for(34)
+    worker.store.before_settle = away
+    worker.sender.let_go("https://hook/")
+
+    await worker.sender.wait_for(38)
+    worker.store.before_settle = lambda _: None
+
+
+async def test_a_lane_that_is_limited_while_it_goes_on_is_looked_at_again(
+    url: str, clock: FakeClock
+) -> None:
+    async with opened_world(url, clock) as world:
+        worker = await with_pace(world, slots=64, per_lane=8)
+        lane = await worker.lane("hook")
+        away = True
+
+        def settle(_: Sequence[Settlement]) -> None:
+            if away:
+                raise StoreUnavailableError("away")
+
+        worker.store.before_settle = settle
+        await world.posted(*posted(20))
+        await worker.serve(lane)
+        await worker.sender.wait_for(20)
+        text = "UPDATE subscriptions SET max_concurrency = 2 WHERE no = ?"
+        await world.sql(text, lane.no)
+        await world.posted(*posted(20))
+        await worker.serve(lane)  # nothing, as the leases of what was taken still count
+        away = False
+
+        await worker.store.wait_for(40)
+        await worker.deliver.stop(0)
+
+
+async def test_who_recovers_is_sent_little_at_first_however_often_the_lane_is_woken(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    (path := tmp_path / "breaking.db").write_bytes(migrated_file())
+    async with opened_world(path, clock, breaker=True) as world:
+        worker = await with_pace(world, slots=512, per_lane=64)
+        lane = await worker.lane("hook")
+        await world.posted(*posted(300))
+        await worker.serve(lane)
+        await worker.store.wait_for(300)
+        await world.deliver.flush()
+        clock.advance(400_000)  # none of these successes counts any more
+        worker.sender.script = lambda _: answer(500)
+        await world.posted(*posted(300))
+        await worker.serve(lane)
+        await worker.store.until(lambda: worker.deliver.in_flight == 0)
+        clock.advance(60_000)
+
+        url, count = "https://hook/", len(worker.sender.sent)
+        worker.sender.script = lambda _: answer(200)
+        worker.sender.hold(url)
+        for expected in (1, 1, 2, 4):
+            worker.deliver.wake([lane.no])
+            await worker.sender.wait_for(count + expected)
+            for _ in range(100):
+                worker.deliver.wake([lane.no])
+                await asyncio.sleep(0)
+            assert len(worker.sender.sent) == count + expected
+            count += expected
+            settled = len(worker.store.settled)
+            worker.sender.let_go(url)
+            worker.sender.hold(url)
+            while len(worker.store.settled) < settled + expected:
+                worker.deliver.wake([lane.no])
+                await asyncio.sleep(0)
+        worker.sender.let_go(url)
+        await worker.deliver.stop(0)
 
 
 async def test_a_hanging_lane_does_not_delay_another(worker: Worker) -> None:

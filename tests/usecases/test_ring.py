@@ -537,6 +537,20 @@ def test_a_lane_that_hangs_loses_what_it_earned_and_begins_slowly_when_it_recove
     ]
 
 
+def test_a_lane_that_restarts_while_it_is_claimed_gives_back_what_is_too_much() -> None:
+    ring = heard(Ring(64, 512), 1)
+    ring.wake([1])
+    plan = ring.plan(512, NOW)
+    ring.restart(1, 5)
+
+    assert ring.claimed(plan, {1: 4}, 512, NOW) == {1: 3}
+
+    assert ring.plan(511, NOW) == []  # it waits for the one that is under way
+    ring.over(1)
+    assert [each.quota for each in ring.plan(511, NOW)] == [1]
+    assert ring.claimed(plan, {1: 1}, 511, NOW) == {}
+
+
 def test_only_a_lane_that_uses_all_it_may_is_allowed_more() -> None:
     ring = heard(Ring(64, 512), 1)
     for _ in range(100):
