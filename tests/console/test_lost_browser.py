@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
-from playwright.async_api import Browser, Route, expect
+from playwright.async_api import Browser, Page, Route, expect
 
 from tests.console.test_browser import NARROW, WIDE, browser, needs_chromium, opened
 from tests.console.test_portal_browser import allow, embedder, embedding, link, strict_browser
@@ -145,6 +145,12 @@ async def test_a_secret_is_copied_in_a_frame_too(
     await context.close()
 
 
+async def reloaded(page: Page) -> None:
+    """Load it again once it is whole: before that its scripts did not run."""
+    await page.wait_for_load_state()
+    await page.reload()
+
+
 async def test_what_a_form_did_is_not_done_again_by_loading_the_page_again(
     browser: Browser, server: Server, receiver: Receiver
 ) -> None:
@@ -156,17 +162,17 @@ async def test_what_a_form_did_is_not_done_again_by_loading_the_page_again(
         await page.get_by_label("URL").fill(receiver.url("/hook"))
         await page.get_by_role("button", name="Create").click()
         await expect(page.get_by_label("Secret 1")).to_be_visible()
-        await page.reload()
+        await reloaded(page)
         (made,) = (await client.get("/v1/subscriptions")).json()["data"]
         await expect(page.get_by_role("heading", name=made["id"])).to_be_visible()
 
         await page.get_by_role("button", name="Send a test event").click()
         await expect(page.get_by_role("heading", name="Test event")).to_be_visible()
-        await page.reload()
+        await reloaded(page)
         await expect(page.get_by_role("heading", name=made["id"])).to_be_visible()
         await page.get_by_role("button", name="Rotate").click()
         await expect(page.get_by_label("Secret 1")).to_be_visible()
-        await page.reload()
+        await reloaded(page)
         await expect(page.get_by_role("heading", name=made["id"])).to_be_visible()
         kept = (await client.get(f"/v1/subscriptions/{made['id']}/secret")).json()
         assert len(kept["secrets"]) == 2
@@ -177,7 +183,7 @@ async def test_what_a_form_did_is_not_done_again_by_loading_the_page_again(
         await page.get_by_label("operations:read").check()
         await page.get_by_role("button", name="Create").click()
         await expect(page.get_by_label("The key")).to_be_visible()
-        await page.reload()
+        await reloaded(page)
         await expect(page.get_by_role("heading", name="API keys")).to_be_visible()
         keys = (await client.get("/v1/api-keys")).json()["data"]
         assert [each["name"] for each in keys].count("backend") == 1

@@ -128,7 +128,9 @@ class Interloper:
         self._write = moving.write
         monkeypatch.setattr(moving, "write", self)
 
-    async def __call__(self, tx: Tx, moves: Sequence[Move], beside: Sequence[Write] = ()) -> None:
+    async def __call__(
+        self, tx: Tx, moves: Sequence[Move], beside: Sequence[Write] = ()
+    ) -> list[int]:
         self.tries += 1
         if self.tries <= self.times:
             # kept, as another process's commit would be, before this one's transaction goes on
@@ -140,7 +142,7 @@ class Interloper:
             )
             await tx.sql("COMMIT")
             await tx.sql("BEGIN IMMEDIATE")
-        await self._write(tx, moves, beside)
+        return await self._write(tx, moves, beside)
 
 
 @ONLY_SQLITE
