@@ -60,6 +60,11 @@ def unauthenticated(what: str) -> Refusal:
     )
 
 
+def key_ended() -> Refusal:
+    """A refusal of whoever's key was good before."""
+    return unauthenticated("The API key is revoked or expired")
+
+
 def not_found(what: str, name: str) -> Refusal:
     """A refusal that says the same for what is not there and for what belongs to another tenant."""
     return Refusal(RefusalKind.NOT_FOUND, f"There is no {what} {name!r} here.")

@@ -21,7 +21,7 @@ from service.domain.acceptance import (
     Verdict,
 )
 from service.domain.delivery import Trigger
-from service.domain.errors import Refusal, still_running, unauthenticated
+from service.domain.errors import Refusal, key_ended, still_running
 from service.domain.ids import KeyMaker
 from service.domain.matching import Index
 from service.domain.retry import first_due
@@ -107,9 +107,6 @@ _SUBSCRIPTIONS: Final = Statement(
     .order_by(subscriptions.c.no)
 )
 _PENDING: Final = Statement(select(func.count()).select_from(delivery_queue))
-
-#: The answer to whoever's key was revoked since it was looked up.
-_DEAD: Final = unauthenticated("The API key is revoked or expired")
 
 _EVENT_COLUMNS: Final = tuple(column.name for column in events.columns)
 _ID_COLUMNS: Final = ("tenant_id", "id", "event_key")
@@ -211,7 +208,9 @@ class AcceptStore:
         work = _Work(await self._planner(tx, group), running)
         for request in group:
             is_dead = request.credential in dead
-            work.answers.append(_DEAD if is_dead else await _judge(tx, work, request, answers))
+            work.answers.append(
+                key_ended() if is_dead else await _judge(tx, work, request, answers)
+            )
         planner = work.planner
         deliveries = await self._fan_out(tx, planner.events)
         if bounded and len(deliveries) > MAX_DELIVERIES and len(planner.events) > 1:

@@ -11,7 +11,7 @@ from typing import Final
 from starlette.requests import HTTPConnection
 
 from service.domain.api_keys import Scope, covers, hash_key
-from service.domain.errors import Refusal, RefusalKind, not_found, unauthenticated
+from service.domain.errors import Refusal, RefusalKind, key_ended, not_found, unauthenticated
 from service.ports import Principal, Ticket
 from service.web.limiting import Guesses, RateLimits
 from service.web.telling import WHO
@@ -24,7 +24,6 @@ _HEADER: Final = b"authorization"
 #: By which a key with the scope ``admin`` names the tenant it acts for.
 _TENANT: Final = b"ringback-tenant"
 _SCHEME: Final = "bearer"
-_ENDED: Final = "The API key is revoked or expired"
 #: The query parameter of a ticket.
 TICKET: Final = "ticket"
 #: What a ticket allows, to what it is bound to.
@@ -78,7 +77,7 @@ class Doorkeeper:
         """A refusal where the key of a principal is not in force any more."""
         if who.unconfirmed is None or await self.find_key(who.unconfirmed) is not None:
             return None
-        return unauthenticated(_ENDED)
+        return key_ended()
 
     async def admit_known(
         self, asked: HTTPConnection, digest: bytes, tenant_id: str | None
@@ -86,7 +85,7 @@ class Doorkeeper:
         """The principal of a key that was shown before, by its hash, as this tenant if it may."""
         principal = await self.find_key(digest)
         if principal is None:
-            return unauthenticated(_ENDED)
+            return key_ended()
         asked.scope[WHO] = principal
         refusal = self.limits.refuse(asked.scope, principal.key_id)
         if refusal is not None or tenant_id is None:

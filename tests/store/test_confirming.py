@@ -63,6 +63,8 @@ async def test_what_a_key_posts_is_kept_as_long_as_it_is_in_force(world: World, 
     stays = how in STAYS
     expected = ["kept", "kept" if stays else "refused", "kept", "kept"]
     assert [outcome(each.answer) for each in results] == expected
+    # what confirms a key and what looks one up are of one mind
+    assert (await world.manage.find_key(b"two") is not None) is stays
     names = {row["operation_id"] for row in await world.rows(schema.events)}
     assert names == {"a", "c", "d"} | ({"b"} if stays else set())
     assert {row["id"] for row in await world.rows(schema.operations)} == names
