@@ -5,11 +5,13 @@ then inserts. The tenant row's config version comes back with the feed position,
 subscription made a millisecond ago, by whichever process, is matched.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import bindparam, func, select
 
 from service.domain.acceptance import (
     Accepted,
@@ -20,12 +22,8 @@ from service.domain.acceptance import (
     TenantName,
     Verdict,
 )
-from service.domain.delivery import Trigger
 from service.domain.errors import Refusal, key_ended, still_running
 from service.domain.ids import KeyMaker
-from service.domain.matching import Index
-from service.domain.retry import first_due
-from service.domain.subscription import Subscription
 from service.ports import (
     AcceptRequest,
     AcceptResult,
@@ -38,30 +36,19 @@ from service.ports import (
 from service.store import (
     auditing,
     confirming,
+    feeding,
     moving,
     once,
     ordering,
     retrying,
-    subscribing,
     tallying,
 )
 from service.store.counting import WaitingCounts
-from service.store.database import Database, Tx, Use
-from service.store.rows import (
-    OPERATION_COLUMNS,
-    SUBSCRIPTION_COLUMNS,
-    operation_of,
-    subscription_of,
-)
-from service.store.schema import (
-    delivery_queue,
-    event_ids,
-    events,
-    operations,
-    subscriptions,
-    tenants,
-)
-from service.store.statements import Change, Insert, Row, Statement, among
+from service.store.database import Database, Tx, UnexpectedError, Use
+from service.store.feeding import Feeds
+from service.store.rows import OPERATION_COLUMNS, operation_of
+from service.store.schema import delivery_queue, event_ids, events, operations
+from service.store.statements import Change, Row, Statement, among
 
 if TYPE_CHECKING:
     from service.domain.operation import Operation
@@ -69,12 +56,13 @@ if TYPE_CHECKING:
 #: Delivery rows in one transaction, so that nobody waits long behind a wide fan-out.
 MAX_DELIVERIES: Final = 5_000
 
-_FIND_OPERATIONS: Final = Statement(
+_operations = (
     select(*(operations.c[name] for name in OPERATION_COLUMNS))
     .where(operations.c.tenant_id == bindparam("tenant"), among(operations.c.id, "names"))
     .order_by(operations.c.id)
-    .with_for_update()
 )
+_SEE_OPERATIONS: Final = Statement(_operations)
+_FIND_OPERATIONS: Final = Statement(_operations.with_for_update())
 _FIND_IDS: Final = Statement(
     select(event_ids.c.event_key).where(
         event_ids.c.tenant_id == bindparam("tenant"), among(event_ids.c.id, "names")
@@ -91,26 +79,9 @@ _EVENT_KEY: Final = Statement(
         event_ids.c.tenant_id == bindparam("tenant"), event_ids.c.id == bindparam("name")
     )
 )
-_NUMBER: Final = Statement(
-    update(tenants)
-    .where(tenants.c.id == bindparam("tenant"))
-    .values(feed_position=tenants.c.feed_position + bindparam("count"))
-    .returning(tenants.c.feed_position, tenants.c.config_version, tenants.c.bound_subscriptions)
-)
-_SUBSCRIPTIONS: Final = Statement(
-    select(*(subscriptions.c[name] for name in SUBSCRIPTION_COLUMNS))
-    .where(
-        subscriptions.c.tenant_id == bindparam("tenant"),
-        subscriptions.c.operation_id.is_(None),
-        subscriptions.c.deleted_at.is_(None),
-    )
-    .order_by(subscriptions.c.no)
-)
+#: How a statement is read: in the transaction, or before it.
+_Read = Callable[..., Awaitable[list[Row]]]
 _PENDING: Final = Statement(select(func.count()).select_from(delivery_queue))
-
-_EVENT_COLUMNS: Final = tuple(column.name for column in events.columns)
-_ID_COLUMNS: Final = ("tenant_id", "id", "event_key")
-_QUEUE_COLUMNS: Final = tuple(column.name for column in delivery_queue.columns)
 
 
 @dataclass(slots=True)
@@ -124,6 +95,10 @@ class _Work:
     kept: list[once.KeptAnswer] = field(default_factory=list)
     #: The requests that changed something and want that in the audit log.
     noted: list[AcceptRequest] = field(default_factory=list)
+
+    def moves(self) -> list[moving.Move]:
+        """The operations that change."""
+        return [(self.planner.before(each), each) for each in self.planner.changed_operations()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +130,8 @@ class AcceptStore:
         self._keys = keys
         self._counts = counts
         self._dice = dice
-        self._schedule = tuple(schedule)
         self._ttl = ttl
-        self._indexes: dict[str, tuple[int, Index]] = {}
+        self._feeds = Feeds(dice, schedule)
         #: Deliveries made by this process: what a count of the open ones does not know yet.
         self.made = 0
 
@@ -190,6 +164,10 @@ class AcceptStore:
             return replace(done, lanes=frozenset())
 
         async def work() -> _Done:
+            if self._database.is_shared and self._is_plain(group):
+                ahead = partial(self._accept_ahead, group=group, dead=dead, bounded=bounded)
+                with suppress(UnexpectedError):
+                    return await self._database.write(ahead, Use.ACCEPT, _is_logged)
             return await self._database.write(job, Use.ACCEPT, _is_logged)
 
         done = await moving.judged_again(work)
@@ -199,45 +177,66 @@ class AcceptStore:
             self._counts.add(tallying.accepted(tenants, event.created_at))
         return [AcceptResult(answer, done.lanes) for answer in done.answers]
 
+    def _is_plain(self, group: Sequence[AcceptRequest]) -> bool:
+        """Whether it is only about events, of tenants whose subscriptions are known."""
+        if any(each.once or each.retry or each.note for each in group):
+            return False
+        return self._feeds.is_plain({each.tenant_id for each in group})
+
+    async def _accept_ahead(
+        self, tx: Tx, group: Sequence[AcceptRequest], dead: set[bytes], *, bounded: bool
+    ) -> _Done:
+        """Judge by what nobody is kept from changing, and write it if nobody did.
+
+        Raises:
+            UnexpectedError: somebody did.
+        """
+        work = _Work(await self._planner(tx, tx.aside, _SEE_OPERATIONS, group), set())
+        await _judge_all(tx, work, group, dead, {})
+        made = work.planner.events
+        deliveries = self._feeds.foresee(made, tx.now)
+        _bound(bounded, made, deliveries)
+        done = _done(tx, work, deliveries)
+        asked = confirming.look(group, dead, tx.now)
+        new = (made, deliveries, self._feeds.versions(made))
+        await feeding.write(tx, work.moves(), new, asked, lambda tx: _is_logged(tx, done))
+        return done
+
     async def _accept(
         self, tx: Tx, group: Sequence[AcceptRequest], dead: set[bytes], *, bounded: bool
     ) -> _Done:
         keyed = [(request.tenant_id, request.once.key) for request in group if request.once]
         running = await once.hold(tx, keyed)
         answers = await once.find_answers(tx, keyed)
-        work = _Work(await self._planner(tx, group), running)
-        for request in group:
-            is_dead = request.credential in dead
-            work.answers.append(
-                key_ended() if is_dead else await _judge(tx, work, request, answers)
-            )
-        planner = work.planner
-        deliveries = await self._fan_out(tx, planner.events)
-        if bounded and len(deliveries) > MAX_DELIVERIES and len(planner.events) > 1:
-            raise GroupTooWideError
+        work = _Work(await self._planner(tx, tx.fetch, _FIND_OPERATIONS, group), running)
+        await _judge_all(tx, work, group, dead, answers)
+        made = work.planner.events
+        deliveries = await self._feeds.number(tx, made)
+        _bound(bounded, made, deliveries)
         deliveries = await ordering.park(tx, deliveries, self._keys)
         asked = confirming.look(group, dead, tx.now)
-        await confirming.judge(tx, asked, await _write(tx, planner, deliveries, asked), dead)
+        await confirming.judge(tx, asked, await _write(tx, work, deliveries, asked), dead)
         await self._note(tx, work.noted)
         await once.keep_answers(tx, work.kept)
-        lanes = frozenset(row[1] for row in deliveries if row[2] <= tx.now)
-        return _Done(work.answers, lanes, planner.events, len(deliveries))
+        return _done(tx, work, deliveries)
 
     async def announce(self, tx: Tx, new: list[NewEvent]) -> frozenset[int]:
         """Write events that have no operation, with what tells of them; the lanes they are for."""
-        deliveries = await self._fan_out(tx, new)
-        await tx.together(*_inserts(new, deliveries))
+        deliveries = await self._feeds.number(tx, new)
+        await tx.together(*feeding.inserts(new, deliveries))
         self.made += len(deliveries)
         return frozenset(row[1] for row in deliveries)
 
-    async def _planner(self, tx: Tx, group: Sequence[AcceptRequest]) -> Planner:
+    async def _planner(
+        self, tx: Tx, read: _Read, find: Statement, group: Sequence[AcceptRequest]
+    ) -> Planner:
         known: dict[TenantName, Operation] = {}
         seen: dict[TenantName, KnownEvent] = {}
         for tenant, (wanted, ids) in sorted(_names(group).items()):
-            for row in await tx.fetch(_FIND_OPERATIONS, tenant=tenant, names=sorted(wanted)):
+            for row in await read(find, tenant=tenant, names=sorted(wanted)):
                 operation = operation_of(row)
                 known[tenant, operation.id] = operation
-            for row in await _known_events(tx, tenant, sorted(ids)):
+            for row in await _known_events(read, tenant, sorted(ids)):
                 seen[tenant, row[0]] = KnownEvent(*row[1:])
         making = Making(self._keys, tx.now, lambda: self._dice.bytes(4), self._ttl)
         return Planner(known, seen, making)
@@ -249,39 +248,6 @@ class AcceptStore:
                 who = (request.tenant_id, note.actor)
                 await auditing.note(tx, self._keys, who, note.action, note.target, note.detail)
 
-    async def _fan_out(self, tx: Tx, new: list[NewEvent]) -> list[Row]:
-        """Number the events in their tenants' feeds; the delivery rows of those who want them."""
-        rows: list[Row] = []
-        for tenant, own in _by_tenant(new):
-            numbered = await tx.fetch(_NUMBER, tenant=tenant, count=len(own))
-            position, version, bound = numbered[0]
-            for offset, event in enumerate(own, position - len(own) + 1):
-                event.feed_position = offset
-            indexes = [await self._index(tx, tenant, version)]
-            if bound:
-                names = {event.operation_id for event in own if event.operation_id is not None}
-                indexes.append(await subscribing.find_bound(tx, tenant, names))
-            for event in own:
-                for index in indexes:
-                    matching = index.match(event.type, event.operation_type, event.operation_id)
-                    rows.extend(self._delivery(event, each, tx.now) for each in matching)
-        return rows
-
-    def _delivery(self, event: NewEvent, subscription: Subscription, now: int) -> Row:
-        schedule = subscription.retry_schedule or self._schedule
-        due = first_due(now, schedule, self._dice.random()) if schedule[0] else now
-        chain = event.operation_key if subscription.ordering == "operation" else None
-        return (event.key, subscription.no, due, 0, 0, Trigger.SCHEDULE.value, None, chain)
-
-    async def _index(self, tx: Tx, tenant: str, version: int) -> Index:
-        kept = self._indexes.get(tenant)
-        if kept is not None and kept[0] == version:
-            return kept[1]
-        rows = await tx.fetch(_SUBSCRIPTIONS, tenant=tenant)
-        index = Index(map(subscription_of, rows))
-        self._indexes[tenant] = (version, index)
-        return index
-
 
 async def _is_logged(tx: Tx, done: _Done) -> bool:
     """Whether the group is there: all of it, if its first event is."""
@@ -291,10 +257,10 @@ async def _is_logged(tx: Tx, done: _Done) -> bool:
     return True
 
 
-async def _known_events(tx: Tx, tenant: str, names: list[str]) -> list[Row]:
+async def _known_events(read: _Read, tenant: str, names: list[str]) -> list[Row]:
     """Those of these events that there are: id, type, operation id, sequence and status."""
-    found = await tx.fetch(_FIND_IDS, tenant=tenant, names=names) if names else []
-    return await tx.fetch(_FIND_EVENTS, keys=[row[0] for row in found]) if found else []
+    found = await read(_FIND_IDS, tenant=tenant, names=names) if names else []
+    return await read(_FIND_EVENTS, keys=[row[0] for row in found]) if found else []
 
 
 def _names(group: Sequence[AcceptRequest]) -> dict[str, tuple[set[str], set[str]]]:
@@ -311,6 +277,14 @@ def _names(group: Sequence[AcceptRequest]) -> dict[str, tuple[set[str], set[str]
 
 
 Answers = dict[tuple[str, str], tuple[bytes, bytes]]
+
+
+async def _judge_all(
+    tx: Tx, work: _Work, group: Iterable[AcceptRequest], dead: set[bytes], answers: Answers
+) -> None:
+    for request in group:
+        is_dead = request.credential in dead
+        work.answers.append(key_ended() if is_dead else await _judge(tx, work, request, answers))
 
 
 async def _judge(tx: Tx, work: _Work, request: AcceptRequest, answers: Answers) -> Answer:
@@ -352,42 +326,19 @@ def _is_new(result: list[Verdict] | Retried | Refusal) -> bool:
     return isinstance(result, Retried) and result.made
 
 
-async def _write(tx: Tx, planner: Planner, deliveries: list[Row], beside: Change) -> int:
+def _bound(bounded: bool, made: Sequence[NewEvent], deliveries: list[Row]) -> None:  # noqa: FBT001  as it was asked
+    if bounded and len(deliveries) > MAX_DELIVERIES and len(made) > 1:
+        raise GroupTooWideError
+
+
+async def _write(tx: Tx, work: _Work, deliveries: list[Row], beside: Change) -> int:
     """Write it; how many rows that gives which is done beside it."""
-    if not planner.events:
+    new = work.planner.events
+    if not new:
         return (await tx.together(beside))[0]
-    moves = [(planner.before(each), each) for each in planner.changed_operations()]
-    return (await moving.write(tx, moves, (*_inserts(planner.events, deliveries), beside)))[-1]
+    return (await moving.write(tx, work.moves(), (*feeding.inserts(new, deliveries), beside)))[-1]
 
 
-def _inserts(new: Sequence[NewEvent], deliveries: list[Row]) -> tuple[Insert, ...]:
-    """Events, with their ids and their deliveries."""
-    return (
-        Insert(events, _EVENT_COLUMNS, [_event_row(event) for event in new]),
-        Insert(event_ids, _ID_COLUMNS, [(e.tenant_id, e.id, e.key) for e in new]),
-        Insert(delivery_queue, _QUEUE_COLUMNS, deliveries),
-    )
-
-
-def _event_row(event: NewEvent) -> Row:
-    return (
-        event.key,
-        event.tenant_id,
-        event.id,
-        event.type,
-        event.operation_key,
-        event.operation_id,
-        event.operation_type,
-        event.sequence,
-        event.status,
-        event.created_at,
-        event.feed_position,
-        event.body,
-    )
-
-
-def _by_tenant(new: Iterable[NewEvent]) -> list[tuple[str, list[NewEvent]]]:
-    grouped: dict[str, list[NewEvent]] = {}
-    for event in new:
-        grouped.setdefault(event.tenant_id, []).append(event)
-    return sorted(grouped.items())
+def _done(tx: Tx, work: _Work, deliveries: list[Row]) -> _Done:
+    lanes = frozenset(row[1] for row in deliveries if row[2] <= tx.now)
+    return _Done(work.answers, lanes, work.planner.events, len(deliveries))

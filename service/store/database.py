@@ -16,7 +16,19 @@ from sqlalchemy import Executable, Table
 from service.ports import Clock
 from service.store.statements import Many, Row, Statement, Write
 
-__all__ = ["Database", "Job", "Proof", "Reads", "Stretch", "Tx", "Use", "alone"]
+__all__ = [
+    "Database",
+    "Expected",
+    "Job",
+    "Proof",
+    "Reads",
+    "Stretch",
+    "Trace",
+    "Tx",
+    "UnexpectedError",
+    "Use",
+    "alone",
+]
 
 T = TypeVar("T")
 
@@ -40,6 +52,17 @@ class Stretch(NamedTuple):
     is_whole: bool
 
 
+class UnexpectedError(Exception):
+    """What was written came out otherwise than was expected; nothing was kept."""
+
+
+class Expected(NamedTuple):
+    """Something to write, and how many rows its RETURNING gives; ``None``: however many."""
+
+    write: Write
+    gives: int | None = None
+
+
 class Tx(Protocol):
     """A transaction in progress."""
 
@@ -56,6 +79,13 @@ class Tx(Protocol):
 
     async def fetch(self, statement: Statement, **given: Any) -> list[Row]:
         """Run a compiled statement; the rows it returns."""
+
+    async def aside(self, statement: Statement, **given: Any) -> list[Row]:
+        """Run a compiled statement that reads, and locks nothing; the rows it returns.
+
+        What it shows may be otherwise by the time that the job writes. Where nothing was written
+        or locked yet it costs less than :meth:`fetch`.
+        """
 
     async def each(self, statement: Many, rows: Sequence[Row], **given: Any) -> list[Row]:
         """Run a statement about many rows, in as many parts as need be; the rows it returns."""
@@ -78,16 +108,30 @@ class Tx(Protocol):
         Returns how many rows the RETURNING of each gave; 0 where it has none.
         """
 
+    async def only(self, *writes: Expected, trace: "Trace") -> None:
+        """Write as :meth:`together` does, as all that the transaction locks and writes.
+
+        Nothing else is asked of it any more. ``trace`` tells, where the answer is lost, whether it
+        was kept.
+
+        Raises:
+            UnexpectedError: it came out otherwise, or others wrote what it was to write.
+        """
+
     async def query(self, statement: Executable) -> list[dict[str, Any]]:
         """Run any SQLAlchemy statement, for the paths that are not hot; rows as dictionaries."""
 
     async def change(self, statement: Executable) -> int:
         """Run any SQLAlchemy change, for the paths that are not hot; how many rows it touched."""
 
-    async def lease(self, lanes: Sequence[Row], until: int, token: int) -> list[Row]:
+    async def lease(
+        self, lanes: Sequence[Row], until: int, token: int
+    ) -> tuple[list[Row], list[Row]]:
         """Lease what is due in these lanes (subscription no, due by, at most) under a token.
 
-        Returns event key, subscription no, attempts, step, trigger and operation key of each.
+        Nothing is locked or written after it that was not before. Returns event key, subscription
+        no, attempts, step, trigger and operation key of each lease; and key, id, type, operation
+        id, sequence and body of their events, or of what dead letters kept of them.
         """
 
     async def hold(self, names: Iterable[str]) -> set[str]:
@@ -107,6 +151,8 @@ class Tx(Protocol):
 
 
 Job = Callable[[Tx], Awaitable[T]]
+#: Whether what a statement wrote is there.
+Trace = Callable[[Tx], Awaitable[bool]]
 #: Whether what came of a job is there.
 Proof = Callable[[Tx, T], Awaitable[bool]]
 

@@ -6,10 +6,11 @@ limits, its pause or hold, its circuit.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from typing import Final
+from typing import Final, TypeVar
 
 from sqlalchemy import bindparam, case, or_, select
 
@@ -22,7 +23,7 @@ from service.ports import Claim, Claimed, Lane, LaneQuota, Settled, Settlement, 
 from service.store import health, pacing, settling, tallying
 from service.store.announcing import Announcer
 from service.store.counting import WaitingCounts
-from service.store.database import Database, Tx, Use, alone
+from service.store.database import Database, Tx, UnexpectedError, Use, alone
 from service.store.health_book import Draft, HealthBook
 from service.store.rows import (
     SECRET_COLUMNS,
@@ -31,15 +32,15 @@ from service.store.rows import (
     subscription_of,
 )
 from service.store.schema import (
-    dead_letters,
     delivery_queue,
-    events,
     subscription_secrets,
     subscriptions,
 )
 from service.store.schema_health import subscription_health
 from service.store.statements import Many, Row, Statement, among
 from service.store.tallying import Counts
+
+T = TypeVar("T")
 
 _LANES: Final = Statement(
     select(
@@ -61,28 +62,6 @@ _LANES: Final = Statement(
     )
     .order_by(subscription_secrets.c.version.desc())
 )
-_EVENTS: Final = Statement(
-    select(
-        events.c.key,
-        events.c.id,
-        events.c.type,
-        events.c.operation_id,
-        events.c.sequence,
-        events.c.body,
-    ).where(among(events.c.key, "keys"))
-)
-_SNAPSHOTS: Final = Statement(
-    select(
-        dead_letters.c.event_key,
-        dead_letters.c.event_id,
-        dead_letters.c.event_type,
-        dead_letters.c.operation_id,
-        dead_letters.c.sequence,
-        dead_letters.c.body,
-    ).where(among(dead_letters.c.event_key, "keys"))
-)
-
-
 _TOKEN: Final = Statement(
     select(delivery_queue.c.token).where(
         delivery_queue.c.event_key == bindparam("event"),
@@ -151,10 +130,10 @@ class DeliverStore:
                 (q.lane, _horizon(found[q.lane], tx.now), _room(q, found[q.lane], tx.now))
                 for q in open_quotas
             ]
-            rows = await tx.lease(wanted, tx.now + lease, token)
+            rows, sent = await tx.lease(wanted, tx.now + lease, token)
             paced = (row[1] for row in rows if found[row[1]].allowance is not None)
             await pacing.spend(tx, Counter(paced))
-            events = await _events(tx, sorted({row[0] for row in rows}))
+            events = {row[0]: row for row in sent}
             claimed = [
                 _claimed(row, token, lanes[row[1]], events[row[0]])
                 for row in rows
@@ -176,7 +155,7 @@ class DeliverStore:
     async def settle(self, results: Sequence[Settlement]) -> Settled:
         """Write results, fenced by token."""
 
-        async def work(tx: Tx, write: settling.Write) -> tuple[Settled, Draft, Counts]:
+        async def work(write: settling.Write, tx: Tx) -> tuple[Settled, Draft, Counts]:
             kept = await settling.settle(tx, results, write)
             draft = await self._book.draft(tx, kept.results, kept.dead, are_clean=kept.are_clean)
             due = {lane: _not_before(at, draft.judged.get(lane)) for lane, at in kept.due.items()}
@@ -187,14 +166,21 @@ class DeliverStore:
             return Settled(late, due, recovered, draft.opened, draft.disabled), draft, counts
 
         async with self._book.turn:
-            try:
-                done = await self._database.write(partial(work, write=settling.at_once), Use.SETTLE)
-            except settling.LeaseLostError:
-                done = await self._database.write(partial(work, write=settling.in_turn), Use.SETTLE)
-            settled, draft, counts = done
+            settled, draft, counts = await self._written(results, work)
             self._book.keep(draft)
             self._counts.add(counts)
         return settled
+
+    async def _written(
+        self, results: Sequence[Settlement], work: Callable[[settling.Write, Tx], Awaitable[T]]
+    ) -> T:
+        """What the first way of writing these results that they allow comes to."""
+        lanes = {each.claimed.ref.subscription_no for each in results}
+        ways = [settling.wholly] if settling.is_plain(results) and self._book.is_well(lanes) else []
+        for write in (*ways, settling.at_once):
+            with suppress(UnexpectedError):
+                return await self._database.write(partial(work, write), Use.SETTLE)
+        return await self._database.write(partial(work, settling.in_turn), Use.SETTLE)
 
     async def flush(self) -> int:
         """Write what settles only counted; how much of it still waits, as others are in the way.
@@ -225,7 +211,7 @@ class DeliverStore:
     async def _lanes(self, tx: Tx, numbers: list[int]) -> dict[int, _State]:
         width = len(SUBSCRIPTION_COLUMNS)
         found: dict[int, list[Row]] = {}
-        for row in await tx.fetch(_LANES, lanes=numbers, now=tx.now):
+        for row in await tx.aside(_LANES, lanes=numbers, now=tx.now):
             found.setdefault(row[0], []).append(row)
         states = {}
         for no, rows in found.items():
@@ -295,17 +281,6 @@ def _room(quota: LaneQuota, state: _State, now: int) -> int:
     if subscription.rate != quota.rate:
         room = min(room, 1)  # the worker learns of the rate by this claim
     return room
-
-
-async def _events(tx: Tx, keys: list[int]) -> dict[int, Row]:
-    """The events by key; one that retention took lives on in its dead letter."""
-    if not keys:
-        return {}
-    found = {row[0]: row for row in await tx.fetch(_EVENTS, keys=keys)}
-    missing = [key for key in keys if key not in found]
-    if missing:
-        found |= {row[0]: row for row in await tx.fetch(_SNAPSHOTS, keys=missing)}
-    return found
 
 
 def _claimed(row: Row, token: int, lane: Lane, event: Row) -> Claimed:

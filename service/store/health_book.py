@@ -75,7 +75,8 @@ class HealthBook:
         draft = Draft()
         batch = _by_lane(kept)
         if tx.is_shared:  # others may have judged meanwhile
-            self._unclean = set() if are_clean else await health.unclean(tx, batch)
+            seen = set() if are_clean else await health.unclean(tx, batch)
+            self._unclean = (self._unclean or set()) - batch.keys() | seen
         elif self._unclean is None:
             self._unclean = await health.unclean(tx)
         plain = {lane: done for lane, done in batch.items() if self._is_plain(lane, done)}
@@ -112,6 +113,10 @@ class HealthBook:
         for lane, done in draft.waiting.items():
             known = self._waiting.get(lane)
             self._waiting[lane] = done if known is None else rules.together(known, done)
+
+    def is_well(self, lanes: set[int]) -> bool:
+        """Whether nothing was in the way of these lanes when they were last looked at."""
+        return self._unclean is None or self._unclean.isdisjoint(lanes)
 
     @property
     def is_empty(self) -> bool:

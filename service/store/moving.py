@@ -45,6 +45,8 @@ _FIRST: Final = 4
 _STATUS: Final = f"v.column{_FIRST}"
 #: What is written of them as it is: all but the status, which is a word of the domain.
 _rest: Final[Callable[[Operation], tuple[Any, ...]]] = attrgetter(*_CHANGED[1:])
+#: What is written together with moves counts them by this name.
+MOVED: Final = "moved"
 _UNLESS_THERE: Final = "ON CONFLICT (tenant_id, id) DO NOTHING RETURNING key"
 
 
@@ -106,18 +108,29 @@ async def write(tx: Tx, moves: Sequence[Move], beside: Sequence[Write] = ()) -> 
     Raises:
         MovedError: one of them is not as it was read.
     """
-    new = [operation_row(after) for before, after in moves if before is None]
-    moved = [
-        _row(before, after)
-        for before, after in moves
-        if before is not None and before.sequence != after.sequence
-    ]
-    touched = await tx.together(
-        Insert(operations, OPERATION_COLUMNS, new, _UNLESS_THERE), Change(_UPDATE, moved), *beside
-    )
-    if touched[:2] != [len(new), len(moved)]:
+    new, moved = writes(moves)
+    touched = await tx.together(new, moved, *beside)
+    if touched[:2] != [len(new.rows), len(moved.rows)]:
         raise MovedError
     return touched[2:]
+
+
+def writes(moves: Sequence[Move]) -> tuple[Insert, Change]:
+    """What is to be written of operations that are new and of others, by their names.
+
+    Each of its rows gives one, unless an operation is not as it was read.
+    """
+    in_order = sorted(moves, key=lambda move: (move[1].tenant_id, move[1].id))
+    new = [operation_row(after) for before, after in in_order if before is None]
+    moved = [
+        _row(before, after)
+        for before, after in in_order
+        if before is not None and before.sequence != after.sequence
+    ]
+    return (
+        Insert(operations, OPERATION_COLUMNS, new, _UNLESS_THERE),
+        Change(_UPDATE, moved, name=MOVED),
+    )
 
 
 async def mark_retried(tx: Tx, failed: Operation) -> None:

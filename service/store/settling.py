@@ -11,7 +11,7 @@ from service.domain.ids import DeliveryRef
 from service.domain.retry import Dead, DeadReason, Delivered, RetryAfter
 from service.ports import Settlement
 from service.store import burying, health, ordering
-from service.store.database import Tx
+from service.store.database import Expected, Tx, UnexpectedError
 from service.store.queueing import IS_ONE_OF, PAIR
 from service.store.schema import attempts, deliveries, delivery_queue
 from service.store.statements import Change, Insert, Many, Row, one_of
@@ -41,10 +41,7 @@ _POSTPONE: Final = Many(
 _RESOLVE: Final = Many(
     f"UPDATE dead_letters SET state = 'resolved', resolved_at = :now WHERE {IS_ONE_OF}", *PAIR
 )
-
-
-class LeaseLostError(Exception):
-    """A result came after its lease was lost; nothing was kept."""
+_IS_DELIVERED: Final = Many(f"SELECT 1 FROM deliveries WHERE {IS_ONE_OF}", *PAIR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +78,7 @@ async def settle(tx: Tx, results: Sequence[Settlement], write: Write) -> Kept:
     """Write results.
 
     Raises:
-        LeaseLostError: see :func:`at_once`.
+        UnexpectedError: see :func:`wholly` and :func:`at_once`.
     """
     current = _newest(results)
     finished = [each for each in current if not isinstance(each.verdict, RetryAfter)]
@@ -101,18 +98,49 @@ async def settle(tx: Tx, results: Sequence[Settlement], write: Write) -> Kept:
     return Kept(kept, _earliest(kept, next_due, tx.now), dead, are_clean)
 
 
+def is_plain(results: Sequence[Settlement]) -> bool:
+    """Whether all that there is to write of results is that deliveries of no chain were taken."""
+    return all(
+        isinstance(each.verdict, Delivered) and each.claimed.chain is None for each in results
+    )
+
+
+async def wholly(tx: Tx, work: Work) -> tuple[Sequence[Settlement], bool]:
+    """Write what :func:`is_plain` as all that the transaction does.
+
+    Raises:
+        UnexpectedError: a lease does not hold, or a receiver is in trouble.
+    """
+    rows = _leases(work.finished)
+    delivered, resolved = _finish(work.finished, tx.now)
+
+    async def trace(tx: Tx) -> bool:
+        return bool(await tx.each(_IS_DELIVERED, [row[:2] for row in rows[:1]]))
+
+    await tx.only(
+        Expected(Change(_TAKE_OUT, rows), len(rows)),
+        Expected(delivered),
+        Expected(resolved),
+        # an attempt that is there is the sweep's, which took the lease
+        Expected(work.attempts._replace(conflict="")),
+        Expected(work.look, 0),
+        trace=trace,
+    )
+    return work.finished, True
+
+
 async def at_once(tx: Tx, work: Work) -> tuple[Sequence[Settlement], bool]:
     """Write it, taking it that all leases hold, as they nearly always do.
 
     Raises:
-        LeaseLostError: one does not.
+        UnexpectedError: one does not.
     """
     out = Change(_TAKE_OUT, _leases(work.finished))
     # what was finished by somebody else meanwhile is there, and its lease is not
     deliveries, resolved = _finish(work.finished, tx.now, "ON CONFLICT DO NOTHING")
     taken, *_, unclean = await tx.together(out, deliveries, resolved, work.attempts, work.look)
     if taken < len(work.finished):
-        raise LeaseLostError
+        raise UnexpectedError
     return work.finished, not unclean
 
 

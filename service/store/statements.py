@@ -66,11 +66,15 @@ class Insert(NamedTuple):
 
 
 class Change(NamedTuple):
-    """A statement about many rows, with the rows and what is given."""
+    """A statement about many rows, with the rows and what is given.
+
+    By its ``name`` what is written together with it refers to the rows that it returns.
+    """
 
     statement: Many
     rows: Sequence[Row]
     given: Mapping[str, Any] = MappingProxyType({})
+    name: str = ""
 
 
 Write = Insert | Change

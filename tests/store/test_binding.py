@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from service.store import accepting, schema, subscribing, sweeping
+from service.store import feeding, schema, subscribing, sweeping
 from service.store.sqlite import compiling
 from service.store.sqlite.tx import SqliteTx
 from service.store.statements import Statement
@@ -105,7 +105,7 @@ async def test_no_index_keeps_them(world: World) -> None:
         await world.subscribe(f"sub{number}", operation_id=f"op{number}")
     await world.posted(event("op1"))
 
-    (index,) = (kept for _, kept in world.accept._indexes.values())  # noqa: SLF001  what it keeps is the point
+    (index,) = (kept.index for kept in world.accept._feeds._known.values())  # noqa: SLF001  what it keeps is the point
 
     assert index.match("note", None, "op1") == []
 
@@ -143,7 +143,7 @@ async def test_where_there_are_none_nobody_looks_for_them(
             "ix_subscriptions_tenant_id",
         ),
         (
-            accepting._SUBSCRIPTIONS,  # noqa: SLF001  as above
+            feeding._SUBSCRIPTIONS,  # noqa: SLF001  as above
             "ix_subscriptions_general (tenant_id=?)",
             "ix_subscriptions_tenant_id",
         ),

@@ -25,8 +25,7 @@ from service.ports import (
 from service.store import schema
 from service.store.api_keys import KeyStore
 from service.store.database import Tx
-from service.store.postgres import database as postgres_database
-from service.store.postgres import migrating
+from service.store.postgres import doubt, migrating
 from service.store.tenancy import TenantStore
 from service.store.tickets import TicketStore
 from tests.support import postgres
@@ -92,6 +91,94 @@ async def test_a_claim_whose_commit_was_not_answered_is_one(
 
     assert [each.attempt for each in claimed] == [1, 1, 1]
     assert (await world.settle(claimed)).late == 0
+
+
+class LostStatement:
+    """Loses the answer to a statement that is a transaction by itself, and the statement with it.
+
+    Or only the answer, where it ``is_sent``.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, is_sent: bool) -> None:
+        self.lost = 0
+        fetch = asyncpg.Connection.fetch
+
+        async def cut(connection: Any, query: str, *args: Any, **kw: Any) -> list[Any]:  # noqa: ANN401  as it is
+            is_alone = query.startswith("WITH ") and not connection.is_in_transaction()
+            if is_alone and not self.lost:
+                self.lost += 1
+                if is_sent:
+                    await fetch(connection, query, *args)
+                connection.terminate()
+                raise asyncpg.ConnectionDoesNotExistError("connection was closed")
+            return list(await fetch(connection, query, *args, **kw))
+
+        monkeypatch.setattr(asyncpg.Connection, "fetch", cut)
+
+
+@pytest.mark.parametrize("is_sent", [True, False])
+async def test_events_of_one_statement_that_was_not_answered_are_there_once(
+    world: World, monkeypatch: pytest.MonkeyPatch, *, is_sent: bool
+) -> None:
+    lane = await world.subscribe()
+    await world.posted(event("op", "STARTED"))
+    statement = LostStatement(monkeypatch, is_sent=is_sent)
+
+    (made,) = await world.posted(event("op"))
+
+    assert statement.lost == 1
+    assert (made.sequence, made.duplicate) == (2, False)
+    assert [row["id"] for row in await world.log()][1:] == [made.id]
+    assert len(await world.claim(lane.no)) == 2
+
+
+@pytest.mark.parametrize("is_sent", [True, False])
+async def test_a_claim_of_one_statement_that_was_not_answered_is_one(
+    world: World, monkeypatch: pytest.MonkeyPatch, *, is_sent: bool
+) -> None:
+    lane = await world.subscribe()
+    await world.queued(lane, 3)
+    statement = LostStatement(monkeypatch, is_sent=is_sent)
+
+    claimed = await world.claim(lane.no)
+
+    assert statement.lost == 1
+    assert [each.attempt for each in claimed] == [1, 1, 1]
+    assert len({each.body for each in claimed}) == 3
+    assert (await world.settle(claimed)).late == 0
+
+
+@pytest.mark.parametrize("is_sent", [True, False])
+async def test_results_of_one_statement_that_was_not_answered_are_kept_once(
+    world: World, monkeypatch: pytest.MonkeyPatch, *, is_sent: bool
+) -> None:
+    lane = await world.subscribe()
+    await world.queued(lane, 3)
+    claimed = await world.claim(lane.no)
+    statement = LostStatement(monkeypatch, is_sent=is_sent)
+
+    settled = await world.settle(claimed)
+
+    assert (statement.lost, settled.late) == (1, 0)
+    assert [row["status"] for row in await world.rows(schema.deliveries)] == ["delivered"] * 3
+    assert len(await world.rows(schema.attempts)) == 3
+    assert await world.rows(schema.delivery_queue) == []
+
+
+async def test_a_statement_whose_process_in_the_server_does_not_end_is_not_said_to_be_lost(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lane = await world.subscribe()
+    await world.queued(lane, 3)
+    claimed = await world.claim(lane.no)
+    monkeypatch.setattr(doubt, "_LOOKING", 0.5)
+    monkeypatch.setattr(doubt, "_IS_OPEN", "SELECT 1 WHERE ?::integer > 0")
+    LostStatement(monkeypatch, is_sent=True)
+
+    with pytest.raises(UnknownCommitError):
+        await world.settle(claimed)
+
+    assert (await world.settle(claimed)).late == 3  # as it was kept
 
 
 # --- what is managed: the entry in the audit log is the proof
@@ -233,7 +320,7 @@ async def test_what_nobody_can_be_asked_about_is_not_said_to_be_lost(
 ) -> None:
     LostCommits(monkeypatch, is_sent=True)
     # as of a transaction that is too long ago for the server to know
-    monkeypatch.setattr(postgres_database, "_FATE", "SELECT NULL WHERE ?::text <> ''")
+    monkeypatch.setattr(doubt, "_FATE", "SELECT NULL WHERE ?::text <> ''")
 
     with pytest.raises(UnknownCommitError):
         await world.subscribe()
@@ -245,7 +332,7 @@ async def test_the_number_of_a_lost_transaction_that_was_given_again_proves_noth
 ) -> None:
     LostCommits(monkeypatch, is_sent=False)
     # as the server says it of another transaction, which got the number after a crash
-    monkeypatch.setattr(postgres_database, "_FATE", "SELECT 'committed' WHERE ?::text <> ''")
+    monkeypatch.setattr(doubt, "_FATE", "SELECT 'committed' WHERE ?::text <> ''")
 
     with pytest.raises(StoreUnavailableError) as told:
         await world.posted(event("op", "STARTED"))
@@ -261,7 +348,7 @@ async def test_a_number_that_the_server_forgot_it_gave_was_lost_with_its_transac
     LostCommits(monkeypatch, is_sent=False)
     # as after a crash of the server that kept nothing of the transaction
     ahead = "SELECT pg_xact_status((?::text::bigint + 1000000)::text::xid8)"
-    monkeypatch.setattr(postgres_database, "_FATE", ahead)
+    monkeypatch.setattr(doubt, "_FATE", ahead)
 
     await world.posted(event("op", "STARTED"))
 
@@ -348,7 +435,7 @@ async def test_a_connection_that_is_cut_before_its_answer_loses_nothing(
 async def test_a_server_that_stays_away_after_a_commit_is_not_said_to_have_kept_nothing(
     away: Away, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres_database, "_LOOKING", 0.5)
+    monkeypatch.setattr(doubt, "_LOOKING", 0.5)
     away.lose_the_next(monkeypatch)
     making = asyncio.create_task(away.world.subscribe("lost"))
     await away.kept("lost")

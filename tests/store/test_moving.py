@@ -176,10 +176,10 @@ async def test_a_group_is_not_judged_for_ever(
 ) -> None:
     await world.posted(event("op", "STARTED"))
 
-    async def moved(_tx: Tx, _moves: Sequence[Move], _beside: Sequence[Write]) -> None:
+    def moved(_moves: Sequence[Move]) -> None:
         raise moving.MovedError
 
-    monkeypatch.setattr(moving, "write", moved)
+    monkeypatch.setattr(moving, "writes", moved)
     with pytest.raises(StoreUnavailableError, match="each time"):
         await world.post(event("op", "COMPLETED"))
     monkeypatch.undo()

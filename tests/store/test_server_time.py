@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.store.postgres.server_time import OFF, ServerTime
+from service.store.postgres.compiling import OFF
+from service.store.postgres.server_time import ServerTime
 
 #: ms that the server's clock is ahead of ours since it began.
 AHEAD = 1_750_000_000_000

@@ -330,10 +330,10 @@ async def test_a_late_settle_and_that_of_who_has_the_leases_are_not_in_each_othe
 
     async def counted(tx: Tx, work: settling.Work) -> "tuple[Sequence[Settlement], bool]":
         runs.append(work)
-        return await at_once(tx, work)
+        return await wholly(tx, work)
 
-    at_once = settling.at_once
-    monkeypatch.setattr(settling, "at_once", counted)
+    wholly = settling.wholly
+    monkeypatch.setattr(settling, "wholly", counted)
     writing = asyncio.ensure_future(world.database.write(write))
     await held.wait()
     first = await started(world.settle(reversed(late)))

@@ -18,7 +18,7 @@ from service.lab.servers import Postgres
 from service.lab.torture.proxy import FaultProxy
 from service.ports import StoreUnavailableError
 from service.store.database import Tx, Use
-from service.store.postgres import PostgresDatabase, connections, migrating
+from service.store.postgres import PostgresDatabase, connections, doubt, migrating
 from service.store.postgres import database as postgres_database
 from service.store.tenancy import TenantStore
 from service.usecases.coalescing import Coalesced
@@ -177,7 +177,7 @@ async def test_a_job_that_its_server_falls_silent_in_is_given_up_as_soon_as_that
 async def test_what_became_of_a_commit_is_not_asked_of_those_as_silent(
     server: PostgresDatabase, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres_database, "_LOOKING", ANSWER * 0.75)
+    monkeypatch.setattr(doubt, "_LOOKING", ANSWER * 0.75)
     execute = asyncpg.Connection.execute
 
     async def unanswered(connection: Any, query: str, *args: Any, **kw: Any) -> str:  # noqa: ANN401  as it is

@@ -4,9 +4,9 @@ import pytest
 from sqlalchemy import select
 
 from service.ports import AcceptRequest
-from service.store.database import Database, Tx
+from service.store.database import Database, Expected, Tx, UnexpectedError, Use
 from service.store.schema import attempts, event_ids, tenants
-from service.store.statements import Change, Insert, Many, Write
+from service.store.statements import Change, Insert, Many, Row, Statement, Write
 from tests.support.clock import FakeClock
 from tests.support.messages import Messages
 from tests.support.world import event, opened_world
@@ -85,6 +85,83 @@ async def test_one_of_them_that_fails_keeps_none(database: Database) -> None:
     assert await kept(database) == {}
 
 
+async def nothing_is_lost(_tx: Tx) -> bool:
+    raise AssertionError
+
+
+async def alone(database: Database, *writes: Expected) -> None:
+    async def job(tx: Tx) -> None:
+        await tx.only(*writes, trace=nothing_is_lost)
+
+    await database.write(job, Use.SETTLE)
+
+
+async def test_what_is_all_that_is_written_is_kept_where_it_comes_out_as_expected(
+    database: Database,
+) -> None:
+    await written(database, Insert(event_ids, COLUMNS, [("t", "e1", 1), ("t", "e2", 2)]))
+
+    await alone(
+        database,
+        Expected(Change(MOVE, [("e1", 10), ("e2", 20)], {"more": 1}), 2),
+        Expected(Insert(event_ids, COLUMNS, [], UNLESS_THERE), 0),
+        Expected(Insert(event_ids, COLUMNS, [("t", "new", 5)])),
+    )
+    await alone(database)
+
+    assert await kept(database) == {"e1": 11, "e2": 21, "new": 5}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Expected(Change(MOVE, [("e1", 10), ("none", 20)], {"more": 1}), 2),
+        Expected(Insert(event_ids, COLUMNS, [("t", "e1", 9)], UNLESS_THERE), 1),
+        Expected(Insert(event_ids, COLUMNS, [("t", "e1", 9)])),  # it is there
+    ],
+)
+async def test_nothing_is_kept_where_one_comes_out_otherwise(
+    database: Database, other: Expected
+) -> None:
+    await written(database, Insert(event_ids, COLUMNS, [("t", "e1", 1)]))
+
+    with pytest.raises(UnexpectedError):
+        await alone(database, Expected(Insert(event_ids, COLUMNS, [("t", "new", 5)])), other)
+
+    assert await kept(database) == {"e1": 1}
+
+
+async def test_more_than_one_statement_takes_is_not_all_that_is_written(url: str) -> None:
+    many = [("t", f"e{number}", number) for number in range(5_001)]
+    async with opened_world(url, FakeClock(), breaker=True) as world:
+        with pytest.raises(UnexpectedError):
+            await alone(world.database, Expected(Insert(event_ids, COLUMNS, many)))
+
+
+async def test_nothing_comes_after_what_is_all(url: str, clock: FakeClock) -> None:
+    async def job(tx: Tx) -> None:
+        await tx.only(Expected(Insert(event_ids, COLUMNS, [("t", "e", 1)])), trace=nothing_is_lost)
+        await tx.together(Insert(event_ids, COLUMNS, [("t", "more", 1)]))
+
+    async with opened_world(url, clock, breaker=True) as world:
+        with pytest.raises(RuntimeError, match="followed by more"):
+            await world.database.write(job, Use.SETTLE)
+
+
+async def test_what_is_read_aside_is_no_part_of_it(url: str, clock: FakeClock) -> None:
+    """A process that only looked has nothing to commit, and locks nothing."""
+    look = Statement(select(event_ids.c.id))
+
+    async def job(tx: Tx) -> list[Row]:
+        return await tx.aside(look)
+
+    async with opened_world(url, clock, breaker=True) as world:
+        with pytest.MonkeyPatch.context() as patch:
+            messages = Messages(patch)
+            assert await world.database.write(job, Use.CLAIM) == []
+            assert messages.take() == ["SELECT"]
+
+
 @pytest.mark.parametrize("count", [1, 200])
 async def test_a_group_takes_as_many_messages_to_the_server_however_large(
     url: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, count: int
@@ -100,15 +177,15 @@ async def test_a_group_takes_as_many_messages_to_the_server_however_large(
         messages = Messages(monkeypatch)
 
         await world.accept.accept(group("op"))
-        # operations, feed position, all the writes
-        assert messages.take() == ["BEGIN", "SELECT", "UPDATE", "WITH", "COMMIT"]
+        # operations; feed position and all the writes
+        assert messages.take() == ["SELECT", "WITH"]
 
         claimed = await world.claim(1, quota=count)
         assert len(claimed) == count
-        # lanes, lease, events
-        assert messages.take() == ["BEGIN", "SELECT", "WITH", "SELECT", "COMMIT"]
+        # lanes; their leases, with the events
+        assert messages.take() == ["SELECT", "WITH"]
 
         await world.settle(claimed)
         # out of the queue, all the writes, which of the lanes are in trouble
-        assert messages.take() == ["BEGIN", "WITH", "COMMIT"]
+        assert messages.take() == ["WITH"]
         assert len(await world.rows(attempts)) == 2 * count

@@ -5,7 +5,7 @@ Lists and many rows go as arrays: one text, and so one prepared statement, for a
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, lru_cache
-from itertools import accumulate, chain
+from itertools import accumulate, chain, count
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import ARRAY, Executable, Table, bindparam
@@ -19,25 +19,53 @@ from service.store.statements import Insert, Many, Row, Statement, Write, among
 
 _DIALECT: Final = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy's own
 
-#: What a transaction is called in the server, and when it began there, in ms.
-_IDENTITY: Final = (
-    "pg_current_xact_id()::text, (extract(epoch FROM transaction_timestamp()) * 1000)::bigint"
-)
+#: When a transaction began by the server's clock, in ms.
+_BEGUN: Final = "(extract(epoch FROM transaction_timestamp()) * 1000)::bigint"
+TIME: Final = f"SELECT {_BEGUN}"
+#: What it is called in the server, and when it began there.
+_IDENTITY: Final = f"pg_current_xact_id()::text, {_BEGUN}"
 IDENTITY: Final = f"SELECT {_IDENTITY}"
+#: Milliseconds by which a process may think that it is another time than it is in the server.
+OFF: Final = 1_000
+_PAIR: Final = "event_key, subscription_no"
+_LEASED: Final = f"{_PAIR}, attempts, step, trigger, operation_key"
+#: Three kinds of rows: the identity of the transaction, what is leased, and the event of each that
+#: is, or what its dead letter has of it, once however many it is sent to.
+_WITH_EVENTS: Final = (
+    "SELECT NULL::bigint AS event_key, NULL::bigint AS subscription_no, NULL::integer AS attempts, "
+    "NULL::integer AS step, NULL AS trigger, NULL::bigint AS operation_key, NULL AS id, "
+    "NULL AS type, NULL AS operation_id, NULL::bigint AS sequence, NULL::bytea AS body, "
+    "{identity} "
+    f"UNION ALL SELECT {_LEASED}, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM leased "
+    "UNION ALL SELECT named.event_key, NULL, NULL, NULL, NULL, NULL, told.*, NULL, NULL "
+    "FROM (SELECT DISTINCT event_key FROM leased) AS named CROSS JOIN LATERAL ("
+    "SELECT e.id, e.type, e.operation_id, e.sequence, e.body FROM events e "
+    "WHERE e.key = named.event_key UNION ALL "
+    "SELECT l.event_id, l.event_type, l.operation_id, l.sequence, l.body FROM dead_letters l "
+    "WHERE l.event_key = named.event_key LIMIT 1) AS told"
+)
 #: A lane's own oldest due rows, whatever the backlogs of the others; what another claim has locked
-#: is not waited for.
+#: is not waited for. Nothing where it is another time here than the process thinks.
 LEASE: Final = (
     "WITH picked AS (SELECT due.event_key, due.subscription_no "
     "FROM unnest($3::bigint[], $4::bigint[], $5::bigint[]) AS lane (no, horizon, room) "
     "CROSS JOIN LATERAL (SELECT q.event_key, q.subscription_no FROM delivery_queue q "
     "WHERE q.subscription_no = lane.no AND q.due_at <= lane.horizon AND q.token IS NULL "
-    "ORDER BY q.due_at LIMIT lane.room FOR UPDATE SKIP LOCKED) AS due) "
-    "UPDATE delivery_queue AS d SET due_at = $1, token = $2, attempts = d.attempts + 1, "
-    "step = d.step + 1 FROM picked "
+    "ORDER BY q.due_at LIMIT lane.room FOR UPDATE SKIP LOCKED) AS due "
+    f"WHERE coalesce(abs({_BEGUN} - $6::bigint) <= {OFF}, TRUE)), "
+    "leased AS (UPDATE delivery_queue AS d SET due_at = $1, token = $2, "
+    "attempts = d.attempts + 1, step = d.step + 1 FROM picked "
     "WHERE d.event_key = picked.event_key AND d.subscription_no = picked.subscription_no "
-    "RETURNING d.event_key, d.subscription_no, d.attempts, d.step, d.trigger, d.operation_key, "
-    f"{_IDENTITY}"
+    "RETURNING d.event_key, d.subscription_no, d.attempts, d.step, d.trigger, d.operation_key) "
+    + _WITH_EVENTS.format(identity=_IDENTITY)
 )
+#: What was leased under a token, as LEASE returns it.
+LEASED: Final = (
+    f"WITH leased AS (SELECT {_LEASED} FROM delivery_queue WHERE token = $1) "
+    + _WITH_EVENTS.format(identity="NULL, NULL::bigint")
+)
+#: What ends a statement, and with it all that it did; its text is for the server's log.
+_NOT_KEPT: Final = f"('nothing is kept: what it is about has moved, ' || {_BEGUN})::integer"
 #: Names that another transaction holds. They are hashed to 64 bits: two that meet are taken for
 #: one, which makes somebody ask again.
 HOLD: Final = (
@@ -91,6 +119,7 @@ class Form(NamedTuple):
     about: Table | Many
     columns: tuple[str, ...] = ()
     conflict: str = ""
+    name: str = ""
 
     @property
     def width(self) -> int:
@@ -110,7 +139,7 @@ def form(write: Write) -> Form:
     """Its form."""
     if isinstance(write, Insert):
         return Form(write.table, write.columns, write.conflict)
-    return Form(write.statement)
+    return Form(write.statement, name=write.name)
 
 
 def values(write: Write) -> tuple[Any, ...]:
@@ -123,14 +152,40 @@ def values(write: Write) -> tuple[Any, ...]:
 @cache
 def together_text(forms: tuple[Form, ...]) -> str:
     """One statement for all; its one row is the identity, and how many rows each gave back."""
+    parts = _parts(forms)
+    counts = (_count(name) if _gives_rows(text) else "0" for name, text in parts)
+    return f"WITH {_named(parts)} SELECT {', '.join((_IDENTITY, *counts))}"
+
+
+@cache
+def only_text(forms: tuple[Form, ...], counted: tuple[bool, ...]) -> str:
+    """One statement for all, which fails where one that is counted gives other than so many rows.
+
+    Behind their parameters come the counts, and the time that it should be, or NULL. Its one value
+    is the time that it is.
+    """
+    parts = _parts(forms)
+    behind = count(sum(each.width for each in forms) + 1)
+    names = (name for (name, _), is_counted in zip(parts, counted, strict=True) if is_counted)
+    told = [f"{_count(name)} = ${place}" for name, place in zip(names, behind, strict=False)]
+    told.append(f"coalesce(abs({_BEGUN} - ${next(behind)}::bigint) <= {OFF}, TRUE)")
+    verdict = f"CASE WHEN {' AND '.join(told)} THEN 0 ELSE {_NOT_KEPT} END"
+    return f"WITH {_named(parts)} SELECT {_BEGUN}, {verdict}"
+
+
+def _parts(forms: Sequence[Form]) -> list[tuple[str, str]]:
+    """The name and the text of each."""
     firsts = accumulate((each.width for each in forms), initial=1)
-    texts = [each.text(first) for each, first in zip(forms, firsts, strict=False)]
-    parts = ", ".join(f"w{number} AS ({text})" for number, text in enumerate(texts))
-    counts = (
-        f"(SELECT count(*) FROM w{number})" if _gives_rows(text) else "0"
-        for number, text in enumerate(texts)
-    )
-    return f"WITH {parts} SELECT {', '.join((_IDENTITY, *counts))}"
+    each_at = enumerate(zip(forms, firsts, strict=False))
+    return [(form.name or f"w{number}", form.text(first)) for number, (form, first) in each_at]
+
+
+def _named(parts: Iterable[tuple[str, str]]) -> str:
+    return ", ".join(f"{name} AS ({text})" for name, text in parts)
+
+
+def _count(name: str) -> str:
+    return f"(SELECT count(*) FROM {name})"
 
 
 def _gives_rows(text: str) -> bool:

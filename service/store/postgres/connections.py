@@ -30,12 +30,15 @@ _LEAVE_OUT: Final = (
 )
 APPLICATION: Final = "ringback"
 #: What no statement, no wait for a lock and no idle transaction may take longer than, in ms. What
-#: they are for is short: this is when something is wrong. Compiling plans never pays here.
+#: they are for is short: this is when something is wrong. Compiling plans never pays here. What is
+#: a transaction by itself says nothing of its kind: it is of this one.
 LIMITS: Final = {
     "statement_timeout": "10000",
     "lock_timeout": "5000",
     "idle_in_transaction_session_timeout": "10000",
     "jit": "off",
+    "default_transaction_isolation": "read committed",
+    "default_transaction_read_only": "off",
 }
 #: Seconds, and how often, that the server asks after a client whose whole machine may be gone: else
 #: what it held stays locked for hours.

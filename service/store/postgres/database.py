@@ -14,16 +14,16 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from typing import Any, Final, TypeVar
 
 from asyncpg import Connection
-from asyncpg.exceptions import InsufficientPrivilegeError, InvalidParameterValueError
+from asyncpg.exceptions import InsufficientPrivilegeError
 
 from service.ports import Clock, StoreUnavailableError
-from service.store import auditing
 from service.store.database import Job, Proof, Use
-from service.store.postgres import faults, parting
+from service.store.postgres import compiling, faults, parting
 from service.store.postgres.connections import LIMITS, Address, Pool, of_transaction
-from service.store.postgres.faults import Fault
+from service.store.postgres.doubt import Doubt
+from service.store.postgres.faults import AgainError, Fault
 from service.store.postgres.nodes import free_node, renew_node, take_node
-from service.store.postgres.server_time import OFF, ServerTime
+from service.store.postgres.server_time import ServerTime
 from service.store.postgres.tx import PostgresTx
 from service.store.statements import Row, Statement
 
@@ -33,13 +33,12 @@ _logger = logging.getLogger(__name__)
 
 #: Connections for each use, at most.
 _SIZES: Final = {Use.ACCEPT: 1, Use.CLAIM: 1, Use.SETTLE: 1, Use.READ: 4, Use.REST: 2}
+#: What is begun only where it takes more than one statement.
+_HOT: Final = frozenset((Use.ACCEPT, Use.CLAIM, Use.SETTLE))
 #: How often a job is run that others are in the way of; seconds before the second time, and twice
 #: as long before each other.
 _TRIES: Final = 5
 _BACK_OFF: Final = 0.01
-#: Seconds between two looks at what became of a commit; after so many nobody looks any more.
-_LOOK: Final = 0.25
-_LOOKING: Final = 8.0
 #: Seconds between two words with the server: what time it has, that this process still lives.
 _TEND: Final = 10.0
 #: Seconds that jobs have to end in when the database is closed.
@@ -52,11 +51,6 @@ _SNAPSHOT: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _LOOKED: Final = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"
 #: Goes in the same message as the BEGIN before it: it costs no way to the server and back.
 _LIMITED: Final = f"; {of_transaction(LIMITS)}"
-_FATE: Final = "SELECT pg_xact_status(?::text::xid8)"
-
-
-class _AgainError(Exception):
-    """The job has to run once more; nothing of it was kept."""
 
 
 class PostgresDatabase:
@@ -78,6 +72,7 @@ class PostgresDatabase:
         self._clock = clock
         self._time: Clock = clock if fixed else ServerTime(clock)
         self._pool = Pool(self._address, _SIZES)
+        self._doubt = Doubt(self.read)
         self._jobs: set[asyncio.Task[Any]] = set()
         self._tending: asyncio.Task[None] | None = None
         self._is_open = False
@@ -197,115 +192,79 @@ class PostgresDatabase:
         for number in range(_TRIES - 1):
             try:
                 return await self._once(job, use, proof)
-            except _AgainError:
+            except AgainError:
                 await asyncio.sleep(_BACK_OFF * 2**number)
         try:
             return await self._once(job, use, proof)
-        except _AgainError as error:
+        except AgainError as error:
             cause = error.__cause__ or error
             if faults.is_own_after_all(cause):
                 raise cause from None
             raise faults.unavailable(cause) from cause
 
     async def _once(self, job: Job[T], use: Use, proof: Proof[T] | None) -> T:
-        connection = await self._begun(use, _BEGIN)
+        begins_late = use in _HOT and not self._address.is_pooled
+        connection = await (self._pool.take(use) if begins_late else self._begun(use, _BEGIN))
         try:
-            return await self._committed(connection, job, proof)
+            tx = self._tx(connection, begins_late=begins_late)
+            return await self._committed(connection, tx, job, proof)
         finally:
             await self._pool.give_back(use, connection)
 
-    async def _committed(self, connection: Connection, job: Job[T], proof: Proof[T] | None) -> T:
+    async def _committed(
+        self, connection: Connection, tx: PostgresTx, job: Job[T], proof: Proof[T] | None
+    ) -> T:
         moment = self._clock.monotonic()
         try:
-            tx = await self._tx(connection, moment)
+            await self._tell_time(tx, moment)
             outcome = await job(tx)
-            await tx.identify()
+            if tx.is_begun:
+                await tx.identify()
         except Exception as error:
             if isinstance(error, TimeoutError):  # a rollback would not be answered either
                 self._pool.lose(connection)
             raise _sorted(error) from error
         self._check_time(tx, moment)
+        if not tx.is_begun:
+            return outcome
         try:
             said = await connection.execute("COMMIT")
         except Exception as error:
             if faults.is_refusal(error):
                 raise _sorted(error) from error
             self._pool.lose(connection)  # else it is asked about on one as lost
-            return await self._resolved((outcome, proof, tx.noted), str(tx.number), error)
+            return await self._doubt.of_commit((outcome, proof, tx.noted), str(tx.number), error)
         if said != "COMMIT":
             raise StoreUnavailableError("The database rolled the change back.")
         return outcome
 
-    async def _tx(self, connection: Connection, moment: float) -> PostgresTx:
-        """The transaction begun at this moment, or before it."""
-        tx = PostgresTx(connection, self._time.now())
+    def _tx(self, connection: Connection, *, begins_late: bool) -> PostgresTx:
+        begins = (_BEGIN, self._doubt.of_statement) if begins_late else None
+        is_timed = isinstance(self._time, ServerTime)
+        return PostgresTx(connection, self._time.now(), begins=begins, is_timed=is_timed)
+
+    async def _tell_time(self, tx: PostgresTx, moment: float) -> None:
+        """See to it that it has the server's time, which is this ``moment`` or later."""
         if isinstance(self._time, ServerTime) and not self._time.is_fresh:
-            await tx.identify()
+            await tx.hear()
             self._hear(tx, moment)
             tx.now = self._time.now()
-        return tx
 
     def _check_time(self, tx: PostgresTx, moment: float) -> None:
         """Hear what the server's time was when it began, ``moment`` here.
 
         Raises:
-            _AgainError: this process thought otherwise: its machine stood still, or the server's
+            AgainError: this process thought otherwise: its machine stood still, or the server's
             clock was set.
         """
         self._hear(tx, moment)
-        if isinstance(self._time, ServerTime) and abs((tx.begun or tx.now) - tx.now) > OFF:
-            raise _AgainError
+        is_off = abs((tx.begun or tx.now) - tx.now) > compiling.OFF
+        if is_off and isinstance(self._time, ServerTime):
+            raise AgainError
 
     def _hear(self, tx: PostgresTx, moment: float) -> None:
         if isinstance(self._time, ServerTime) and tx.begun is not None:
             self._time.heard(tx.begun, moment)
-
-    async def _resolved(
-        self, doubt: tuple[T, Proof[T] | None, int | None], number: str, error: Exception
-    ) -> T:
-        """What became of a commit whose answer was lost.
-
-        The server's own word is not enough to say that it was committed: after a crash the numbers
-        of transactions that left no trace are given again.
-
-        Raises:
-            UnknownCommitError: nobody knows.
-            StoreUnavailableError: it was not kept.
-        """
-        fate = None
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_LOOKING):
-                fate = await self._fate(number)
-        if fate == "aborted":
-            raise _AgainError from error
-        is_there = None
-        if fate == "committed":
-            with suppress(StoreUnavailableError):
-                is_there = await self._is_there(*doubt)
-        if is_there:
-            return doubt[0]
-        raise (faults.unknown if is_there is None else faults.unavailable)(error) from error
-
-    async def _fate(self, number: str) -> str | None:
-        """What the server says of a transaction, as soon as it can be asked and it is over."""
-        while True:
-            try:
-                async with self.read() as tx:  # behind a pooler nothing is asked outside of one
-                    fate = (await tx.sql(_FATE, (number,)))[0][0]
-            except StoreUnavailableError:
-                fate = "in progress"  # as far as anybody knows
-            except InvalidParameterValueError:
-                return "aborted"  # it lies ahead: a crash left nothing of it, not even the number
-            if fate != "in progress":
-                return None if fate is None else str(fate)
-            await asyncio.sleep(_LOOK)
-
-    async def _is_there(self, outcome: T, proof: Proof[T] | None, noted: int | None) -> bool | None:
-        """Whether what a job wrote is there; ``None``: there is nothing to know that by."""
-        async with self.read() as tx:
-            if proof is not None:
-                return await proof(tx, outcome)
-            return None if noted is None else await auditing.is_there(tx, noted)
 
     # --- connections
 
@@ -370,7 +329,7 @@ def _sorted(error: Exception) -> Exception:
     faults.conceal(error)
     fault = faults.sort(error)
     if fault in (Fault.AGAIN, Fault.LOST):
-        return _AgainError()
+        return AgainError()
     return faults.unavailable(error) if fault is Fault.UNAVAILABLE else error
 
 

@@ -16,6 +16,10 @@ _LEFT_BEHIND: Final = (
 )
 
 
+class AgainError(Exception):
+    """The job has to run once more; nothing of it was kept."""
+
+
 class Fault(Enum):
     """What is to be done about an error."""
 
@@ -89,8 +93,13 @@ def is_own_after_all(error: BaseException) -> bool:
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Whether the server itself says that a COMMIT failed; what ends the session may come after."""
+    """Whether the server itself says that it failed; what ends the session may come after."""
     return isinstance(error, asyncpg.PostgresError) and error.severity_en == "ERROR"
+
+
+def is_doubtful(error: BaseException) -> bool:
+    """Whether a statement that is a transaction by itself may have been committed."""
+    return not is_refusal(error) and sort(error) is not Fault.OWN
 
 
 def conceal(error: BaseException) -> None:

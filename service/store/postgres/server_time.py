@@ -3,13 +3,12 @@
 from typing import Final
 
 from service.ports import Clock
+from service.store.postgres import compiling
 
 #: Seconds for which nobody asks for the server's time again.
 _FRESH: Final = 1.0
 #: Milliseconds by which two clocks may come to differ within a second, at most.
 _DRIFT: Final = 1.0
-#: Milliseconds by which what is heard may differ from what was thought: a clock was set.
-OFF: Final = 1_000
 
 
 class ServerTime:
@@ -31,7 +30,7 @@ class ServerTime:
         """Note what the server's clock showed, in ms, ``at`` this moment of ours or before it."""
         behind = now - at * 1000
         worth = self._behind - (at - self._since) * _DRIFT
-        if behind > worth or abs(behind - self._behind) > OFF:
+        if behind > worth or abs(behind - self._behind) > compiling.OFF:
             self._behind, self._since = behind, at
         self._heard_at = at
 

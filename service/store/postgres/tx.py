@@ -1,40 +1,96 @@
-"""A transaction of PostgreSQL in progress, as jobs and reads see it."""
+"""A transaction of PostgreSQL in progress, as jobs and reads see it.
 
-from collections.abc import Iterable, Sequence
+One may begin late: with the first statement that needs it. A statement that is all that a job
+writes needs none: it is a transaction by itself, and the ways to the server and back that would
+begin and commit one are spared.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final
 
+import asyncpg
 from asyncpg import Connection
 from sqlalchemy import Executable, Table
 
-from service.store.database import Stretch
-from service.store.postgres import compiling, parting
+from service.store.database import Expected, Stretch, Trace, UnexpectedError
+from service.store.postgres import compiling, faults, parting
 from service.store.statements import Insert, Many, Row, Statement, Write
 
 #: Rows in one statement: memory in the server, not time, is what bounds it.
 _CHUNK: Final = 5_000
 #: 100 ms.
 _IMPATIENT: Final = "SELECT set_config('lock_timeout', '100', true)"
+#: How a statement says that it came out otherwise than expected.
+_OTHERWISE: Final = (asyncpg.InvalidTextRepresentationError, asyncpg.UniqueViolationError)
+
+#: Finds out what a statement did whose answer was lost, once it is over: the number of its process
+#: in the server, what reads what it would have left (``None``: it left nothing), and the error.
+Look = Callable[["PostgresTx"], Awaitable[list[Row] | None]]
+Resolve = Callable[[int, Look, Exception], Awaitable[list[Row]]]
 
 
 class PostgresTx:
-    """See :class:`service.store.database.Tx`."""
+    """See :class:`service.store.database.Tx`.
 
-    __slots__ = ("_driver", "begun", "noted", "now", "number")
+    Where it ``begins`` by a statement, it does so when that is needed; then it takes somebody who
+    ``resolves`` what became of what it did without. ``is_timed``: its time has to be the server's.
+    """
+
+    __slots__ = (
+        "_begins",
+        "_driver",
+        "_is_timed",
+        "_resolve",
+        "begun",
+        "is_over",
+        "noted",
+        "now",
+        "number",
+    )
 
     is_shared: Final = True
 
-    def __init__(self, driver: Connection, now: int) -> None:
+    def __init__(
+        self,
+        driver: Connection,
+        now: int,
+        *,
+        begins: tuple[str, Resolve] | None = None,
+        is_timed: bool = False,
+    ) -> None:
         self._driver = driver
+        self._begins = begins[0] if begins else ""
+        self._resolve = begins[1] if begins else None
+        self._is_timed = is_timed
         self.now = now
         self.noted: int | None = None
         #: Its number in the server, and when it began by the server's clock (ms), once told.
         self.number: str | None = None
         self.begun: int | None = None
+        #: Whether all was done by a statement, and is committed.
+        self.is_over = False
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether there is something to commit."""
+        return not self._begins
 
     async def identify(self) -> None:
         """Ask for its number and its time, unless something else that was asked has told them."""
         if self.number is None:
-            self._identified(*await self._driver.fetchrow(compiling.IDENTITY))
+            self._identified(*(await self._rows(compiling.IDENTITY, ()))[0])
+
+    async def hear(self) -> None:
+        """Ask for the server's time."""
+        if self.is_begun:
+            await self.identify()
+        else:
+            self.begun = await self._driver.fetchval(compiling.TIME)
+
+    async def aside(self, statement: Statement, **given: Any) -> list[Row]:
+        """Run a reading statement, which begins no transaction."""
+        compiled = compiling.compiled(statement)
+        return _tuples(await self._driver.fetch(compiled.text, *compiled.arguments(given)))
 
     async def fetch(self, statement: Statement, **given: Any) -> list[Row]:
         """Run a compiled statement; the rows it returns."""
@@ -82,25 +138,55 @@ class PostgresTx:
         found = iter(counts)
         return [next(found) if each.rows else 0 for each in writes]
 
+    async def only(self, *writes: Expected, trace: Trace) -> None:
+        """Write all of it by one statement, which is a transaction where none has begun."""
+        wanted = [each for each in writes if each.write.rows]
+        if not wanted:
+            return
+        if any(len(each.write.rows) > _CHUNK for each in wanted):
+            raise UnexpectedError
+        forms = tuple(compiling.form(each.write) for each in wanted)
+        text = compiling.only_text(forms, tuple(each.gives is not None for each in wanted))
+        arguments = [value for each in wanted for value in compiling.values(each.write)]
+        arguments += [each.gives for each in wanted if each.gives is not None]
+
+        async def look(tx: "PostgresTx") -> list[Row] | None:
+            return [] if await trace(tx) else None
+
+        try:
+            rows = await self._alone(text, (*arguments, self._time), look)
+        except _OTHERWISE:
+            raise UnexpectedError from None
+        for begun, _ in rows:
+            self.begun = begun
+
     async def query(self, statement: Executable) -> list[dict[str, Any]]:
         """Run any SQLAlchemy statement; rows as dictionaries."""
         compiled = compiling.compiled_now(statement)
-        rows = await self._driver.fetch(compiled.text, *compiled.arguments({}))
+        rows = await (await self._begun()).fetch(compiled.text, *compiled.arguments({}))
         return [dict(row) for row in rows]
 
     async def change(self, statement: Executable) -> int:
         """Run any SQLAlchemy change; how many rows it touched."""
         compiled = compiling.compiled_now(statement)
-        status = await self._driver.execute(compiled.text, *compiled.arguments({}))
+        status = await (await self._begun()).execute(compiled.text, *compiled.arguments({}))
         return int(status.rpartition(" ")[2])
 
-    async def lease(self, lanes: Sequence[Row], until: int, token: int) -> list[Row]:
-        """Lease what is due in these lanes."""
+    async def lease(
+        self, lanes: Sequence[Row], until: int, token: int
+    ) -> tuple[list[Row], list[Row]]:
+        """Lease what is due in these lanes; where no transaction has begun that is all of it."""
+
+        async def look(tx: "PostgresTx") -> list[Row] | None:
+            found = await tx._rows(compiling.LEASED, (token,))  # noqa: SLF001  of its own kind
+            return found if found[1:] else None
+
         columns = zip(*lanes, strict=True)
-        rows = await self._rows(compiling.LEASE, (until, token, *columns))
-        if rows:
-            self._identified(*rows[0][-2:])
-        return [row[:-2] for row in rows]
+        given = (until, token, *columns, self._time)
+        (identity, *rows) = await self._alone(compiling.LEASE, given, look)
+        self._identified(*identity[-2:])
+        leases = [row[:6] for row in rows if row[1] is not None]
+        return leases, [(row[0], *row[6:11]) for row in rows if row[1] is None]
 
     async def hold(self, names: Iterable[str]) -> set[str]:
         """Take an advisory lock for each name; those that another transaction has."""
@@ -118,7 +204,7 @@ class PostgresTx:
         """All keys there can be, oldest first, by how rows of the table are deleted."""
         return await parting.stretches(self, table.name)
 
-    def _identified(self, number: str, begun: int) -> None:
+    def _identified(self, number: str | None, begun: int | None) -> None:
         self.number, self.begun = number, begun
 
     async def _in_parts(self, write: Write) -> int:
@@ -126,5 +212,37 @@ class PostgresTx:
             return len(await self.insert(*write))
         return len(await self.each(write.statement, write.rows, **write.given))
 
+    @property
+    def _time(self) -> int | None:
+        """What time it should be in the server."""
+        return self.now if self._is_timed else None
+
+    async def _begun(self) -> Connection:
+        """The connection, with the transaction begun."""
+        if self.is_over:
+            raise RuntimeError("what was all that the transaction does is followed by more")
+        if self._begins:
+            begins, self._begins = self._begins, ""
+            await self._driver.execute(begins)
+        return self._driver
+
+    async def _alone(self, text: str, arguments: Sequence[Any], look: Look) -> list[Row]:
+        """Run a statement, which is a transaction by itself where none has begun."""
+        if self.is_begun or self._resolve is None:
+            return await self._rows(text, arguments)
+        self.is_over = True
+        pid = self._driver.get_server_pid()  # once it is lost the connection does not tell
+        try:
+            return _tuples(await self._driver.fetch(text, *arguments))
+        except Exception as error:
+            if not faults.is_doubtful(error):
+                raise
+            self._driver.terminate()
+            return await self._resolve(pid, look, error)
+
     async def _rows(self, text: str, arguments: Sequence[Any]) -> list[Row]:
-        return [tuple(row) for row in await self._driver.fetch(text, *arguments)]
+        return _tuples(await (await self._begun()).fetch(text, *arguments))
+
+
+def _tuples(rows: Iterable[Any]) -> list[Row]:
+    return [tuple(row) for row in rows]

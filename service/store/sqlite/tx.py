@@ -1,6 +1,7 @@
 """A transaction of SQLite in progress, as jobs and reads see it."""
 
 import asyncio
+import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -9,7 +10,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain import ids
-from service.store.database import Stretch
+from service.store import sending
+from service.store.database import Expected, Stretch, Trace, UnexpectedError
 from service.store.sqlite import compiling
 from service.store.statements import Insert, Many, Row, Statement, Write
 
@@ -34,6 +36,10 @@ class SqliteTx:
         """Run a compiled statement; the rows it returns."""
         compiled = compiling.compiled(statement)
         return await self._run(compiled.text, compiled.arguments(given))
+
+    async def aside(self, statement: Statement, **given: Any) -> list[Row]:
+        """Run a compiled statement: what it shows stays so, as there is one writer."""
+        return await self.fetch(statement, **given)
 
     async def each(self, statement: Many, rows: Sequence[Row], **given: Any) -> list[Row]:
         """Run a statement about many rows; the rows it returns."""
@@ -65,6 +71,16 @@ class SqliteTx:
         """Write one after the other: no way to a server is saved."""
         return [len(await self._write(each)) for each in writes]
 
+    async def only(self, *writes: Expected, trace: Trace) -> None:  # noqa: ARG002  no answer is lost
+        """Write one after the other, and see that all came out as expected."""
+        for each in writes:
+            try:
+                found = len(await self._write(each.write))
+            except sqlite3.IntegrityError:
+                raise UnexpectedError from None
+            if each.gives not in (None, found):
+                raise UnexpectedError
+
     async def _write(self, write: Write) -> list[Row]:
         if isinstance(write, Insert):
             return await self.insert(*write)
@@ -79,10 +95,13 @@ class SqliteTx:
         """Run any SQLAlchemy change; how many rows it touched."""
         return (await self._execute(statement)).rowcount
 
-    async def lease(self, lanes: Sequence[Row], until: int, token: int) -> list[Row]:
+    async def lease(
+        self, lanes: Sequence[Row], until: int, token: int
+    ) -> tuple[list[Row], list[Row]]:
         """Lease what is due in these lanes."""
         text = compiling.lease_text(len(lanes))
-        return await self.sql(text, (until, token, *compiling.flat(lanes)))
+        leases = await self.sql(text, (until, token, *compiling.flat(lanes)))
+        return leases, await sending.what_is_sent(self, {row[0] for row in leases})
 
     async def hold(self, names: Iterable[str]) -> set[str]:  # noqa: ARG002  there is no other writer
         """Nobody else holds anything: there is one writer."""
