@@ -290,11 +290,11 @@ def _fail(error: Exception) -> NoReturn:
     from service.settings import SettingsError
 
     if isinstance(error, SettingsError | StoreUnavailableError | BenchError | OSError):
-        typer.echo(f"ringback: {error}", err=True)
+        say(f"ringback: {error}")
     else:
         kind = type(error).__name__
         where = "`python -X dev -m service` in its place shows where"
-        typer.echo(f"ringback: unexpected {kind}: {error} ({where})", err=True)
+        say(f"ringback: unexpected {kind}: {error} ({where})")
     sys.exit(_code_of(error))
 
 

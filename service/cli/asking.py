@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from service.cli.exits import CommandError, Exit
+from service.cli.render import printable
 
 #: The option that answers the question in advance.
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
@@ -21,5 +22,5 @@ def confirm(question: str, *, yes: bool) -> None:
             "Give --yes to do it without being asked.",
             Exit.MISUSE,
         )
-    if not typer.confirm(question, err=True):
+    if not typer.confirm(printable(question), err=True):
         raise CommandError("Nothing was done.", "Run it again when you mean it.")

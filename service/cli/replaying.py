@@ -18,27 +18,47 @@ _LONGEST_COUNT: Final = 300.0
 _UNABLE: Final = "subscriptions that are disabled or deleted"
 
 
-def run(api: Api, out: Out, path: str, body: dict[str, Json], *, dry_run: bool, yes: bool) -> None:
-    """Replay what ``body`` selects; with ``dry_run`` only say how many deliveries that are."""
+def run(api: Api, out: Out, path: str, body: dict[str, Json], *, dry_run: bool, yes: bool) -> int:
+    """Replay what ``body`` selects; with ``dry_run`` only say how many deliveries that are.
+
+    Returns:
+        How many were selected.
+
+    Raises:
+        CommandError: some of them were not sent.
+    """
     fixed = {"until": _now(), **body}  # what is counted is what is replayed
     count = _count(api, path, fixed)
     many = "1 delivery" if count == 1 else f"{count} deliveries"
     if dry_run:
         said = f"{many} would be sent again, but none to {_UNABLE}. Nothing was sent."
         out.done(said, {"matched": count, "dryRun": True})
-        return
+        return count
     if not count:
         out.done("Nothing to replay.", {"matched": 0, "dryRun": False})
-        return
+        return count
     confirm(f"Send {many} again?", yes=yes)
     started = api.post(path, fixed)
     name = started["operationId"]
     say(f"Replay {name}. Ctrl-C leaves it running; `ringback operation cancel {name}` stops it.")
     ended = progress.watch(api, out, name)
-    result = ended.get("result", {})
+    _tell(ended.get("result", {}))
+    return count
+
+
+def _tell(result: Json) -> None:
+    """Say what came of it; a script learns by the exit code that something was left out."""
     skipped = result.get("skipped", 0)
-    why = f", for {_UNABLE}" if int(skipped) else ""
-    say(f"Replayed {result.get('replayed', 0)}, skipped {skipped}{why}.")
+    said = f"Replayed {result.get('replayed', 0)}, skipped {skipped}"
+    if not int(skipped):
+        say(f"{said}.")
+        return
+    raise CommandError(
+        f"{said}, for {_UNABLE}.",
+        "Enable what is disabled with `ringback subscription resume ID` and replay again; "
+        "`ringback dead-letter discard` deletes what nobody wants any more.",
+        Exit.PARTIAL,
+    )
 
 
 def _count(api: Api, path: str, body: dict[str, Json]) -> int:

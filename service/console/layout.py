@@ -9,6 +9,7 @@ from starlette.requests import Request
 from service.console.forms import told
 from service.console.rendering import Templates
 from service.console.site import Site
+from service.console.typed import Typed
 from service.console.visits import Page, Visit
 from service.domain.api_keys import Scope
 from service.domain.errors import Refusal, RefusalKind
@@ -95,11 +96,17 @@ class Layout:
         headers = (("content-security-policy", policy), *_HEADERS)
         return Answer(200, _BARE, headers, _HTML)
 
-    def refused(self, request: Request, visit: Visit | None, refusal: Refusal) -> Answer:
-        """The page about what was refused, and why."""
+    def refused(
+        self,
+        request: Request,
+        visit: Visit | None,
+        refusal: Refusal,
+        typed: Sequence[Typed] = (),
+    ) -> Answer:
+        """The page about what was refused, and why, with what was typed into the form."""
         kind = problems.TABLE[refusal.kind]
         title = _TITLES.get(refusal.kind, kind.title)
-        values = {"detail": told(refusal), "faults": refusal.faults}
+        values = {"detail": told(refusal), "faults": refusal.faults, "typed": typed}
         return self.page(request, visit, Page("error.html", title, values, kind.status))
 
     def here(self, request: Request) -> str:

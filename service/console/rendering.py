@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 import msgspec
 from jinja2 import Environment, pass_context
 from jinja2.runtime import Context
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from service.domain import ids, times
 from service.web import templates
@@ -58,8 +58,18 @@ def environment() -> Environment:
         "rendered": times.render,
         "without": without,
         "brief": brief,
+        "typed": escape,
     }
+    made.finalize = legible
     return made
+
+
+def legible(value: object) -> object:
+    """What stands in the place of a value on a page: text cannot turn what is around it.
+
+    But for our markup, and for what is ``typed``: fields hold it, and send it back.
+    """
+    return value.translate(_TURNING) if type(value) is str else value
 
 
 @pass_context

@@ -12,7 +12,8 @@ from starlette.types import Scope as HttpScope
 
 from service.console.entrances import NOTHING_HERE, Entrance
 from service.console.sessions import Session, is_from_here
-from service.console.visits import LONG, NO_FORM, Action, Form, Page, Visit, form_of
+from service.console.typed import read_form, typed_in
+from service.console.visits import LONG, NO_FORM, Action, Form, Page, Visit
 from service.domain.errors import Refusal, RefusalKind
 from service.ports import SealError, StoreUnavailableError, UnknownCommitError
 from service.web import answers, problems, resources
@@ -51,17 +52,17 @@ class Resource(resources.Resource[Action]):
         visit = None
         try:
             if session is None:
-                return self._stranger(request)
+                return await self._stranger(request)
             guest = await self._entrance.admit(request, session)
             if isinstance(guest, Refusal):
-                return self._turned_away(request, guest)
+                return await self._turned_away(request, guest)
             scope[WHO] = guest.principal
             visit = Visit(request, guest, session, self._layout.site)
-            return self._shown(visit, await self._act(visit))
+            return await self._shown(visit, await self._act(visit))
         except ClientDisconnect:
             raise
         except Exception as error:  # noqa: BLE001  a page is answered to whatever happens
-            return self._failed(request, visit, error)
+            return await self._failed(request, visit, error)
 
     async def _act(self, visit: Visit) -> Page | Answer | Refusal | Streamed:
         action = self._actions.get(visit.request.method)
@@ -82,36 +83,44 @@ class Resource(resources.Resource[Action]):
             return form
         return await action.handler(replace(visit, form=form))
 
-    def _stranger(self, request: Request) -> Answer:
+    async def _stranger(self, request: Request) -> Answer:
         if request.method not in (_GET, _HEAD):
-            return self._layout.refused(request, None, self._entrance.out)
+            return await self._refused(request, None, self._entrance.out)
         return self._entrance.stranger(request)
 
-    def _turned_away(self, request: Request, refusal: Refusal) -> Answer:
+    async def _turned_away(self, request: Request, refusal: Refusal) -> Answer:
         if refusal.kind is not RefusalKind.UNAUTHENTICATED:
-            return self._layout.refused(request, None, refusal)
-        answer = self._stranger(request)
+            return await self._refused(request, None, refusal)
+        answer = await self._stranger(request)
         return answers.with_headers(answer, self._entrance.sessions.ended())
 
-    def _shown(self, visit: Visit, result: Page | Answer | Refusal | Streamed) -> Answer | Streamed:
+    async def _refused(self, request: Request, visit: Visit | None, refusal: Refusal) -> Answer:
+        typed = await typed_in(request, is_known=visit is not None)
+        return self._layout.refused(request, visit, refusal, typed)
+
+    async def _shown(
+        self, visit: Visit, result: Page | Answer | Refusal | Streamed
+    ) -> Answer | Streamed:
         if isinstance(result, Page):
             return self._layout.page(visit.request, visit, result)
         if isinstance(result, Refusal):
-            return self._layout.refused(visit.request, visit, result)
+            return await self._refused(visit.request, visit, result)
         return result
 
-    def _failed(self, request: Request, visit: Visit | None, error: Exception) -> Answer:
+    async def _failed(self, request: Request, visit: Visit | None, error: Exception) -> Answer:
         fault = _fault(error, request)
         if isinstance(fault, Refusal):
-            return self._layout.refused(request, visit, fault)
-        return self._layout.page(request, visit, fault)
+            return await self._refused(request, visit, fault)
+        typed = await typed_in(request, is_known=visit is not None)
+        page = replace(fault, values={**fault.values, "typed": typed})
+        return self._layout.page(request, visit, page)
 
 
 async def own_form(request: Request, session: Session) -> Form | Refusal:
     """The form, when a page of this session sent it."""
     if not is_from_here(request):
         return FOREIGN
-    form = await form_of(request, LONG)
+    form = await read_form(request, LONG)
     if isinstance(form, Refusal):
         return form
     return form if session.is_token(form.one("token")) else FOREIGN

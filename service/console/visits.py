@@ -19,7 +19,7 @@ from service.web.calls import Streamed
 
 _FORMS: Final = ("application/x-www-form-urlencoded",)
 #: No form of a stranger needs more; of who is signed in, certificates, escaped, are the longest.
-_SHORT: Final = 64 * 1024
+SHORT: Final = 64 * 1024
 LONG: Final = 512 * 1024
 _MAX_FIELDS: Final = 100
 
@@ -57,7 +57,7 @@ NO_FORM: Final = Form([])
 ALL_OF_IT: Final = Bounds()
 
 
-async def form_of(request: Request, longest: int = _SHORT) -> Form | Refusal:
+async def form_of(request: Request, longest: int = SHORT) -> Form | Refusal:
     """The form that was sent; ``longest`` is in bytes."""
     refused = bodies.media_type(request, _FORMS)
     if isinstance(refused, Refusal):

@@ -31,9 +31,10 @@ DEFAULT_SCOPES: Final = frozenset(set(CONSUMER_SCOPES) - {Scope.OPERATIONS_WRITE
 
 _HOST: Final = r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?"
 _PORT: Final = r"(?::[1-9][0-9]{0,4})?"
-#: An origin that may embed the portal.
-ORIGIN_PATTERN: Final = rf"https://{_HOST}{_PORT}|http://(?:localhost|127\.0\.0\.1|\[::1\]){_PORT}"
+#: An origin that may embed the portal. Policies know no IPv6 addresses: browsers pass them over.
+ORIGIN_PATTERN: Final = rf"https://{_HOST}{_PORT}|http://(?:localhost|127\.0\.0\.1){_PORT}"
 _ORIGIN: Final = re.compile(ORIGIN_PATTERN)
+_IPV6: Final = re.compile(r"https?://\[", re.IGNORECASE)
 
 
 def new_link(random: bytes) -> str:
@@ -50,6 +51,11 @@ def origin_fault(text: str) -> str | None:
     """
     if _ORIGIN.fullmatch(text):
         return None
+    if _IPV6.match(text):
+        return (
+            "must not have an IPv6 address, since browsers know none here; give a host name and "
+            "open the page by it, such as http://localhost:3000 on this machine"
+        )
     return (
         "must be an origin such as https://app.example.com, in lower case and without a path; "
         "http:// is for localhost only"

@@ -140,6 +140,7 @@ async def test_who_may_embed_a_tenants_portal_is_its_own_setting(api: Api) -> No
         *("https://a.test/", "https://a.test/x", "https://A.test", "http://a.test", "*", "'self'"),
         *("https://a.test; script-src *", "https://a.test https://b.test", "https://*.a.test", ""),
         *("https://a.test:0", "https://a.test\n", "//a.test", "https://", "data:", "null"),
+        *("http://[::1]:8080", "https://[::1]"),
     ],
 )
 async def test_what_is_no_origin_does_not_get_into_the_policy(api: Api, origin: str) -> None:

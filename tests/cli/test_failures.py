@@ -38,6 +38,12 @@ def outcome(
         (StoreInUseError("Somebody has it."), 5, "Somebody has it.\n"),
         (PermissionError(13, "Denied", "data"), 1, "[Errno 13] Denied: 'data'\n"),
         (KeyError("id"), 1, f"unexpected KeyError: 'id' ({WHERE})\n"),
+        (
+            ValueError("\u202egnp\x1b[1m"),
+            1,
+            rf"unexpected ValueError: \u202egnp\x1b[1m ({WHERE})" + "\n",
+        ),
+        (StoreUnavailableError("\u2066db\x9b"), 1, r"\u2066db\x9b" + "\n"),
     ],
 )
 def test_a_failure_is_told_in_words_with_its_exit_code(

@@ -2,18 +2,20 @@
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.cli import client, copying, exact, moments, render
+from service.cli import asking, client, copying, exact, moments, render
 from service.cli.exits import CommandError, Exit, of_status
 from service.cli.progress import percentage
 from service.domain import times
 from service.domain.signature import key_bytes, sign_body
 from service.settings import load
+from tests.support.terminal import Keyboard
 
 NOW = 1_795_235_073_000
 JSON = st.recursive(
@@ -52,6 +54,16 @@ def test_what_is_nested_as_deep_as_the_service_lets_it_be_is_printed() -> None:
 def test_what_is_not_json_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         exact.loads(text)
+
+
+def test_a_question_shows_what_a_terminal_would_obey(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", Keyboard(b"y\n", is_terminal=True))
+
+    asking.confirm("Delete http://a/\u202egnp\x1b[1m?", yes=False)
+
+    assert r"http://a/\u202egnp\x1b[1m?" in capsys.readouterr().err
 
 
 @given(st.text())

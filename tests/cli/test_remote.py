@@ -253,6 +253,42 @@ def test_a_replay_says_why_it_leaves_letters_out(run: Terminal, receivers: Recei
 
     assert "disabled or deleted" in dry.out
     assert "Replayed 0, skipped 2, for subscriptions that are disabled or deleted." in done.err
+    assert "ringback subscription resume" in done.err
+    assert done.code == 7
+
+
+def test_a_replay_that_leaves_some_out_says_so_to_scripts(
+    run: Terminal, receivers: Receivers
+) -> None:
+    dead(run, receivers)
+    gone = run("subscription", "list", "-o", "jsonl").lines[0]["id"]
+    dead(run, receivers).status = 204
+    assert run("subscription", "delete", gone, "--yes").code == 0
+
+    done = run("replay", "--since", "1h", "--yes", "-o", "json")
+
+    assert done.code == 7
+    assert (done.json["result"]["replayed"], done.json["result"]["skipped"]) == ("1", "2")
+    assert run("replay", "--since", "1h", "--until", "30m", "--yes").code == 0
+
+
+def test_a_replay_to_a_disabled_subscription_is_not_nothing(
+    run: Terminal, receivers: Receivers
+) -> None:
+    receiver = dead(run, receivers)
+    receiver.status = 410
+    (one,) = run("subscription", "list", "-o", "jsonl").lines
+    assert run("event", "send", "STARTED", "--operation", "last", "--wait").code == 1
+    assert run("subscription", "get", one["id"], "-o", "json").json["status"] == "disabled"
+
+    again = ("replay", "--subscription", one["id"], "--since", "1h", "--yes", "--only")
+
+    for only in ("missing", "all"):
+        done = run(*again, only)
+        assert done.code == 5
+        assert f"{one['id']} is disabled" in done.err
+        assert f"ringback subscription resume {one['id']}" in done.err
+    assert run(*again, "dead").code == 7
 
 
 def test_dead_letters_that_a_filter_selects_are_discarded(

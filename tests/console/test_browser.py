@@ -355,4 +355,4 @@ async def test_an_operation_is_followed_as_it_happens(browser: Browser, server: 
         await watched.shot("operation-live")
         await client.post("/v1/operations/job/events", json={"type": "COMPLETED"})
         await expect(state).to_have_text("COMPLETED")
-        await expect(watched.page.locator("#live tbody tr")).to_have_count(3)
+        await expect(watched.page.locator("#live tbody").get_by_role("rowheader")).to_have_count(3)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.async_api import Browser, Page, Route, expect
 
+from tests.console.test_accessibility import grave
 from tests.console.test_browser import NARROW, WIDE, browser, needs_chromium, opened
 from tests.console.test_portal_browser import allow, embedder, embedding, link, strict_browser
 from tests.support.receiver import Receiver
@@ -115,6 +116,30 @@ async def test_who_signed_out_elsewhere_comes_back_to_where_he_was(
         await page.get_by_label("API key").fill(server.admin_key)
         await page.keyboard.press("Enter")
         await expect(page.get_by_role("heading", name=made["id"])).to_be_visible()
+        watched.faults = [each for each in watched.faults if "status of 401" not in each]
+
+
+async def test_what_was_typed_is_there_beside_the_way_in(browser: Browser, server: Server) -> None:
+    long = "https://example.com/" + "a" * 300
+    async with opened(browser, server, size=NARROW) as watched:
+        page = watched.page
+        await watched.sign_in(server.admin_key)
+        await watched.go("/subscriptions/new")
+        await page.get_by_label("URL").fill(long)
+        await page.get_by_label("Description").fill("The sales team's")
+        await page.context.clear_cookies()
+        await page.get_by_role("button", name="Create").click()
+        await expect(page.get_by_role("group", name="URL")).to_have_text(long)
+        assert await grave(page) == []
+        width = await page.evaluate("document.documentElement.scrollWidth")
+        assert width <= NARROW["width"]
+        async with page.expect_popup() as opening:
+            await page.get_by_role("link", name="Sign in").click()
+        door = await opening.value
+        await door.get_by_label("API key").fill(server.admin_key)
+        await door.keyboard.press("Enter")
+        await expect(door.get_by_label("Description")).to_have_value("")
+        await expect(page.get_by_role("group", name="Description")).to_have_text("The sales team's")
         watched.faults = [each for each in watched.faults if "status of 401" not in each]
 
 

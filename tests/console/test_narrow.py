@@ -70,3 +70,34 @@ async def test_why_somebody_did_not_get_an_event_is_read_without_scrolling(
         await watched.shot("event-why")
         assert why is not None
         assert why["x"] + why["width"] <= NARROW["width"]
+
+
+async def test_what_an_event_of_an_operation_says_is_read_without_scrolling_sideways(
+    browser: Browser, server: Server
+) -> None:
+    """It was in the last column: a telephone showed none of it, and ten letters a line of it."""
+    said = {"token": "x" * 300, "words": "a word " * 30}
+    async with server.client() as client, opened(browser, server, "light", NARROW) as watched:
+        for kind in ("report.begun", "report.made"):
+            await client.post("/v1/operations/narrow/events", json={"type": kind, "data": said})
+        page = watched.page
+        await watched.sign_in(server.admin_key)
+        await watched.go("/operations/narrow")
+        region = page.get_by_role("region", name="Log of the operation")
+        json = page.get_by_role("group", name="Event 2", exact=True)
+        await expect(json).to_be_hidden()
+        await page.locator("summary", has_text="JSON of event 2").click()
+        for width in (1200, 700, 360):
+            await page.set_viewport_size({"width": width, "height": 740})
+            for place in (0, 1000):
+                await region.evaluate("(it, left) => { it.scrollLeft = left; }", place)
+                box = await json.bounding_box()
+                assert box is not None
+                assert box["width"] > LEGIBLE, width
+                assert box["x"] >= 0, width
+                assert box["x"] + box["width"] <= width, width
+            inside = await json.evaluate("it => it.scrollWidth <= it.clientWidth")
+            assert inside, width
+            assert await page.evaluate("document.documentElement.scrollWidth") <= width
+        assert await grave(page) == []
+        await watched.shot("operation-json-open")

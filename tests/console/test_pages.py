@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from typing import Any, Final
+from urllib.parse import quote
 
 import msgspec
 import pytest
@@ -132,6 +133,41 @@ async def test_what_outsiders_wrote_is_text_on_every_page(
     assert delivery.says("<script>alert(1)</script>")  # in the response's body and headers
     assert delivery.says('"n": 1.1')
     assert not delivery.says("nobody-may-see-this")
+
+
+async def test_nothing_turns_the_text_of_a_page_around(
+    api: Api, admin: Visitor, receiver: Receiver
+) -> None:
+    """A receiver's answer said ``gpj.exe`` as if it were ``exe.jpg``."""
+    turned = "\u202egnp.exe\u2066"
+    answer = (("content-type", "text/plain; charset=utf-8"),)
+    receiver.script = lambda _: Reply(500, answer, turned.encode())
+    hook = {"description": turned, "metadata": {"a": turned}, "retrySchedule": [0]}
+    made = await api.subscribe(receiver.url("/hook"), **hook)
+    progress = {"current": 1, "phase": turned, "message": turned}
+    progress |= {"phases": [{"name": turned, "status": turned}]}
+    operation = {"operationId": "turned", "type": "report", "clientJobId": turned}
+    await api.post("/v1/operations", operation)
+    event = {"type": "STATUS_UPDATE", "progress": progress, "message": turned}
+    await api.post("/v1/operations/turned/events", event)
+    await api.deliver()
+    (letter,) = (await api.get("/v1/dead-letters"))["data"]
+    await api.post("/v1/tenants", {"id": "acme", "name": turned}, 201)
+    key = {"tenantId": "acme", "name": turned, "scopes": ["operations:read"]}
+    await api.post("/v1/api-keys", key, 201)
+    pages = (*EMPTY, *pages_about(letter), "/operations/turned")
+
+    for path in (*pages, f"/subscriptions/{made['id']}"):
+        page = await admin.get(f"/console{path}")
+        assert not set(page.html) & set(turned[0] + turned[-1]), path
+
+    assert (await admin.get(f"/console/subscriptions/{made['id']}")).says(r"\u202egnp.exe\u2066")
+    delivery = await admin.get(f"/console/deliveries/{letter['deliveryId']}")
+    assert delivery.says(r"\u202egnp.exe\u2066")
+    form = await admin.get(f"/console/subscriptions/{made['id']}/edit")
+    assert form.fields["description"] == turned
+    path = f"/console/operations?clientJobId={quote(turned)}"
+    assert (await admin.get(path)).fields["clientJobId"] == turned
 
 
 async def test_numbers_and_texts_of_a_payload_stay_as_they_were_sent(

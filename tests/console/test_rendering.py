@@ -1,10 +1,13 @@
 """How values are written on pages."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
-from service.console.rendering import brief, pretty
+from service.console import rendering
+from service.console.rendering import brief, environment, pretty
 
 TURNING = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
@@ -31,6 +34,23 @@ def test_numbers_stay_as_they_were_written() -> None:
 @pytest.mark.parametrize("body", [b"\xff\x00", b"{", "\u202e"])
 def test_what_is_no_json_is_shown_all_the_same(body: bytes | str) -> None:
     assert pretty(body)
+
+
+def test_text_turns_nothing_around_on_a_page_but_fields_keep_it() -> None:
+    page = environment().from_string("<p>{{ text }}</p><input value='{{ text | typed }}'>")
+
+    shown = page.render(text="<\u202ea")
+
+    assert shown == "<p>&lt;\\u202ea</p><input value='&lt;\u202ea'>"
+
+
+def test_every_field_keeps_what_is_typed_into_it() -> None:
+    folder = Path(rendering.__file__).parent / "templates"
+    pages = "".join(each.read_text("utf-8") for each in folder.glob("*.html"))
+    fields = re.findall(r'value="\{\{ ((?:given|filled)[^}]*)', pages)
+
+    assert fields
+    assert [each for each in fields if "| typed" not in each] == []
 
 
 def test_a_list_tells_how_something_begins() -> None:

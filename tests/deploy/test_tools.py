@@ -13,10 +13,9 @@ import yaml
 
 from service import __version__
 from tests.support.deployment import DEPLOY, KUBERNETES, ROOT
+from tests.support.programs import PATH
 
 PROMETHEUS = DEPLOY / "prometheus"
-#: Some come with what tests need, and that need not be on PATH.
-PATH = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
 #: It fails where more than a fifth is left open.
 _SECURITY = ("systemd-analyze", "security", "--offline=yes", "--threshold=20")
 

@@ -17,6 +17,7 @@ import pytest
 
 from service.cli.demo_receiver import Receiver, listening
 from tests.support import readme
+from tests.support.programs import PATH
 
 #: What `make run` sets where nothing else is set; a test holds the Makefile to it.
 DEVELOPMENT = {
@@ -63,8 +64,7 @@ class Running:
 def surroundings() -> dict[str, str]:
     """The environment without settings, in which `python3` is the Python of the tests."""
     kept = {name: text for name, text in os.environ.items() if not name.startswith("RINGBACK_")}
-    here = str(Path(sys.executable).parent)
-    return {**kept, "PATH": os.pathsep.join((here, kept["PATH"])), "NO_PROXY": "127.0.0.1"}
+    return {**kept, "PATH": PATH, "NO_PROXY": "127.0.0.1"}
 
 
 @contextmanager

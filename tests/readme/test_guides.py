@@ -20,7 +20,7 @@ from service.settings import load
 from tests.readme.conftest import Running, in_background, started, surroundings
 from tests.support import prose, telling
 from tests.support.deployment import DEPLOY, document
-from tests.support.guides import FOLDER, LANGUAGES, PAGES, SIGNATURES, Language
+from tests.support.guides import FOLDER, LANGUAGES, PAGES, SIGNATURES, Language, homes
 from tests.support.readme import ROOT
 from tests.support.telling import Told
 
@@ -347,12 +347,12 @@ def test_a_receiver_of_the_page_takes_what_is_genuine(
     alone: Running,
     tmp_path: Path,
 ) -> None:
-    port = prose.free_port()
+    port, own = prose.free_port(), homes(tmp_path)
     language.write(tmp_path)
     text = prose.with_ports(SIGNATURES.block(language.receiver), {"9000": port})
     (tmp_path / language.receiver).write_text(text)
     if language.compile:
-        environment = {**surroundings(), "GO111MODULE": "off"}
+        environment = {**surroundings(), **own}
         subprocess.run(language.compile, cwd=tmp_path, env=environment, check=True)
     made = alone.post("/v1/subscriptions", {"url": f"http://127.0.0.1:{port}/hook"})
     command = [prose.with_ports(each, {"9000": port}) for each in language.serve]
@@ -361,7 +361,7 @@ def test_a_receiver_of_the_page_takes_what_is_genuine(
         status: int = alone.post(f"/v1/subscriptions/{made['id']}/test")["statusCode"]
         return status
 
-    with in_background(command, tmp_path, port, WEBHOOK_SECRET=made["secret"]):
+    with in_background(command, tmp_path, port, **own, WEBHOOK_SECRET=made["secret"]):
         assert tested() == 204
-    with in_background(command, tmp_path, port, WEBHOOK_SECRET="another secret"):  # noqa: S106 (not one)
+    with in_background(command, tmp_path, port, **own, WEBHOOK_SECRET="another secret"):  # noqa: S106 (not one)
         assert tested() == 401

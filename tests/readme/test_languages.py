@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tomllib
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from service.domain.signature import key_bytes, verify_standard
 from tests.readme.conftest import surroundings
 from tests.support import vectors
-from tests.support.guides import CRATES, FOLDER, KEYED, LANGUAGES, SIGNATURES, Language
+from tests.support.guides import CRATES, FOLDER, KEYED, LANGUAGES, SIGNATURES, Language, homes
 
 #: Compilers take their time.
 pytestmark = pytest.mark.timeout(300)
@@ -36,11 +37,10 @@ def line(vector: dict[str, Any]) -> str:
 
 
 def run(command: Sequence[str], folder: Path, text: str = "") -> str:
-    home = {"CARGO_TARGET_DIR": "target", "DOTNET_CLI_HOME": str(folder), "GO111MODULE": "off"}
     done = subprocess.run(
         command,
         cwd=folder,
-        env={**surroundings(), **home},
+        env={**surroundings(), **homes(folder)},
         input=text,
         capture_output=True,
         text=True,
@@ -81,6 +81,13 @@ def test_so_it_does_with_keys(language: Language, tmp_path: Path) -> None:
     expected = {each["name"]: each["genuine"] for each in BY_KEY}
 
     assert judged(language, BY_KEY, tmp_path) == expected
+
+
+@pytest.mark.skipif(find_spec("deno") is None, reason="there is no wheel of Deno for this machine")
+def test_what_came_with_the_lock_is_found() -> None:
+    (typescript,) = (each for each in LANGUAGES if each.name == "TypeScript")
+
+    assert not typescript.missing
 
 
 def test_every_language_of_the_page_is_one_of_these() -> None:

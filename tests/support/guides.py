@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tests.support.programs import PATH
 from tests.support.prose import Prose
 
 FOLDER: Final = Path(__file__).parents[2] / "service" / "docs" / "pages"
@@ -13,6 +14,17 @@ SIGNATURES: Final = PAGES["signatures"]
 _JUDGES: Final = Path(__file__).parent / "languages"
 #: The crates of the Rust program, pinned.
 CRATES: Final = Path(__file__).parents[2] / "deploy" / "lock" / "rust"
+
+
+def homes(folder: Path) -> dict[str, str]:
+    """Has what builds and runs programs keep its things in the folder, and ask nobody anything."""
+    return {
+        "CARGO_TARGET_DIR": "target",
+        "DENO_DIR": str(folder / "deno"),
+        "DENO_NO_UPDATE_CHECK": "1",
+        "DOTNET_CLI_HOME": str(folder),
+        "GO111MODULE": "off",
+    }
 
 
 @dataclass(frozen=True)
@@ -36,7 +48,7 @@ class Language:
     @property
     def missing(self) -> str | None:
         """Why it cannot be run here."""
-        lacking = [each for each in self.programs if shutil.which(each) is None]
+        lacking = [each for each in self.programs if shutil.which(each, path=PATH) is None]
         return f"not on PATH: {', '.join(lacking)}" if lacking else None
 
     def write(self, folder: Path) -> None:

@@ -6,8 +6,9 @@ import typer
 
 from service.cli import exact, inputs, replaying
 from service.cli.asking import Yes
-from service.cli.client import Connected, named
+from service.cli.client import Api, Connected, named
 from service.cli.commanding import command
+from service.cli.exits import CommandError, Exit
 from service.cli.render import Printed
 
 _CHOICES: Final = ("dead", "missing", "all")
@@ -66,4 +67,22 @@ def replay(  # noqa: PLR0913  an argument is an option of the command line here
     else:
         path = named("/v1/subscriptions/{}/replay", subscription)
         body |= {"only": only} | ({} if kind is None else {"eventTypes": inputs.words(kind)})
-    replaying.run(api, out, path, body, dry_run=dry_run, yes=yes)
+    count = replaying.run(api, out, path, body, dry_run=dry_run, yes=yes)
+    if subscription is not None and only != "dead" and not count:
+        _check_enabled(api, subscription)
+
+
+def _check_enabled(api: Api, name: str) -> None:
+    """What is disabled matches nothing: that nothing is missing then means nothing."""
+    try:
+        status = api.get(named("/v1/subscriptions/{}", name))["status"]
+    except CommandError as error:
+        if error.code is Exit.DENIED:  # a key may replay and not read
+            return
+        raise
+    if status == "disabled":
+        raise CommandError(
+            f"{name} is disabled, and gets nothing.",
+            f"Enable it with `ringback subscription resume {name}`, then replay.",
+            Exit.CONFLICT,
+        )
