@@ -237,10 +237,10 @@ def doctor(
     For each fault the remedy is told; nothing is changed. Exit code 1: there are faults.
     """
     from service.runtime.doctor import examine
-    from service.runtime.findings import Level
+    from service.runtime.findings import Finding, Level
 
     findings = examine(os.environ)
-    Out(form).records(findings)
+    Out(form).records(findings, needed=Finding._fields)
     if any(finding.level is Level.FAULT for finding in findings):
         raise typer.Exit(Exit.FAILURE)
 

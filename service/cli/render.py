@@ -5,7 +5,7 @@ control characters in it.
 """
 
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol
@@ -48,10 +48,13 @@ class Column:
         shown: Callable[[str], str] | None = None,
         *,
         is_text: bool = False,
+        is_needed: bool = False,
     ) -> None:
         self.heading = heading
         #: It may go over several lines; ids, which people copy, may not.
         self.is_text = is_text
+        #: Without it the table says nothing: it is there however narrow the terminal is.
+        self.is_needed = is_needed
         self._path = path.split(".")
         self._shown = shown
 
@@ -86,6 +89,20 @@ class Out:
     def __init__(self, form: Form) -> None:
         self.form = form
 
+    def cut(
+        self,
+        items: Iterator[Json],
+        columns: Sequence[Column],
+        empty: str,
+        limit: int,
+        onward: Callable[[], str] = str,
+    ) -> None:
+        """So many items of a list, and a word where there are more; ``onward``: how to go on."""
+        self.listed(islice(items, limit), columns, empty)
+        behind = onward()
+        if next(items, None) is not None:
+            say(f"There are more than these {limit}. A larger --limit shows them{behind}.")
+
     def listed(self, items: Iterable[Json], columns: Sequence[Column], empty: str) -> None:
         """Items of a list; ``empty`` tells people what to do when there are none."""
         if self.form is Form.JSON:
@@ -103,10 +120,13 @@ class Out:
         for item in chain(first, remaining):
             self.line(item, columns)
 
-    def records(self, rows: Sequence[Record]) -> None:
-        """Named tuples; a heading for each of their members."""
+    def records(self, rows: Sequence[Record], needed: Collection[str] = ()) -> None:
+        """Named tuples; a heading for each of their members, of which some are needed."""
         first, *others = rows[0]._fields
-        columns = [Column(first, first), *(Column(name, name, is_text=True) for name in others)]
+        columns = [
+            Column(first, first),
+            *(Column(each, each, is_text=True, is_needed=each in needed) for each in others),
+        ]
         self.listed([row._asdict() for row in rows], columns, "")
 
     def line(self, item: Json, columns: Sequence[Column]) -> None:
@@ -178,21 +198,21 @@ def printable(text: str, keep: str = "") -> str:
 def fitting(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> list[int]:
     """Which columns to show: not the empty ones, and of the others the first that have room.
 
-    Columns stand in the order of their worth; the first is shown in any case.
+    Columns stand in the order of their worth; the first and those needed are shown in any case.
     """
-    shown: list[int] = []
-    left = width
+    widths: dict[int, int] = {}
     for number, column in enumerate(columns):
         cells = [row[number] for row in rows]
-        if not any(cells):
-            continue
-        widest = max(map(len, [column.heading, *cells]))
-        needed = min(widest, _FOLDED) if column.is_text else widest
-        if shown and needed > left:
-            continue
-        shown.append(number)
-        left -= needed + _GAP
-    return shown
+        if any(cells):
+            widest = max(map(len, [column.heading, *cells]))
+            widths[number] = _GAP + (min(widest, _FOLDED) if column.is_text else widest)
+    shown = {each for each in widths if columns[each].is_needed} | {*list(widths)[:1]}
+    left = width + _GAP - sum(widths[each] for each in shown)
+    for number, needed in widths.items():
+        if number not in shown and needed <= left:
+            shown.add(number)
+            left -= needed
+    return sorted(shown)
 
 
 def _print_table(items: Sequence[Json], columns: Sequence[Column]) -> None:
@@ -215,12 +235,19 @@ def _print_card(pairs: Sequence[tuple[Column, str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, _GAP, 0, 0))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
+    console = _console()
+    width = max(len(column.heading) for column, _ in pairs) + _GAP
     for column, cell in pairs:
-        table.add_row(column.heading, Text(cell, _style(column, cell)))
-    _console().print(table)
+        text = Text(cell, _style(column, cell))
+        if " " in cell:
+            row = Table.grid()
+            row.add_column(style="dim", no_wrap=True, width=width)
+            row.add_column(overflow="fold")
+            row.add_row(column.heading, text)
+            console.print(row)
+        else:  # a link or a key may be longer than the line: people copy it
+            head = Text(column.heading.ljust(width), "dim")
+            console.print(Text.assemble(head, text), soft_wrap=True)
 
 
 def _style(column: Column, cell: str) -> str:

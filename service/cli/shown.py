@@ -26,7 +26,7 @@ ACCEPTED: Final = (
     Column("sequence", "sequence"),
     Column("status", "status"),
     Column("duplicate", "duplicate"),
-    Column("refused", "problem.detail", is_text=True),
+    Column("refused", "problem.detail", is_text=True, is_needed=True),
 )
 OPERATION: Final = (
     Column("operation", "operationId"),
@@ -123,7 +123,7 @@ ATTEMPT: Final = (
     Column("ms", "durationMs"),
     Column("answer", "statusCode"),
     Column("error", "errorClass"),
-    Column("what happened", "message", is_text=True),
+    Column("what happened", "message", is_text=True, is_needed=True),
     Column("next", "nextAttemptAt", short),
 )
 TRIAL_CARD: Final = (

@@ -41,7 +41,7 @@ def console_routes(services: Services, doorkeeper: Doorkeeper) -> Sequence[BaseR
     """Every address of the console."""
     cookies = Cookies("console", secure=_is_secure(services.about.public_url))
     sessions = Sessions(services.vault, services.clock, services.dice, cookies)
-    layout = Layout(Templates(), services.clock, CONSOLE)
+    layout = Layout(Templates(), services.clock, CONSOLE, services.about.public_url)
     entrance = ConsoleEntrance(doorkeeper, sessions, layout)
     actions = [*shared(services, layout), *operators_own(services, sessions)]
     return [
@@ -56,7 +56,7 @@ def portal_routes(services: Services, doorkeeper: Doorkeeper) -> Sequence[BaseRo
     url = services.about.public_url
     cookies = Cookies("portal", secure=_is_secure(url), embedded=is_trusted(url))
     sessions = Sessions(services.vault, services.clock, services.dice, cookies)
-    layout = Layout(Templates(), services.clock, PORTAL)
+    layout = Layout(Templates(), services.clock, PORTAL, url)
     entrance = PortalEntrance(doorkeeper, sessions, layout, services.portals, services.reads)
     return [
         *statics.routes(PORTAL.root),

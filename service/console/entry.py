@@ -92,7 +92,12 @@ class ConsoleEntry(Entry):
 
     def routes(self) -> list[Route]:
         """What is possible."""
-        return [Route(self._outside(), Door(self.sign_in)), *super().routes()]
+        home = Route("/", Door(self.home), methods=["GET"])
+        return [home, Route(self._outside(), Door(self.sign_in)), *super().routes()]
+
+    async def home(self, _: Request) -> Answer:
+        """What people find at the bare address of the service."""
+        return Answer(303, headers=(("location", self._site.root),))
 
     async def sign_in(self, request: Request) -> Answer:
         """The page that asks for a key; and what to do with one."""

@@ -75,9 +75,10 @@ class Entry(NamedTuple):
 class Layout:
     """Puts the pages of one site together."""
 
-    def __init__(self, templates: Templates, clock: Clock, site: Site) -> None:
+    def __init__(self, templates: Templates, clock: Clock, site: Site, public_url: str) -> None:
         self._templates = templates
         self._clock = clock
+        self._public_url = public_url
         self.site = site
 
     def page(self, request: Request, visit: Visit | None, page: Page) -> Answer:
@@ -130,6 +131,7 @@ class Layout:
         return {
             "root": self.site.root,
             "site": self.site,
+            "public_url": self._public_url,
             "visit": visit,
             "scope": Scope,
             "now": self._clock.now(),

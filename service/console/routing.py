@@ -10,6 +10,7 @@ from starlette.routing import Route
 from starlette.types import Receive
 from starlette.types import Scope as HttpScope
 
+from service.console import moments
 from service.console.entrances import NOTHING_HERE, Entrance
 from service.console.sessions import Session, is_from_here
 from service.console.typed import read_form, typed_in
@@ -47,6 +48,7 @@ class Resource(resources.Resource[Action]):
         self._layout = entrance.layout
 
     async def _answer(self, scope: HttpScope, receive: Receive) -> Answer | Streamed:
+        scope["query_string"] = moments.whole(scope["query_string"])
         request = Request(scope, receive)
         session = self._entrance.sessions.of(request)
         visit = None

@@ -85,7 +85,8 @@ def recovered(tenant_id: str, subscription_id: str) -> Notice:
 def threshold(tenant_id: str, subscription_id: str, count: int) -> Notice:
     """A subscription has so many open dead letters."""
     data = {"subscriptionId": subscription_id, "threshold": count}
-    said = f"Subscription {subscription_id} has {count} open dead letters."
+    letters = "dead letter" if count == 1 else "dead letters"
+    said = f"Subscription {subscription_id} has {count} open {letters}."
     return Notice(tenant_id, THRESHOLD, said, data)
 
 

@@ -187,3 +187,10 @@ def test_a_redis_that_forgets_when_it_is_full(tmp_path: Path, valkey: Valkey) ->
     (policy,) = [each for each in findings["redis"] if "policy" in each["found"]]
     assert (code, policy["level"]) == (0, "warning")
     assert "noeviction" in policy["remedy"]
+
+
+def test_a_narrow_terminal_shows_the_remedies_too(folder: Path) -> None:
+    with chdir(folder):
+        done = Terminal({"RINGBACK_ALLOW_HTTP": "true"}, width=72)("doctor")
+    assert "warning" in done.out
+    assert "remedy" in done.out

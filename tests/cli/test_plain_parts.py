@@ -124,6 +124,12 @@ def test_columns_that_have_no_room_are_left_out(
     assert render.fitting(COLUMNS, rows, width) == shown
 
 
+@pytest.mark.parametrize("width", [40, 20])
+def test_what_a_table_is_read_for_is_shown_before_the_rest(width: int) -> None:
+    columns = [*COLUMNS, render.Column("remedy", "remedy", is_text=True, is_needed=True)]
+    assert render.fitting(columns, [["x" * 10, "", "1" * 9, "2", "r" * 99]], width) == [0, 4]
+
+
 @pytest.mark.parametrize(
     ("progress", "shown"),
     [

@@ -1,6 +1,7 @@
 """The commands over a running service, as people use them."""
 
 import base64
+import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -526,3 +527,42 @@ def test_hostile_text_reaches_no_terminal(shop: Shop) -> None:
         assert all(each.isprintable() or each in "\n\t" for each in said)
     assert run("event", "list").out.count("\n") == 1
     assert run("event", "list", "-o", "jsonl").lines[0]["message"] == "x" + evil
+
+
+def test_a_list_that_is_cut_off_says_so(run: Terminal) -> None:
+    for number in range(3):
+        run("event", "send", "STARTED", "--operation", f"job-{number}")
+    for noun in ("event", "operation"):
+        cut = run(noun, "list", "--limit", "2", "-o", "jsonl")
+        assert len(cut.lines) == 2
+        assert "There are more" in cut.err
+        assert "--limit" in cut.err
+        assert run(noun, "list", "--limit", "3").err == ""
+
+
+def test_a_list_of_events_goes_on_where_it_was_cut_off(run: Terminal) -> None:
+    for number in range(3):
+        run("event", "send", "STARTED", "--operation", f"job-{number}")
+    cut = run("event", "list", "--limit", "2")
+    (cursor,) = re.findall(r"--after (\S+)", cut.err)
+
+    rest = run("event", "list", "--after", cursor, "-o", "jsonl")
+    assert [each["operationId"] for each in rest.lines] == ["job-2"]
+    assert rest.err == ""
+
+
+def test_what_people_copy_is_in_one_piece(run: Terminal, shop: Shop) -> None:
+    link = shop.terminal(60)("portal-link", "create")
+    assert re.search(r"http://\S+/portal/enter#pl_[\w-]{43}$", link.out, re.MULTILINE)
+
+    url = "https://example.com/" + "/".join(["a-rather-long-path"] * 5)
+    name = created(run, url)
+    assert url in shop.terminal(60)("subscription", "get", name).out
+
+
+def test_why_an_attempt_failed_is_shown_on_a_narrow_terminal(
+    run: Terminal, shop: Shop, receivers: Receivers
+) -> None:
+    dead(run, receivers)
+    (delivery,) = run("delivery", "list", "-o", "jsonl").lines
+    assert "what happened" in shop.terminal(80)("delivery", "get", delivery["id"]).out

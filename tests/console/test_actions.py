@@ -130,6 +130,8 @@ async def test_a_group_is_looked_at_and_then_sent_again(
     page = await admin.press("/console/dead-letters/replay", {**fields, "rate": "10", "note": "ok"})
 
     assert page.says("ringback.replay")
+    assert page.says("What was sent again by then stays so")
+    assert not page.says("Its producer learns it")
     entry = await newest(api)
     assert entry["action"] == "replay.started"
     assert entry["detail"]["reason"] == "gone"

@@ -216,3 +216,24 @@ async def test_what_events_say_is_not_read_for_a_list_of_them(api: Api, admin: V
             tracemalloc.stop()
 
     assert max(most.values()) < 4 * 2**20, most
+
+
+@pytest.mark.parametrize("query", ["since=2023-11-14+22:13:20", "since=2023-11-14T22:13"])
+async def test_times_are_found_as_pages_show_them(
+    admin: Visitor, many: list[dict[str, Any]], query: str
+) -> None:
+    """Who copies a time from a table into a filter gets what came from then on."""
+    assert await found(admin, query) == ids(many)
+    assert await found(admin, query.replace("since", "until")) == []
+
+
+async def test_a_day_is_a_time(admin: Visitor, many: list[dict[str, Any]]) -> None:
+    assert await found(admin, "until=2023-11-15") == ids(many[:1])
+    page = await admin.get("/console/events?until=2023-11-15&types=note%2C*")
+    assert page.fields["until"] == "2023-11-15T00:00:00Z"
+
+
+async def test_a_filter_that_cannot_be_read_can_be_left_out(admin: Visitor) -> None:
+    page = await admin.get("/console/deliveries?since=yesterday", 422)
+    assert page.says("Without the filter")
+    assert not page.says("Try again")

@@ -1,5 +1,8 @@
 """Every page, empty and full: shown to who may see it, with its headers, in one tenant."""
 
+import html
+import re
+import shlex
 from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import quote
@@ -19,6 +22,7 @@ from service.store.checkup import Server, State
 from tests.support.api import Api
 from tests.support.console import Visitor, visitor
 from tests.support.receiver import Receiver, Reply
+from tests.support.terminal import Terminal
 
 pytestmark = pytest.mark.anyio
 
@@ -31,15 +35,15 @@ EMPTY: Final = {
     "/dead-letters": "ringback demo",
     "/dead-letters/all": "No dead letter is like this",
     "/dead-letters/replay": "Nothing is left",
-    "/deliveries": "ringback demo",
+    "/deliveries": "ringback listen --subscribe",
     "/deliveries?status=dead": "No delivery is like this",
     "/deliveries/replay?status=dead": "None of these can be sent again now",
-    "/subscriptions": "curl -X POST",
+    "/subscriptions": "ringback subscription create",
     "/subscriptions?status=paused": "No subscription is like this",
     "/subscriptions/new": "Where events are sent",
-    "/operations": "curl -X POST",
+    "/operations": "ringback event send",
     "/operations?status=FAILED": "No operation is like this",
-    "/events": "curl -X POST",
+    "/events": "ringback event send",
     "/events?id=none": "No event is like this",
     "/events?operationId=none": "No event is like this",
     "/events?types=none&since=2025-01-31T12:00:00Z": "No event is like this",
@@ -98,6 +102,30 @@ def pages_about(letter: dict[str, Any]) -> dict[str, Scope]:
 async def test_an_empty_page_says_what_to_do_next(admin: Visitor) -> None:
     for path, words in EMPTY.items():
         assert (await admin.get(f"/console{path}")).says(words), path
+
+
+async def test_what_to_do_next_can_be_done_as_it_stands(api: Api, admin: Visitor) -> None:
+    """Nothing has to be filled in, and it is about what the page shows: this service and tenant."""
+    await api.post("/v1/tenants", {"id": "acme", "name": "Acme"}, 201)
+    told = {command for path in EMPTY for command in await commands(admin, path)}
+    await admin.send("/console/tenants/acme/act")
+    acme = {command for path in EMPTY for command in await commands(admin, path)}
+
+    here = f" --url {api.opened.base.settings.public_url}"
+    assert {line.replace(here, f"{here} --tenant acme") for line in told} == acme
+    assert len(told) == 4
+    for line in told:
+        program, *words = shlex.split(line)
+        assert program == "ringback"
+        assert Terminal()(*words, "--help").code == 0, line
+        assert line.endswith(here) or words == ["demo"]
+
+
+async def commands(visitor: Visitor, path: str) -> list[str]:
+    """What an empty page says to type."""
+    text = (await visitor.client.get(f"/console{path}")).text
+    found = re.findall(r'aria-label="The next command">(.*?)</pre>', text, re.DOTALL)
+    return [html.unescape(line) for block in found for line in block.splitlines()]
 
 
 async def test_every_page_forbids_what_it_does_not_need(admin: Visitor) -> None:

@@ -227,8 +227,25 @@ def test_the_image_runs_without_rights_on_a_root_that_may_be_read_only() -> None
     assert re.search(r"^USER 10001:10001$", run, re.MULTILINE)
     assert 'VOLUME ["/data"]' in run
     assert not re.search(r"^RUN", run, re.MULTILINE)
-    assert build.index("runtime.txt deploy") < build.index("COPY service")  # a layer for itself
+    assert build.index(".txt lock.txt") < build.index("COPY service")  # a layer for itself
     assert "--require-hashes" in build
+
+
+def test_the_image_can_have_the_extra_for_traces() -> None:
+    assert re.search(r"^ARG LOCK=runtime$", DOCKERFILE.read_text(), re.MULTILINE)
+    assert {source.name for source in copied() if source.suffix == ".txt"} == {
+        "runtime.txt",
+        "otel.txt",
+    }
+
+
+def copied() -> set[Path]:
+    """What the image is made of, with either lock."""
+    lines = re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE.read_text(), re.MULTILINE)
+    sources = {source for line in lines for source in line.split()}
+    return {
+        Path(source.replace("$LOCK", lock)) for source in sources for lock in ("runtime", "otel")
+    }
 
 
 def test_the_image_is_made_without_tricks() -> None:
@@ -245,12 +262,10 @@ def test_the_image_is_made_without_tricks() -> None:
 
 def test_the_build_sees_what_it_copies_and_no_data() -> None:
     rules = (DEPLOY / "docker" / "Dockerfile.dockerignore").read_text().splitlines()
-    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE.read_text(), re.MULTILINE)
-    wanted = {source for line in copied for source in line.split()}
 
     assert "*" in rules
-    assert {rule[1:] for rule in rules if rule.startswith("!")} == wanted
-    assert all((ROOT / source).exists() for source in wanted)
+    assert {Path(rule[1:]) for rule in rules if rule.startswith("!")} == copied()
+    assert all((ROOT / source).exists() for source in copied())
 
 
 def test_containers_of_ours_may_write_nothing_but_their_volumes() -> None:

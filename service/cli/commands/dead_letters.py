@@ -53,8 +53,8 @@ def list_dead_letters(
     limit: inputs.Limit = 50,
 ) -> None:
     """List dead letters, newest event first."""
-    found = api.pages(_PATH, {**query, "resolved": resolved}, limit)
-    out.listed(found, shown.DEAD_LETTER, "No dead letters: nothing was given up.")
+    found = api.pages(_PATH, {**query, "resolved": resolved}, limit + 1)
+    out.cut(found, shown.DEAD_LETTER, "No dead letters: nothing was given up.", limit)
 
 
 @command(app, "get", "ringback dead-letter get dl_0653be4ce6e0000100000001")

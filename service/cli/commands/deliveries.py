@@ -58,9 +58,9 @@ def list_deliveries(
     limit: inputs.Limit = 50,
 ) -> None:
     """List deliveries, newest event first."""
-    found = api.pages(_PATH, {**query, "since": since, "until": until}, limit)
+    found = api.pages(_PATH, {**query, "since": since, "until": until}, limit + 1)
     empty = "No deliveries. `ringback listen --subscribe` makes a subscription to try with."
-    out.listed(found, shown.DELIVERY, empty)
+    out.cut(found, shown.DELIVERY, empty, limit)
 
 
 @command(app, "get", "ringback delivery get dlv_0653be4ce6e0000100000001")

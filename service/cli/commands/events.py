@@ -21,6 +21,9 @@ _PATH: Final = "/v1/events"
 #: Events in one request.
 _BATCH: Final = 1_000
 _LOOK_EVERY: Final = 0.2
+#: Events in one answer at most.
+_PAGE: Final = 200
+_NO_EVENTS: Final = "No events. `ringback event send STARTED --operation job-1` posts one."
 _OPEN: Final = frozenset({"pending", "delivering"})
 
 Types = Annotated[
@@ -135,12 +138,10 @@ def list_events(  # noqa: PLR0913  an argument is an option of the command line 
         if types or operation_types:
             raise typer.BadParameter("--operation goes without --type and --operation-type")
         path = named("/v1/operations/{}/events", operation)
-        found: Iterator[Json] = api.pages(path, {"after": after}, limit)
-    else:
-        query = {"types": types, "operationType": operation_types}
-        found = islice(_feed(api, query, after), limit)
-    empty = "No events. `ringback event send STARTED --operation job-1` posts one."
-    out.listed(found, shown.EVENT, empty)
+        out.cut(api.pages(path, {"after": after}, limit + 1), shown.EVENT, _NO_EVENTS, limit)
+        return
+    feed = _Feed(api, {"types": types, "operationType": operation_types}, after, limit)
+    out.cut(iter(feed), shown.EVENT, _NO_EVENTS, limit, lambda: f"; --after {feed.cursor} goes on")
 
 
 @command(app, "get", "ringback event get evt_0653be4ce6e000016a41976f -o json")
@@ -211,12 +212,29 @@ def _await_deliveries(api: Api, out: Out, verdict: Json, seconds: float) -> None
         )
 
 
-def _feed(api: Api, query: dict[str, str | None], after: str | None) -> Iterator[Json]:
-    """Events from a cursor to the end; a page of a filtered feed may be empty in the middle."""
-    while True:
-        page = api.get(_PATH, {**query, "after": after, "limit": 200})
-        yield from page["data"]
-        cursor = page["pagination"]["nextCursor"]
-        if cursor == after:
-            return
-        after = cursor
+class _Feed:
+    """Events from a cursor to the end; a page of a filtered feed may be empty in the middle.
+
+    Attributes:
+        cursor: behind the page that was read last; one ends with the last event that is wanted.
+    """
+
+    def __init__(
+        self, api: Api, query: dict[str, str | None], after: str | None, limit: int
+    ) -> None:
+        self._api = api
+        self._query = query
+        self._limit = limit
+        self.cursor = after
+
+    def __iter__(self) -> Iterator[Json]:
+        left = self._limit
+        while True:
+            size = min(left, _PAGE) if left > 0 else 1
+            page = self._api.get(_PATH, {**self._query, "after": self.cursor, "limit": size})
+            is_end = page["pagination"]["nextCursor"] == self.cursor
+            self.cursor = page["pagination"]["nextCursor"]
+            yield from page["data"]
+            left -= len(page["data"])
+            if is_end:
+                return

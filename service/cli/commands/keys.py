@@ -26,8 +26,9 @@ def list_keys(
     limit: inputs.Limit = 50,
 ) -> None:
     """List keys, never their texts."""
-    found = api.pages(_PATH, {"tenantId": of}, limit)
-    out.listed(found, shown.KEY, "No keys. `ringback key create NAME --scopes ...` makes one.")
+    found = api.pages(_PATH, {"tenantId": of}, limit + 1)
+    empty = "No keys. `ringback key create NAME --scopes ...` makes one."
+    out.cut(found, shown.KEY, empty, limit)
 
 
 @command(app, "create", "ringback key create 'nightly jobs' --scopes events:write,operations:read")

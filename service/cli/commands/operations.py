@@ -40,7 +40,7 @@ def list_operations(  # noqa: PLR0913  an argument is an option of the command l
         "createdBefore": created_before,
     }
     empty = "No operations. `ringback event send STARTED --operation job-1` begins one."
-    out.listed(api.pages(_PATH, query, limit), shown.OPERATION, empty)
+    out.cut(api.pages(_PATH, query, limit + 1), shown.OPERATION, empty, limit)
 
 
 @command(app, "get", "ringback operation get job-1")

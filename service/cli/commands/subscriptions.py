@@ -75,9 +75,9 @@ def list_subscriptions(
     limit: inputs.Limit = 50,
 ) -> None:
     """List subscriptions, newest first."""
-    found = api.pages(_PATH, {"status": status, "operationId": operation}, limit)
+    found = api.pages(_PATH, {"status": status, "operationId": operation}, limit + 1)
     empty = "No subscriptions. `ringback subscription create URL` makes one."
-    out.listed(found, shown.SUBSCRIPTION, empty)
+    out.cut(found, shown.SUBSCRIPTION, empty, limit)
 
 
 @command(app, "get", "ringback subscription get sub_0653be4ce6e0000100000001")
