@@ -273,6 +273,23 @@ async def test_every_transaction_has_its_limits(
 
 
 @pytest.mark.parametrize("spelled", [as_it_is, with_flag])
+async def test_what_is_hot_reads_no_table_whole_and_the_rest_may(
+    url: str, clock: FakeClock, spelled: Callable[[str], str]
+) -> None:
+    database = PostgresDatabase(spelled(url), clock, fixed=True)
+    await database.open()
+
+    async def setting(tx: Tx) -> str:
+        return str((await tx.sql("SHOW enable_seqscan"))[0][0])
+
+    for use in (Use.ACCEPT, Use.REST, Use.CLAIM, Use.REST, Use.SETTLE):  # by turns
+        assert await database.write(setting, use) == ("on" if use is Use.REST else "off")
+    async with database.read() as tx:
+        assert await setting(tx) == "on"
+    await database.close()
+
+
+@pytest.mark.parametrize("spelled", [as_it_is, with_flag])
 async def test_limits_cost_no_message(
     url: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, spelled: Callable[[str], str]
 ) -> None:

@@ -88,7 +88,8 @@ async def busy(url: str, clock: FakeClock) -> AsyncIterator[PostgresDatabase]:
 
 def idle(database: PostgresDatabase) -> list[asyncpg.Connection]:
     """Connections that nobody uses."""
-    return [connection for connection, _ in database._pool._idle]  # noqa: SLF001  nothing else tells
+    kinds = database._pool._idle.values()  # noqa: SLF001  nothing else tells
+    return [connection for kind in kinds for connection, _ in kind]
 
 
 def tenants_of(database: PostgresDatabase) -> TenantStore:

@@ -29,14 +29,16 @@ Seen = Callable[[str, Any], None]
 
 _FRAME = re.compile(r"(?:BEGIN|COMMIT|ROLLBACK|SAVEPOINT|RELEASE)\b")
 _COMMIT = "COMMIT"
+_WRITES = re.compile(r"\b(?:INSERT INTO|DELETE FROM|(?<!FOR )UPDATE)\b")
 
 
-def watch(seen: Seen) -> Callable[[], None]:
+def watch(seen: Seen, alone: Callable[[], None] = lambda: None) -> Callable[[], None]:
     """Have ``seen`` told of each statement, once it is done, on connections made from now on.
 
-    Call what is returned to have no further connections watched.
+    ``alone`` is told of each that writes and is a transaction by itself, in PostgreSQL: no COMMIT
+    comes after it. Call what is returned to have no further connections watched.
     """
-    ends = (_watch_sqlite(seen), _watch_postgres(seen))
+    ends = (_watch_sqlite(seen), _watch_postgres(seen, alone))
 
     def end() -> None:
         for each in ends:
@@ -66,7 +68,7 @@ def _watch_sqlite(seen: Seen) -> Callable[[], None]:
     return lambda: event.remove(Engine, "do_connect", prepare)
 
 
-def _watch_postgres(seen: Seen) -> Callable[[], None]:
+def _watch_postgres(seen: Seen, alone: Callable[[], None]) -> Callable[[], None]:
     class Connection(asyncpg.Connection):  # type: ignore[misc]  # the library has no types
         async def execute(self, query: str, *args: Any, timeout: Any = None) -> Any:  # noqa: ANN401, ASYNC109  the driver's own signature
             answer = await super().execute(query, *args, timeout=timeout)
@@ -77,6 +79,8 @@ def _watch_postgres(seen: Seen) -> Callable[[], None]:
         async def _execute(self, query: str, args: Any, *rest: Any, **named: Any) -> Any:  # noqa: ANN401  as above; all that has arguments or fetches comes here
             rows = await super()._execute(query, args, *rest, **named)
             seen(query, args)
+            if not self.is_in_transaction() and _WRITES.search(query):
+                alone()
             return rows
 
     plain = asyncpg.connect
@@ -110,6 +114,7 @@ def counting(board: Board, sync_seconds: float) -> Seen:
 
 if __name__ == "__main__":
     _, board_path, sync_ms, *rest = sys.argv
-    watch(counting(Board(Path(board_path)), float(sync_ms) / 1000))
+    board = Board(Path(board_path))
+    watch(counting(board, float(sync_ms) / 1000), partial(board.add, Slot.COMMITS))
     sys.argv = ["ringback", *rest]
     cli.main()

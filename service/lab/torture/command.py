@@ -67,7 +67,7 @@ def run_failpoints(modes: tuple[str, ...], *, as_json: bool, keep: Path | None) 
         tables = {_DATABASES[Mode(mode)]: await _failpoints(Mode(mode), folder) for mode in modes}
         form = report.steps_as_json if as_json else report.steps_as_table
         sys.stdout.write(form(tables) + "\n")
-        return all(came == scenarios.EXPECTED for came in tables.values())
+        return all(came == scenarios.EXPECTED[name] for name, came in tables.items())
 
     return _finished(work, keep)
 
@@ -76,7 +76,7 @@ async def _failpoints(mode: Mode, folder: Path) -> report.Steps:
     own = folder / mode.value
     own.mkdir()
     with scenarios.ground(mode, own) as ground:
-        return await scenarios.run(scenarios.EXPECTED, ground, own)
+        return await scenarios.run(scenarios.EXPECTED[_DATABASES[mode]], ground, own)
 
 
 def _finished(work: Callable[[Path], Coroutine[Any, Any, bool]], keep: Path | None) -> int:

@@ -135,12 +135,34 @@ class _Transactions:
         if spot is None:
             return await self._database.write(job, *more, **named)
 
-        async def failing(tx: Any) -> T:  # noqa: ANN401  the store's own
-            done = await job(tx)
+        async def come_by() -> None:
             await self._point.reach(spot, swept=False)
+
+        async def failing(tx: Any) -> T:  # noqa: ANN401  the store's own
+            done = await job(_Ending(tx, come_by))
+            await come_by()
             return done
 
         return await self._database.write(failing, *more, **named)
+
+
+class _Ending:
+    """A transaction that comes by somewhere before a statement that commits itself."""
+
+    def __init__(self, tx: Any, come_by: Callable[[], Awaitable[None]]) -> None:  # noqa: ANN401  the store's own
+        self._tx = tx
+        self._come_by = come_by
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  whatever it has
+        found = getattr(self._tx, name)
+        if name not in ("lease", "only"):
+            return found
+
+        async def ending(*given: Any, **named: Any) -> Any:  # noqa: ANN401  as it takes
+            await self._come_by()
+            return await found(*given, **named)
+
+        return ending
 
 
 async def _within(spot: Spot, work: Awaitable[T]) -> T:

@@ -59,7 +59,7 @@ def steps_as_json(tables: Tables) -> str:
             "spot": spot.value,
             "action": action.value,
             **found._asdict(),
-            "expected": EXPECTED[spot, action]._asdict(),
+            "expected": EXPECTED[name][spot, action]._asdict(),
         }
         for name, came in tables.items()
         for (spot, action), found in came.items()
@@ -74,8 +74,9 @@ def steps_as_table(tables: Tables) -> str:
 
 def _table(name: str, came: Steps) -> list[str]:
     rows = [[f"{name}: duplicates, losses (expected)", *_ACTIONS.values()]]
+    wanted = EXPECTED[name]
     rows += [
-        [spot.value, *(_cell(came[spot, action], EXPECTED[spot, action]) for action in _ACTIONS)]
+        [spot.value, *(_cell(came[spot, action], wanted[spot, action]) for action in _ACTIONS)]
         for spot in Spot
     ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

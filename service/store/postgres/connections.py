@@ -40,6 +40,10 @@ LIMITS: Final = {
     "default_transaction_isolation": "read committed",
     "default_transaction_read_only": "off",
 }
+#: What is accepted, claimed and settled is looked up by indexes alone. A plan that is kept from
+#: when a table was nearly empty would read all of it long after it has grown.
+HOT: Final = frozenset((Use.ACCEPT, Use.CLAIM, Use.SETTLE))
+HOT_LIMITS: Final = {**LIMITS, "enable_seqscan": "off"}
 #: Seconds, and how often, that the server asks after a client whose whole machine may be gone: else
 #: what it held stays locked for hours.
 _ALIVE: Final = {
@@ -110,7 +114,9 @@ class Address:
         host = parts.netloc.rpartition("@")[2]
         return f"postgresql://{host}{parts.path}"
 
-    async def connect(self, limits: dict[str, str] | None = None) -> Connection:
+    async def connect(
+        self, limits: Mapping[str, str] | None = None, *, is_hot: bool = False
+    ) -> Connection:
         """A new connection, with limits other than the usual ones if they are given.
 
         Then its statements may also take as long as they need.
@@ -118,7 +124,8 @@ class Address:
         Raises:
             StoreUnavailableError: there is none to be had.
         """
-        own = LIMITS if limits is None else limits
+        usual = HOT_LIMITS if is_hot else LIMITS
+        own = usual if limits is None else limits
         settings = {} if self.is_pooled else {**_ALIVE, **own, "application_name": self.application}
         try:
             made = await asyncpg.connect(
@@ -167,7 +174,8 @@ def _probe(connection: Connection) -> None:
 class Pool:
     """The connections of a process, each made when it is first needed, anew when it was lost.
 
-    They are for all uses, but each use has a number of its own, so that none waits for another.
+    They are for all uses, those that are hot and the others, but each use has a number of its own,
+    so that none waits for another.
     """
 
     def __init__(self, address: Address, sizes: Mapping[Use, int]) -> None:
@@ -176,7 +184,7 @@ class Pool:
         self._free = {use: asyncio.Semaphore(size) for use, size in sizes.items()}
         #: The one used last is used next: it knows most statements. Each with the loop's time at
         #: which it was heard of last.
-        self._idle: list[tuple[Connection, float]] = []
+        self._idle: dict[bool, list[tuple[Connection, float]]] = {True: [], False: []}
         self._lent: set[Connection] = set()
         self._is_closed = False
 
@@ -192,21 +200,21 @@ class Pool:
         except TimeoutError:
             raise StoreUnavailableError("All connections to the database are busy.") from None
         try:
-            connection = await self._connected()
+            connection = await self._connected(is_hot=use in HOT)
         except BaseException:
             self._free[use].release()
             raise
         self._lent.add(connection)
         return connection
 
-    async def _connected(self) -> Connection:
+    async def _connected(self, *, is_hot: bool) -> Connection:
         if self._is_closed:
             raise StoreUnavailableError("The database is closed.")
-        while self._idle:
-            connection, _ = self._idle.pop()
+        while self._idle[is_hot]:
+            connection, _ = self._idle[is_hot].pop()
             if not connection.is_closed():
                 return connection
-        return await self._address.connect()
+        return await self._address.connect(is_hot=is_hot)
 
     async def give_back(self, use: Use, connection: Connection) -> None:
         """Take a connection back; whatever is under way on it is rolled back."""
@@ -222,7 +230,7 @@ class Pool:
             if connection.is_closed():
                 self.lose(connection)
             else:
-                self._idle.append((connection, asyncio.get_running_loop().time()))
+                self._idle[use in HOT].append((connection, asyncio.get_running_loop().time()))
             self._free[use].release()
 
     def lose(self, connection: Connection) -> None:
@@ -234,23 +242,28 @@ class Pool:
         """
         connection.terminate()
         since = asyncio.get_running_loop().time() - _HEARD
-        for idle, heard in self._idle:
-            if heard <= since:
-                idle.terminate()
-        self._idle = [each for each in self._idle if each[1] > since]
+        for kind, idle in self._idle.items():
+            for each, heard in idle:
+                if heard <= since:
+                    each.terminate()
+            self._idle[kind] = [each for each in idle if each[1] > since]
 
     async def close(self) -> None:
         """Disconnect, as each comes back."""
         for use, size in self._sizes.items():
             for _ in range(size):
                 await self._free[use].acquire()
-        while self._idle:
-            with suppress(*faults.RAISED):
-                await self._idle.pop()[0].close(timeout=_CONNECT)
+        for idle in self._idle.values():
+            while idle:
+                with suppress(*faults.RAISED):
+                    await idle.pop()[0].close(timeout=_CONNECT)
 
     def abort(self) -> None:
         """Cut every connection that is left, and make none any more."""
         self._is_closed = True
-        for connection in (*self._lent, *(idle for idle, _ in self._idle)):
+        for idle in self._idle.values():
+            for connection, _ in idle:
+                connection.terminate()
+            idle.clear()
+        for connection in self._lent:
             connection.terminate()
-        self._idle.clear()

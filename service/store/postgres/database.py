@@ -19,7 +19,14 @@ from asyncpg.exceptions import InsufficientPrivilegeError
 from service.ports import Clock, StoreUnavailableError
 from service.store.database import Job, Proof, Use
 from service.store.postgres import compiling, faults, parting
-from service.store.postgres.connections import LIMITS, Address, Pool, of_transaction
+from service.store.postgres.connections import (
+    HOT,
+    HOT_LIMITS,
+    LIMITS,
+    Address,
+    Pool,
+    of_transaction,
+)
 from service.store.postgres.doubt import Doubt
 from service.store.postgres.faults import AgainError, Fault
 from service.store.postgres.nodes import free_node, renew_node, take_node
@@ -33,8 +40,6 @@ _logger = logging.getLogger(__name__)
 
 #: Connections for each use, at most.
 _SIZES: Final = {Use.ACCEPT: 1, Use.CLAIM: 1, Use.SETTLE: 1, Use.READ: 4, Use.REST: 2}
-#: What is begun only where it takes more than one statement.
-_HOT: Final = frozenset((Use.ACCEPT, Use.CLAIM, Use.SETTLE))
 #: How often a job is run that others are in the way of; seconds before the second time, and twice
 #: as long before each other.
 _TRIES: Final = 5
@@ -50,7 +55,10 @@ _SNAPSHOT: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 #: was dropped meanwhile, and nothing of why it is not there.
 _LOOKED: Final = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"
 #: Goes in the same message as the BEGIN before it: it costs no way to the server and back.
-_LIMITED: Final = f"; {of_transaction(LIMITS)}"
+_LIMITED: Final = {
+    True: f"; {of_transaction(HOT_LIMITS)}",
+    False: f"; {of_transaction(LIMITS)}",
+}
 
 
 class PostgresDatabase:
@@ -203,7 +211,7 @@ class PostgresDatabase:
             raise faults.unavailable(cause) from cause
 
     async def _once(self, job: Job[T], use: Use, proof: Proof[T] | None) -> T:
-        begins_late = use in _HOT and not self._address.is_pooled
+        begins_late = use in HOT and not self._address.is_pooled
         connection = await (self._pool.take(use) if begins_late else self._begun(use, _BEGIN))
         try:
             tx = self._tx(connection, begins_late=begins_late)
@@ -273,7 +281,9 @@ class PostgresDatabase:
         for _ in range(_TRIES):
             connection = await self._pool.take(use)
             try:
-                await connection.execute(begin + _LIMITED if self._address.is_pooled else begin)
+                await connection.execute(
+                    begin + _LIMITED[use in HOT] if self._address.is_pooled else begin
+                )
             except BaseException as error:
                 connection.terminate()
                 await self._pool.give_back(use, connection)
@@ -284,6 +294,9 @@ class PostgresDatabase:
             else:
                 return connection
         raise StoreUnavailableError("Connections to the database are lost as soon as made.")
+
+    def _limits(self, use: Use) -> str:
+        return _LIMITED[use in HOT] if self._address.is_pooled else ""
 
     async def _asked(self, ask: Callable[[Connection], Coroutine[Any, Any, T]]) -> T:
         """Ask outside of a transaction; once more where the connection was lost meanwhile."""
