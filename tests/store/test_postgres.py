@@ -273,19 +273,21 @@ async def test_every_transaction_has_its_limits(
 
 
 @pytest.mark.parametrize("spelled", [as_it_is, with_flag])
-async def test_what_is_hot_reads_no_table_whole_and_the_rest_may(
+async def test_what_is_hot_reads_no_table_whole_by_plans_that_are_kept_and_the_rest_may(
     url: str, clock: FakeClock, spelled: Callable[[str], str]
 ) -> None:
     database = PostgresDatabase(spelled(url), clock, fixed=True)
     await database.open()
 
-    async def setting(tx: Tx) -> str:
-        return str((await tx.sql("SHOW enable_seqscan"))[0][0])
+    async def settings(tx: Tx) -> list[str]:
+        names = ("enable_seqscan", "plan_cache_mode")
+        return [(await tx.sql(f"SHOW {name}"))[0][0] for name in names]
 
+    hot, rest = ["off", "force_generic_plan"], ["on", "auto"]
     for use in (Use.ACCEPT, Use.REST, Use.CLAIM, Use.REST, Use.SETTLE):  # by turns
-        assert await database.write(setting, use) == ("on" if use is Use.REST else "off")
+        assert await database.write(settings, use) == (rest if use is Use.REST else hot)
     async with database.read() as tx:
-        assert await setting(tx) == "on"
+        assert await settings(tx) == rest
     await database.close()
 
 

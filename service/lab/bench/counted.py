@@ -14,7 +14,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -79,7 +79,7 @@ def _watch_postgres(seen: Seen, alone: Callable[[], None]) -> Callable[[], None]
         async def _execute(self, query: str, args: Any, *rest: Any, **named: Any) -> Any:  # noqa: ANN401  as above; all that has arguments or fetches comes here
             rows = await super()._execute(query, args, *rest, **named)
             seen(query, args)
-            if not self.is_in_transaction() and _WRITES.search(query):
+            if not self.is_in_transaction() and _writes(query):
                 alone()
             return rows
 
@@ -95,6 +95,11 @@ def _watch_postgres(seen: Seen, alone: Callable[[], None]) -> Callable[[], None]
 def is_frame(sql: str) -> bool:
     """Whether a statement only begins or ends a transaction or a savepoint."""
     return _FRAME.match(sql) is not None
+
+
+@lru_cache
+def _writes(sql: str) -> bool:
+    return _WRITES.search(sql) is not None
 
 
 def counting(board: Board, sync_seconds: float) -> Seen:
