@@ -6,8 +6,9 @@ What is possible without a session: each handler looks for itself whether one of
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
-from starlette.routing import Route
+from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
 from service.console.entrances import NOTHING_HERE, SIGN_IN, Entrance
@@ -87,12 +88,22 @@ class Entry:
         return self._site.root
 
 
+class _ForBrowsers(Route):
+    """What programs do not find: they have no business there."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Whether a request, of whoever takes pages, is for it."""
+        if scope["type"] == "http" and "text/html" in Headers(scope=scope).get("accept", ""):
+            return super().matches(scope)
+        return Match.NONE, {}
+
+
 class ConsoleEntry(Entry):
     """The way into the console."""
 
     def routes(self) -> list[Route]:
         """What is possible."""
-        home = Route("/", Door(self.home), methods=["GET"])
+        home = _ForBrowsers("/", Door(self.home), methods=["GET"])
         return [home, Route(self._outside(), Door(self.sign_in)), *super().routes()]
 
     async def home(self, _: Request) -> Answer:

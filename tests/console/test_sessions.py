@@ -27,10 +27,14 @@ FOREIGN: Final[tuple[dict[str, str], ...]] = (
 
 async def test_the_bare_address_of_the_service_leads_to_the_console(api: Api) -> None:
     """It is what people type first; programs have no business there."""
-    found = await visitor(api).client.get("/")
+    browser = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    found = await visitor(api).client.get("/", headers=browser)
     assert (found.status_code, found.headers["location"]) == (303, "/console")
-    posted = await visitor(api).client.post("/")
-    assert posted.headers["content-type"] == "application/problem+json"
+    for program in (
+        await visitor(api).client.get("/"),
+        await visitor(api).client.post("/", headers=browser),
+    ):
+        assert program.headers["content-type"] == "application/problem+json"
 
 
 async def test_a_stranger_is_asked_for_a_key_and_then_gets_where_he_wanted(api: Api) -> None:

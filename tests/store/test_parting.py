@@ -236,8 +236,8 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     said: list[str] = []
     connect = Address.connect
 
-    async def listening(self: Address, limits: dict[str, str] | None = None) -> asyncpg.Connection:
-        made = await connect(self, limits)
+    async def listening(self: Address, *given: object, **named: object) -> asyncpg.Connection:
+        made = await connect(self, *given, **named)
         made.add_log_listener(lambda _, message: said.append(str(message)))
         await made.execute("SET client_min_messages = debug1")
         return made

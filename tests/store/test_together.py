@@ -159,7 +159,8 @@ async def test_what_is_read_aside_is_no_part_of_it(url: str, clock: FakeClock) -
         with pytest.MonkeyPatch.context() as patch:
             messages = Messages(patch)
             assert await world.database.write(job, Use.CLAIM) == []
-            assert messages.take() == ["SELECT"]
+            # it may have asked what time it is besides
+            assert set(messages.take()) == {"SELECT"}
 
 
 @pytest.mark.parametrize("count", [1, 200])
