@@ -59,6 +59,7 @@ class Resource(resources.Resource[Action]):
         self._problems = told
 
     async def answer(self, scope: HttpScope, receive: Receive) -> Answer | Streamed:
+        """What the method does, or a problem."""
         instance = instance_of(scope)
         action = self._actions.get(scope["method"])
         if action is None:

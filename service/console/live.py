@@ -57,6 +57,7 @@ class Live(resources.Resource[resources.Action]):
         self._looks = Looks(services.watch.closing)
 
     async def answer(self, scope: Scope, receive: Receive) -> Answer | Streamed:
+        """The stream of a page; what the page answers with where there is none to be had."""
         request = Request(scope)
 
         def refused(refusal: Refusal) -> Answer:

@@ -23,11 +23,11 @@ function refreshSoon() {
 // The store is the truth: a stream only says that something moved, and the page is read again. It is
 // one a page at most, and none while nobody looks: browsers have six connections for all of a site.
 let stream = null;
-let opening = 0;
+let restingUntil = 0;
 function follow() {
-  clearTimeout(opening);
   const address = live()?.dataset.stream; // which says what is seen, or how far it is
-  if (!address || document.hidden || (stream && stream.readyState !== EventSource.CLOSED)) return;
+  if (!address || document.hidden || Date.now() < restingUntil) return;
+  if (stream && stream.readyState !== EventSource.CLOSED) return;
   const own = stream = new EventSource(address);
   let wasOpen = false;
   for (const name of ["changed", "moved", "ended"]) {
@@ -43,7 +43,10 @@ function follow() {
   // what became of it, reading the page tells: that the service is away, or back, or that all is over
   own.addEventListener("error", () => {
     refreshSoon();
-    if (own.readyState === EventSource.CLOSED) opening = setTimeout(follow, wasOpen ? STREAM_REST : STREAM_REFUSED);
+    if (own.readyState !== EventSource.CLOSED) return; // the browser opens it again by itself
+    const rest = wasOpen ? STREAM_REST : STREAM_REFUSED;
+    restingUntil = Date.now() + rest;
+    setTimeout(follow, rest + 1);
   });
 }
 
@@ -84,7 +87,7 @@ document.addEventListener("htmx:after:swap", (event) => {
   else warn([403, 404, 410].includes(status) ? gone : lost);
 });
 document.addEventListener("visibilitychange", () => {
-  if (document.hidden) { stream?.close(); } else { refresh(); follow(); showDistances(); }
+  if (document.hidden) { stream?.close(); } else { refresh(); showDistances(); }
 });
 
 // Copying: the buttons are there only where they work.
