@@ -50,7 +50,8 @@ async def test_new_deliveries_come_by_the_stream_and_by_no_timer(
     async with opened(browser, server) as watched:
         page, asked = watched.page, Asked(watched.page)
         await watched.sign_in(server.admin_key)
-        await watched.go("/deliveries?live=true")
+        async with page.expect_response("**/console/live?*deliveries*"):
+            await watched.go("/deliveries?live=true")
         asked.parts.clear()
         asked.streams.clear()
         await asyncio.sleep(QUIET)

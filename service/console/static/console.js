@@ -50,10 +50,10 @@ function follow() {
   });
 }
 
-/** Where no stream can be had, the page is read anew every so often. */
+/** Where no stream can be had, or what it told of could not be read, the page is read every so often. */
 function tick() {
   const every = Number(live()?.dataset.every ?? 0);
-  if (every && stream?.readyState !== EventSource.OPEN) refresh();
+  if (every && (stream?.readyState !== EventSource.OPEN || !lost.hidden)) refresh();
   setTimeout(tick, every ? every * 1000 : STREAM_REST);
 }
 
