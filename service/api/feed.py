@@ -195,7 +195,7 @@ def _resumed(call: Call) -> _Place | Refusal | None:
     return place
 
 
-def _view(wanted: Wanted) -> View:
+def _view(wanted: Wanted) -> View[Followed]:
     def shown(followed: Followed) -> bytes:
         if not wanted(followed.event):
             return b""

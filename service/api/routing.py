@@ -58,7 +58,8 @@ class Resource(resources.Resource[Action]):
         super().__init__(actions, doorkeeper)
         self._problems = told
 
-    async def _answer(self, scope: HttpScope, receive: Receive) -> Answer | Streamed:
+    async def answer(self, scope: HttpScope, receive: Receive) -> Answer | Streamed:
+        """What the method does, or a problem."""
         instance = instance_of(scope)
         action = self._actions.get(scope["method"])
         if action is None:

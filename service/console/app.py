@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from starlette.routing import BaseRoute
 
-from service.console import routing, statics
+from service.console import live, routing, statics
 from service.console.administration import Administration
 from service.console.dead_letters import DeadLetters
 from service.console.deliveries import Deliveries
@@ -44,10 +44,12 @@ def console_routes(services: Services, doorkeeper: Doorkeeper) -> Sequence[BaseR
     layout = Layout(Templates(), services.clock, CONSOLE, services.about.public_url)
     entrance = ConsoleEntrance(doorkeeper, sessions, layout)
     actions = [*shared(services, layout), *operators_own(services, sessions)]
+    pages = routing.routes(actions, entrance)
     return [
         *statics.routes(CONSOLE.root),
         *ConsoleEntry(entrance).routes(),
-        *routing.routes(actions, entrance),
+        live.route(pages, entrance, services),
+        *pages,
     ]
 
 
@@ -58,10 +60,12 @@ def portal_routes(services: Services, doorkeeper: Doorkeeper) -> Sequence[BaseRo
     sessions = Sessions(services.vault, services.clock, services.dice, cookies)
     layout = Layout(Templates(), services.clock, PORTAL, url)
     entrance = PortalEntrance(doorkeeper, sessions, layout, services.portals, services.reads)
+    pages = routing.routes(shared(services, layout), entrance)
     return [
         *statics.routes(PORTAL.root),
         *PortalEntry(entrance, services.portals).routes(),
-        *routing.routes(shared(services, layout), entrance),
+        live.route(pages, entrance, services),
+        *pages,
     ]
 
 

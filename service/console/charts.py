@@ -76,6 +76,8 @@ class Shown:
     charts: Sequence[Chart]
     #: Where the points are as JSON.
     address: str
+    #: When the newest point begins (ms): there is another one after a while.
+    newest: int
     #: Of the whole range, and of its parts, newest first; those are empty if nothing was counted.
     total: Point
     lines: Sequence[Point]
@@ -125,6 +127,7 @@ class Charts:
             ranges=tuple(RANGES.values()),
             charts=_charts(visit),
             address=f"{visit.site.root}{_PATH}?{_RANGE}={chosen.name}",
+            newest=points[-1].at,
             total=total,
             lines=() if is_empty else traffic.lines(points, chosen)[::-1],
             of_all=_sees_everybody(visit),

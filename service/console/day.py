@@ -41,6 +41,8 @@ class Shown:
     step: int
     #: Where the points are as JSON.
     address: str
+    #: When the newest point begins (ms): there is another one after a while.
+    newest: int
     #: The hours, newest first; none, if nothing was counted.
     lines: Sequence[Tally]
 
@@ -83,5 +85,6 @@ class Day:
             charts=_CHARTS,
             step=OWN_SLICE,
             address=visit.site.root + _PATH.format(id=subscription.id),
+            newest=day[-1].at,
             lines=lines if any(each.took for each in day) else (),
         )

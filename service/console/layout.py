@@ -8,7 +8,7 @@ from starlette.requests import Request
 
 from service.console.forms import told
 from service.console.rendering import Templates
-from service.console.site import Site
+from service.console.site import LIVE, Site
 from service.console.typed import Typed
 from service.console.visits import Page, Visit
 from service.domain.api_keys import Scope
@@ -130,6 +130,7 @@ class Layout:
         theme = request.cookies.get(self.site.theme_cookie, THEMES[0])
         return {
             "root": self.site.root,
+            "live_at": LIVE,
             "site": self.site,
             "public_url": self._public_url,
             "visit": visit,

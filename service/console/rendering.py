@@ -1,7 +1,9 @@
 """Pages: templates, and how values are written in them. Everything is text unless it is ours."""
 
+import re
 from collections.abc import Mapping
 from functools import cache
+from hashlib import blake2b
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -19,6 +21,8 @@ _DAY: Final = 24 * _HOUR
 #: Of units that are longer than the time, none is named.
 _UNITS: Final = ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min"), (1, "s"))
 
+#: As :func:`when` writes it; what others wrote has no such brackets.
+_DISTANCE: Final = re.compile(r"(?<=</time> <small>)[^<]*")
 #: Characters by which a list tells what something is: more is on its own page.
 _BRIEF: Final = 80
 #: Characters that show what is around them in another order, as JSON may write them too.
@@ -59,6 +63,7 @@ def environment() -> Environment:
         "without": without,
         "brief": brief,
         "typed": escape,
+        "shown": shown,
     }
     made.finalize = legible
     return made
@@ -80,10 +85,18 @@ def when(context: Context, at: int | None) -> str:
     if at <= times.HURRIED:
         return "now"
     text = times.render(at)
-    shown = f"{text[:10]} {text[11:19]}"
+    moment = f"{text[:10]} {text[11:19]}"
     return Markup('<time datetime="{}" title="{}">{}</time> <small>{}</small>').format(
-        text, text, shown, distance(at - context["now"])
+        text, text, moment, distance(at - context["now"])
     )
+
+
+def shown(part: str) -> str:
+    """What a part of a page shows, in brief: the same as long as only the clock goes on.
+
+    How far each moment is from now is the clock's; the page's own script keeps that up to date.
+    """
+    return blake2b(_DISTANCE.sub("", part).encode("utf-8", "replace"), digest_size=8).hexdigest()
 
 
 def distance(ms: int) -> str:

@@ -47,7 +47,8 @@ class Resource(resources.Resource[Action]):
         self._entrance = entrance
         self._layout = entrance.layout
 
-    async def _answer(self, scope: HttpScope, receive: Receive) -> Answer | Streamed:
+    async def answer(self, scope: HttpScope, receive: Receive) -> Answer | Streamed:
+        """The page, or what came of asking for it."""
         scope["query_string"] = moments.whole(scope["query_string"])
         request = Request(scope, receive)
         session = self._entrance.sessions.of(request)

@@ -9,6 +9,9 @@ from urllib.parse import urlsplit
 
 from service.domain.api_keys import Scope
 
+#: Where live pages are listened to.
+LIVE: Final = "/live"
+
 
 @dataclass(frozen=True, slots=True)
 class Section:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from service.domain.operation import Operation
 from service.ports import EventView, StoreUnavailableError
+from service.usecases.listening import Listener
 from service.usecases.reporting import report
 
 #: What a channel keeps at most; the newest event whatever its size.
@@ -118,40 +119,23 @@ class Channel:
         self.floor = oldest.place
 
 
-class Follower:
+class Follower(Listener):
     """Somebody who follows one log; ``place`` is how far he is."""
 
     def __init__(self, channel: Channel, key_id: str, place: int, closing: asyncio.Event) -> None:
+        super().__init__(closing)
         self._channel = channel
-        self._closing = closing
         #: The key on whose behalf he follows.
         self.key_id = key_id
         #: Whether that key may do so no longer.
         self.is_shut_out = False
-        self._turn: asyncio.Future[None] | None = None
-        self._stopped = False
         self._batch = _FIRST_BATCH
         self.place = place
-
-    @property
-    def is_over(self) -> bool:
-        """Whether there is no point in asking on: he hung up, or the service stops."""
-        return self._stopped or self._closing.is_set()
-
-    def stop(self) -> None:
-        """Wait no longer, now and later: who asked is gone."""
-        self._stopped = True
-        self.wake()
 
     def shut_out(self) -> None:
         """Stop, since the key may follow no longer."""
         self.is_shut_out = True
         self.stop()
-
-    def wake(self) -> None:
-        """Look again."""
-        if self._turn is not None and not self._turn.done():
-            self._turn.set_result(None)
 
     async def next(self, seconds: float) -> Sequence[Followed]:
         """The next events as soon as there are any; none when ``seconds`` passed or it is over.
@@ -169,7 +153,7 @@ class Follower:
             left = until - loop.time()
             if left <= 0:
                 break
-            await self._pause(loop, left)
+            await self.pause(left)
         return ()
 
     async def operation(self, read: Callable[[], Awaitable[Operation | None]]) -> Operation | None:
@@ -193,14 +177,6 @@ class Follower:
         if self.place < self._channel.floor:
             return await self._read()  # more has come than is kept
         return self._channel.after(self.place)[:_BATCH]
-
-    async def _pause(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
-        self._turn = loop.create_future()
-        alarm = loop.call_later(seconds, self.wake)
-        try:
-            await self._turn
-        finally:
-            alarm.cancel()
 
 
 def _failed(reading: asyncio.Future[Any]) -> bool:

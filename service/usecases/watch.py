@@ -42,7 +42,8 @@ class Watch:
         self._limit = limit
         self._channels: dict[_Name, Channel] = {}
         self._followers: Counter[str] = Counter()
-        self._closing = asyncio.Event()
+        #: Set as soon as the service stops: nobody waits any longer.
+        self.closing: Final = asyncio.Event()
         backplane.listen(self._heard)
 
     @property
@@ -110,7 +111,7 @@ class Watch:
 
     def close(self) -> None:
         """Let everybody go: the service stops."""
-        self._closing.set()
+        self.closing.set()
         for channel in self._channels.values():
             channel.wake()
 
@@ -131,7 +132,7 @@ class Watch:
         if self._followers[tenant_id] >= self._limit:
             yield _too_many(self._limit)
             return
-        follower = Follower(channel, key_id, after, self._closing)
+        follower = Follower(channel, key_id, after, self.closing)
         self._followers[tenant_id] += 1
         channel.followers.add(follower)
         if self._channels.get(name) is not channel:

@@ -53,7 +53,7 @@ class Resource(ABC, Generic[A]):
         head = scope["method"] == _HEAD
         send = self._doorkeeper.limits.telling(scope, send)
         try:
-            answer = await self._answer(scope, receive)
+            answer = await self.answer(scope, receive)
         except ClientDisconnect:
             return
         if isinstance(answer, Answer):
@@ -62,5 +62,5 @@ class Resource(ABC, Generic[A]):
             await answer(receive, send, head=head)
 
     @abstractmethod
-    async def _answer(self, scope: Scope, receive: Receive) -> Answer | Streamed:
+    async def answer(self, scope: Scope, receive: Receive) -> Answer | Streamed:
         """The answer, whatever happens; only who went away needs none (``ClientDisconnect``)."""

@@ -3,13 +3,12 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Generic, Protocol, TypeVar
 
 from starlette.types import Receive, Send
 
 from service.domain.errors import Refusal
 from service.ports import StoreUnavailableError
-from service.usecases.following import Followed, Follower
 from service.web import answers
 from service.web.answers import Answer
 from service.web.holding import noticing
@@ -31,25 +30,51 @@ _HEADERS: Final = [
 _GREETING: Final = b"retry: %d\n\n" % _RETRY
 
 
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Source(Protocol[T_co]):
+    """What is told of things as they come."""
+
+    @property
+    def place(self) -> int:
+        """How far it is."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nobody is there to be told any more, or the service stops."""
+
+    def stop(self) -> None:
+        """Wait no longer: who asked is gone."""
+
+    async def next(self, seconds: float) -> Sequence[T_co]:
+        """What comes next, as soon as it does; nothing when ``seconds`` passed or it is over.
+
+        Raises:
+            StoreUnavailableError: it could not be read.
+        """
+
+
 @dataclass(frozen=True, slots=True)
-class View:
+class View(Generic[T]):
     """How a stream shows what it follows."""
 
     #: The event as a message; empty when it is not to be shown.
-    message: Callable[[Followed], bytes]
+    message: Callable[[T], bytes]
     #: What is sent after a silence, given the place.
     heartbeat: Callable[[int], bytes]
     #: Whether nothing can follow.
-    is_last: Callable[[Followed], bool]
+    is_last: Callable[[T], bool]
 
 
-class EventStream:
+class EventStream(Generic[T]):
     """An answer that goes on until the log ends, the client goes, or the service stops."""
 
     def __init__(
         self,
-        following: AbstractAsyncContextManager[Follower | Refusal],
-        view: View,
+        following: AbstractAsyncContextManager[Source[T] | Refusal],
+        view: View[T],
         refuse: Callable[[Refusal], Answer],
         chance: Callable[[], float],
     ) -> None:
@@ -71,7 +96,7 @@ class EventStream:
                     await self._pump(follower, send)
             await send({"type": "http.response.body", "body": b""})
 
-    async def _pump(self, follower: Follower, send: Send) -> None:
+    async def _pump(self, follower: Source[T], send: Send) -> None:
         silent_since = follower.place
         while True:
             found = await _next(follower)
@@ -89,7 +114,7 @@ class EventStream:
                 return
 
 
-async def _next(follower: Follower) -> Sequence[Followed] | None:
+async def _next(follower: Source[T]) -> Sequence[T] | None:
     """The next events, none after a silence; ``None`` when the client has to come again."""
     try:
         found = await follower.next(HEARTBEAT)

@@ -247,7 +247,7 @@ async def test_the_list_tells_which_subscription_fails_and_whose_circuit_is_open
     await guest.sign_in(key["authorization"].removeprefix("Bearer "))
 
     page = await admin.get("/console/subscriptions")
-    assert sum(words.startswith("failing for") for words in page.text) == 1
+    assert sum(words.startswith("failing since") for words in page.text) == 1
     assert not page.says("circuit open")
     await api.sql("UPDATE subscription_health SET trips = 1, open_until = 9000000000000")
     assert (await admin.get("/console/subscriptions")).says("circuit open")

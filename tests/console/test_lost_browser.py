@@ -93,6 +93,10 @@ async def test_a_store_that_is_away_is_said_too(browser: Browser, server: Server
         page = watched.page
         await watched.sign_in(server.admin_key)
         await page.route("**/console", unavailable)
+        # as if the stream, which goes another way, had told of something
+        await page.evaluate(
+            "document.getElementById('live').dispatchEvent(new CustomEvent('refresh'))"
+        )
         await expect(page.get_by_text("The service does not answer")).to_be_visible()
         await asyncio.sleep(0.5)
         await expect(page.get_by_text("The service does not answer")).to_be_visible()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from service.console import rendering
-from service.console.rendering import brief, environment, pretty
+from service.console.rendering import brief, environment, pretty, shown
 
 TURNING = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
@@ -42,6 +42,17 @@ def test_text_turns_nothing_around_on_a_page_but_fields_keep_it() -> None:
     shown = page.render(text="<\u202ea")
 
     assert shown == "<p>&lt;\\u202ea</p><input value='&lt;\u202ea'>"
+
+
+def test_a_part_of_a_page_is_the_same_as_long_as_only_the_clock_goes_on() -> None:
+    page = environment().from_string("<p>{{ at | when }}</p><p>{{ text }}</p>")
+
+    def part(now: int, at: int = 1_000_000, text: str = "a") -> str:
+        return shown(page.render(now=now, at=at, text=text))
+
+    assert part(1_000_000) == part(9_000_000)
+    assert part(1_000_000) != part(1_000_000, at=1_001_000)
+    assert part(1_000_000) != part(1_000_000, text="</time> <small>b")
 
 
 def test_every_field_keeps_what_is_typed_into_it() -> None:

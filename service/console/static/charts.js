@@ -2,7 +2,7 @@
 
 /* global uPlot */
 
-const EVERY = 60_000; // ms: there is a new point each minute at the most
+const OLD = 60_000; // ms after which points are read again although none is new: they may have grown
 const DASHES = [[], [7, 4], [2, 3]]; // as the marks beside the names of lines: not by colour alone
 const WHOLE = [1, 2, 5]; // counts have no halves
 for (let ten = 10; ten < 1e10; ten *= 10) WHOLE.push(ten, 2 * ten, 5 * ten);
@@ -91,6 +91,7 @@ function lines(marks, data) {
 const charts = new Map(); // by figure
 let latest = null;
 let readAt = 0;
+let newest = ""; // of the points that were read: the page says which is
 
 /** Draws what is not drawn yet, and brings the rest up to date. */
 function show() {
@@ -104,11 +105,12 @@ function show() {
 
 /** Reads the points anew; where they cannot be had, what is drawn stays, and the page says so. */
 async function read() {
-  const address = document.getElementById("charts")?.dataset.address;
-  if (!address) return;
+  const section = document.getElementById("charts");
+  if (!section) return;
   readAt = Date.now();
+  newest = section.dataset.newest;
   try {
-    const answer = await fetch(address, { redirect: "error" });
+    const answer = await fetch(section.dataset.address, { redirect: "error" });
     if (answer.ok) latest = await answer.json();
   } catch {
     return;
@@ -116,18 +118,13 @@ async function read() {
   show();
 }
 
-async function follow() {
-  if (!document.hidden) await read();
-  setTimeout(follow, EVERY);
-}
-
-document.addEventListener("visibilitychange", () => {
-  if (!document.hidden && Date.now() - readAt > EVERY) read();
-});
+// The page is live, and these go with it.
 document.addEventListener("htmx:after:swap", () => {
-  if (document.querySelectorAll(".chart").length !== charts.size) show();
+  const said = document.getElementById("charts")?.dataset.newest;
+  if (said !== newest || Date.now() - readAt > OLD) read();
+  else if (document.querySelectorAll(".chart").length !== charts.size) show();
 });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   for (const each of charts.values()) each.plot.redraw();
 });
-follow();
+read();

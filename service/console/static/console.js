@@ -1,7 +1,9 @@
 // What makes pages live. Everything on them works without it: forms and links stay as they are.
 
 const SOON = 150; // ms: notes that come together are one refresh
-const STREAM_REST = 2000; // ms after which a stream that was closed is opened again
+const STREAM_REST = 2000; // ms after which a stream that broke is opened again
+const STREAM_REFUSED = 30_000; // ms after which one that was refused is asked for again
+const UNITS = [[86_400, "d"], [3_600, "h"], [60, "min"], [1, "s"]]; // as the service writes them
 
 const live = () => document.getElementById("live");
 const lost = document.getElementById("lost");
@@ -18,33 +20,59 @@ function refreshSoon() {
   coming = setTimeout(refresh, SOON);
 }
 
-// The store is the truth: a stream only says that something moved, and the page is read again.
+// The store is the truth: a stream only says that something moved, and the page is read again. It is
+// one a page at most, and none while nobody looks: browsers have six connections for all of a site.
 let stream = null;
-let place = ""; // of the last event seen: who opens the stream again goes on there
+let restingUntil = 0;
 function follow() {
-  const address = live()?.dataset.stream;
-  if (!address || document.hidden || (stream && stream.readyState !== EventSource.CLOSED)) return;
-  stream = new EventSource(`${address}?after=${place || live().dataset.place}`);
-  for (const name of ["moved", "ended"]) {
-    stream.addEventListener(name, (event) => {
-      place = event.lastEventId;
-      if (name === "ended") stream.close();
+  const address = live()?.dataset.stream; // which says what is seen, or how far it is
+  if (!address || document.hidden || Date.now() < restingUntil) return;
+  if (stream && stream.readyState !== EventSource.CLOSED) return;
+  const own = stream = new EventSource(address);
+  let wasOpen = false;
+  for (const name of ["changed", "moved", "ended"]) {
+    own.addEventListener(name, () => {
+      if (name === "ended") own.close();
       refreshSoon();
     });
   }
+  own.addEventListener("open", () => {
+    wasOpen = true;
+    if (!lost.hidden) refreshSoon();
+  });
   // what became of it, reading the page tells: that the service is away, or back, or that all is over
-  stream.addEventListener("open", () => { if (!lost.hidden) refreshSoon(); });
-  stream.addEventListener("error", () => {
+  own.addEventListener("error", () => {
     refreshSoon();
-    if (stream.readyState === EventSource.CLOSED) setTimeout(follow, STREAM_REST);
+    if (own.readyState !== EventSource.CLOSED) return; // the browser opens it again by itself
+    const rest = wasOpen ? STREAM_REST : STREAM_REFUSED;
+    restingUntil = Date.now() + rest;
+    setTimeout(follow, rest + 1);
   });
 }
 
+/** Where no stream can be had, or what it told of could not be read, the page is read every so often. */
 function tick() {
   const every = Number(live()?.dataset.every ?? 0);
-  if (every) refresh();
-  follow();
+  if (every && (stream?.readyState !== EventSource.OPEN || !lost.hidden)) refresh();
   setTimeout(tick, every ? every * 1000 : STREAM_REST);
+}
+
+/** Times go on: how far each is from now, by the clock of the service. */
+let ahead = 0; // ms
+function setClock() {
+  if (live()) ahead = Number(live().dataset.now) - Date.now();
+}
+function distance(ms) {
+  const whole = Math.floor(Math.abs(ms) / 1000);
+  const [size, unit] = UNITS.find(([least]) => whole >= least) ?? UNITS.at(-1);
+  const text = `${Math.floor(whole / size)} ${unit}`;
+  return ms <= 0 ? `${text} ago` : `in ${text}`;
+}
+function showDistances() {
+  for (const each of document.querySelectorAll("#live time + small")) {
+    const text = distance(Date.parse(each.previousElementSibling.dateTime) - Date.now() - ahead);
+    if (each.textContent !== text) each.textContent = text;
+  }
 }
 
 /** Says that what is shown is old, and why; or nothing. */
@@ -55,11 +83,11 @@ document.addEventListener("htmx:error", () => warn(lost));
 // it comes for an answer that is an error too, with nothing swapped
 document.addEventListener("htmx:after:swap", (event) => {
   const status = event.detail.ctx.response.status;
-  if (status < 400) warn(null);
+  if (status < 400) { warn(null); setClock(); follow(); }
   else warn([403, 404, 410].includes(status) ? gone : lost);
 });
 document.addEventListener("visibilitychange", () => {
-  if (document.hidden) { stream?.close(); } else { refresh(); follow(); }
+  if (document.hidden) { stream?.close(); } else { refresh(); showDistances(); }
 });
 
 // Copying: the buttons are there only where they work.
@@ -95,4 +123,7 @@ document.addEventListener("keydown", (event) => {
 document.querySelector("nav.pages [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 
 if (navigator.clipboard) showCopying();
-setTimeout(tick, live()?.dataset.stream ? 0 : 1000);
+setClock();
+setInterval(() => { if (!document.hidden) showDistances(); }, 1000);
+follow();
+setTimeout(tick, 1000);

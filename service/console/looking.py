@@ -1,0 +1,159 @@
+"""Pages that are looked at again and again for who listens, and what is told of that.
+
+1. What one session sees of one page is looked at once, however many windows show it.
+2. Looks are paced by what they take, one after the other: those who listen cost the service a
+   small share of one processor and one connection to the store, whatever they look at and however
+   many they are. Then all of them hear of changes later.
+3. Only what the last look found is kept. So a change that is undone between two looks is not told,
+   and nobody's being slow costs memory.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Final, NamedTuple
+
+from service.domain.errors import Refusal, RefusalKind
+from service.usecases.listening import Listener
+from service.usecases.reporting import report
+
+#: Streams of one session, and of all sessions, in one process.
+MOST_OF_A_SESSION: Final = 32
+MOST: Final = 1_000
+#: Seconds between two looks at the same, at least and at most, and the share of the time between
+#: that a look may take.
+_LEAST: Final = 2.0
+_LONGEST: Final = 30.0
+_SHARE: Final = 0.05
+#: Seconds after which one who was turned away may ask again.
+_RETRY: Final = 30
+
+#: What a look found in place of what a page shows: that it will never again show anything else, or
+#: is not to be looked at by this session; that this cannot be said just now.
+OVER: Final = "over"
+UNKNOWN: Final = ""
+
+Look = Callable[[], Awaitable[str]]
+
+
+class Change(NamedTuple):
+    """That a page shows other things than before, or that it is over."""
+
+    place: int
+    is_last: bool
+
+
+class Sight:
+    """One page as one session sees it."""
+
+    def __init__(self, look: Look, shown: str, turn: asyncio.Lock) -> None:
+        self._look = look
+        self._turn = turn
+        self.shown = shown
+        self.lookers: set[Looker] = set()
+        self._looking = asyncio.create_task(self._look_on(), name="live")
+
+    def show(self, found: str) -> None:
+        """What a look found just now; all who listen are told if it is something else."""
+        if found not in (UNKNOWN, self.shown):
+            self.shown = found
+            for each in tuple(self.lookers):
+                each.wake()
+
+    def close(self) -> None:
+        """Look no more: nobody listens."""
+        self._looking.cancel()
+
+    async def _look_on(self) -> None:
+        loop = asyncio.get_running_loop()
+        pause = _LEAST
+        while self.shown != OVER:
+            await asyncio.sleep(pause)
+            began = loop.time()
+            try:
+                async with self._turn:
+                    self.show(await self._look())
+            except Exception as error:  # noqa: BLE001  the next look may go well
+                report("A page that somebody listens to could not be looked at", error)
+            pause = min(max((loop.time() - began) / _SHARE, _LEAST), _LONGEST)
+
+
+class Looker(Listener):
+    """Somebody who listens; ``place`` is how often he was told of something."""
+
+    def __init__(self, sight: Sight, seen: str, closing: asyncio.Event) -> None:
+        super().__init__(closing)
+        self._sight = sight
+        self._seen = seen
+        self.place = 0
+
+    async def next(self, seconds: float) -> Sequence[Change]:
+        """That the page changed, as soon as it did; nothing when ``seconds`` passed or it is over.
+
+        Who is told reads it after that, so he has then seen what it shows now.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        while not self.is_over:
+            if self._sight.shown != self._seen:
+                self._seen = self._sight.shown
+                self.place += 1
+                return [Change(self.place, self._seen == OVER)]
+            left = until - loop.time()
+            if left <= 0:
+                break
+            await self.pause(left)
+        return ()
+
+
+class Looks:
+    """All who listen to pages in this process; ``closing`` is set as soon as the service stops."""
+
+    def __init__(self, closing: asyncio.Event) -> None:
+        self._closing = closing
+        self._sights: dict[tuple[str, str], Sight] = {}
+        self._listening: Counter[str] = Counter()
+        self._turn = asyncio.Lock()
+
+    @asynccontextmanager
+    async def listening(
+        self, session: str, page: str, look: Look, shown: str, seen: str
+    ) -> AsyncIterator[Looker | Refusal]:
+        """Listen to a page, which shows ``shown`` now, on behalf of who has ``seen`` that."""
+        if self._listening[session] >= MOST_OF_A_SESSION or self._listening.total() >= MOST:
+            yield _TOO_MANY
+            return
+        name = (session, page)
+        sight = self._sights.get(name)
+        if sight is None or sight.shown == OVER:
+            sight = self._sights[name] = Sight(look, shown, self._turn)
+        sight.show(shown)
+        looker = Looker(sight, seen, self._closing)
+        sight.lookers.add(looker)
+        self._listening[session] += 1
+        closing = asyncio.create_task(self._closing.wait())
+        closing.add_done_callback(lambda _: looker.wake())
+        try:
+            yield looker
+        finally:
+            closing.cancel()
+            self._leave(name, sight, looker)
+
+    def _leave(self, name: tuple[str, str], sight: Sight, looker: Looker) -> None:
+        self._listening[name[0]] -= 1
+        if not self._listening[name[0]]:
+            del self._listening[name[0]]
+        sight.lookers.discard(looker)
+        if not sight.lookers:
+            sight.close()
+            if self._sights.get(name) is sight:
+                del self._sights[name]
+
+
+_TOO_MANY: Final = Refusal(
+    RefusalKind.TOO_MANY_REQUESTS,
+    f"Pages are listened to already by as many as may: {MOST_OF_A_SESSION} of one session, "
+    f"{MOST} of all. Close some; what is shown is asked for every so often meanwhile.",
+    retry_after=_RETRY,
+)
