@@ -236,7 +236,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     said: list[str] = []
     connect = Address.connect
 
-    async def listening(self: Address, *given: object, **named: object) -> asyncpg.Connection:
+    async def listening(self: Address, *given: Any, **named: Any) -> asyncpg.Connection:  # noqa: ANN401  as it takes
         made = await connect(self, *given, **named)
         made.add_log_listener(lambda _, message: said.append(str(message)))
         await made.execute("SET client_min_messages = debug1")
