@@ -1,0 +1,97 @@
+"""What is written by one statement, judged by what nobody is kept from changing meanwhile."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import pytest
+
+from service.domain.acceptance import NewEvent
+from service.store import feeding, schema
+from service.store.database import Tx, Use
+from service.store.feeding import Feeds
+from service.store.postgres import PostgresDatabase
+from service.store.statements import Row
+from service.runtime.clock import SystemClock
+from tests.support.databases import Place
+from tests.support.world import World, event
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def place(url: str) -> Place:
+    """What is shown here needs a database that can be shared."""
+    return url
+
+
+def before_it_is_written(
+    monkeypatch: pytest.MonkeyPatch, work: Callable[[], Awaitable[object]]
+) -> None:
+    """Do something once the next group is judged, and not written yet."""
+    write = feeding.write
+
+    async def late(*given: Any) -> None:  # noqa: ANN401  as it is
+        monkeypatch.setattr(feeding, "write", write)
+        await work()
+        await write(*given)
+
+    monkeypatch.setattr(feeding, "write", late)
+
+
+async def test_what_was_said_of_an_operation_while_its_event_was_judged_stays(
+    world: World, other: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.posted(event("op", "STARTED"))
+    before_it_is_written(
+        monkeypatch, lambda: other.described(timeout_ms=60_000, ttl_ms=1_000, type="report")
+    )
+
+    (made,) = await world.posted(event("op"))
+
+    assert made.sequence == 2
+    (row,) = await world.rows(schema.operations, id="op")
+    assert (row["described"], row["type"], row["timeout_ms"]) == (1, "report", 60_000)
+    assert row["silent_at"] == world.clock.now() + 60_000
+
+
+async def test_events_that_waited_while_order_began_to_matter_are_sent_in_order(
+    world: World, other: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.posted(event("op", "STARTED"))  # nobody wants it
+    lane = await other.subscribe("ordered", ordering="operation")
+    number = Feeds.number
+    later: list[asyncio.Task[Any]] = []
+
+    async def numbered(feeds: Feeds, tx: Tx, new: list[NewEvent]) -> Sequence[Row]:
+        if not later:  # it is learnt in a moment that there are others
+            later.append(asyncio.ensure_future(world.posted(event("op"), event("op"))))
+            await asyncio.sleep(0.1)
+        return await number(feeds, tx, new)
+
+    monkeypatch.setattr(Feeds, "number", numbered)
+    await world.posted(event("else", "STARTED"))
+    await later[0]
+
+    assert len(await world.claim(lane.no)) == 2  # the first of each operation
+
+
+async def test_the_time_of_a_job_that_begins_late_is_not_ahead_of_the_server(url: str) -> None:
+    database = PostgresDatabase(url, SystemClock())
+    await database.open()
+    await asyncio.sleep(1.1)  # then it asks again
+
+    async def late(tx: Tx) -> None:
+        await asyncio.sleep(0.5)
+        await tx.sql("SELECT 1")
+
+    async def alone(tx: Tx) -> None:
+        await asyncio.sleep(0.5)
+        await tx.lease([(1, 0, 1)], 0, 1)
+
+    for job in (late, alone):
+        await database.write(job, Use.CLAIM)
+        async with database.read() as tx:
+            ((there,),) = await tx.sql("SELECT (extract(epoch FROM now()) * 1000)::bigint")
+        assert database.clock.now() - there < 200
+    await database.close()
