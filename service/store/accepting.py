@@ -193,13 +193,19 @@ class AcceptStore:
         """
         work = _Work(await self._planner(tx, tx.aside, _SEE_OPERATIONS, group), set())
         await _judge_all(tx, work, group, dead, {})
+        if not self._is_plain(group):  # others learnt of more while this waited for its turn
+            raise UnexpectedError
         made = work.planner.events
         deliveries = self._feeds.foresee(made, tx.now)
         _bound(bounded, made, deliveries)
         done = _done(tx, work, deliveries)
         asked = confirming.look(group, dead, tx.now)
         new = (made, deliveries, self._feeds.versions(made))
-        await feeding.write(tx, work.moves(), new, asked, lambda tx: _is_logged(tx, done))
+
+        async def trace(tx: Tx) -> bool:  # what made no event left none, and is asked once more
+            return bool(made) and await _is_logged(tx, done)
+
+        await feeding.write(tx, work.moves(), new, asked, trace)
         return done
 
     async def _accept(
