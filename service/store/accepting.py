@@ -48,7 +48,7 @@ from service.store.database import Database, Tx, UnexpectedError, Use
 from service.store.feeding import Feeds
 from service.store.rows import OPERATION_COLUMNS, operation_of
 from service.store.schema import delivery_queue, event_ids, events, operations
-from service.store.statements import Change, Row, Statement, among
+from service.store.statements import Change, Row, Statement, among, bytewise
 
 if TYPE_CHECKING:
     from service.domain.operation import Operation
@@ -59,7 +59,7 @@ MAX_DELIVERIES: Final = 5_000
 _operations = (
     select(*(operations.c[name] for name in OPERATION_COLUMNS))
     .where(operations.c.tenant_id == bindparam("tenant"), among(operations.c.id, "names"))
-    .order_by(operations.c.id)
+    .order_by(bytewise(operations.c.id))
 )
 _SEE_OPERATIONS: Final = Statement(_operations)
 _FIND_OPERATIONS: Final = Statement(_operations.with_for_update())

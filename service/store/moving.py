@@ -40,7 +40,7 @@ _CHANGED: Final = (
     "silent_at",
     "expires_at",
 )
-#: Before them: the key, and what was read of the status, the sequence, and whether it was described.
+#: Before them: the key, and the status, the sequence and whether it was described, as read.
 _FIRST: Final = 5
 _STATUS: Final = f"v.column{_FIRST}"
 #: What is written of them as it is: all but the status, which is a word of the domain.

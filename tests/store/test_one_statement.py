@@ -1,18 +1,21 @@
 """What is written by one statement, judged by what nobody is kept from changing meanwhile."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import asyncpg
 import pytest
 
 from service.domain.acceptance import NewEvent
+from service.runtime.clock import SystemClock
 from service.store import feeding, schema
+from service.store.announcing import lock_tenants
 from service.store.database import Tx, Use
 from service.store.feeding import Feeds
 from service.store.postgres import PostgresDatabase
 from service.store.statements import Row
-from service.runtime.clock import SystemClock
 from tests.support.databases import Place
 from tests.support.world import World, event
 
@@ -95,3 +98,27 @@ async def test_the_time_of_a_job_that_begins_late_is_not_ahead_of_the_server(url
             ((there,),) = await tx.sql("SELECT (extract(epoch FROM now()) * 1000)::bigint")
         assert database.clock.now() - there < 200
     await database.close()
+
+
+async def test_names_are_locked_in_an_order_that_no_language_of_a_database_changes(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A group locks some by one statement and some one after the other, in the order of Python."""
+    fetch = asyncpg.Connection.fetch
+    texts: set[str] = set()
+
+    async def noting(connection: Any, query: str, *args: Any, **kw: Any) -> Any:  # noqa: ANN401  as it is
+        texts.add(" ".join(query.split()))
+        return await fetch(connection, query, *args, **kw)
+
+    monkeypatch.setattr(asyncpg.Connection, "fetch", noting)
+    await world.posted(event("op", "STARTED"))  # step by step
+    await world.posted(event("op"))  # by one statement
+
+    async def tenants(tx: Tx) -> None:
+        await lock_tenants(tx, ["default"])
+
+    await world.database.write(tenants)
+    in_order = [text for text in texts if re.search(r"ORDER BY \S+ (.*)FOR UPDATE", text)]
+    assert len(in_order) == 3
+    assert all('id COLLATE "C" FOR UPDATE' in text for text in in_order)
