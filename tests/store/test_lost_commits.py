@@ -26,7 +26,7 @@ from service.ports import (
 from service.store import schema
 from service.store.api_keys import KeyStore
 from service.store.database import Tx
-from service.store.postgres import connections, doubt, migrating
+from service.store.postgres import connections, doubt, faults, migrating
 from service.store.tenancy import TenantStore
 from service.store.tickets import TicketStore
 from tests.support import postgres
@@ -224,6 +224,40 @@ async def test_a_statement_whose_process_in_the_server_does_not_end_is_not_said_
         await world.settle(claimed)
 
     assert (await world.settle(claimed)).late == 3  # as it was kept
+
+
+@pytest.fixture
+def standby(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once something is lost another server answers, which may be behind."""
+    for name in ("_IS_OPEN", "_FATE"):
+        text = getattr(doubt, name)
+        monkeypatch.setattr(doubt, name, text.replace("pg_is_in_recovery()", "TRUE"))
+    monkeypatch.setattr(doubt, "_LOOKING", 0.5)
+
+
+@pytest.mark.usefixtures("standby")
+async def test_what_a_standby_does_not_show_is_not_said_to_be_lost(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lane = await world.subscribe()
+    await world.queued(lane, 3)
+    claimed = await world.claim(lane.no)
+
+    LostStatement(monkeypatch, is_sent=False)
+    with pytest.raises(UnknownCommitError):
+        await world.settle(claimed)
+    LostCommits(monkeypatch, is_sent=False)
+    with pytest.raises(UnknownCommitError):
+        await new_key(world)
+
+
+@pytest.mark.parametrize("severity", ["FATAL", "PANIC"])
+def test_whatever_ends_a_session_may_come_after_what_it_did(severity: str) -> None:
+    error = asyncpg.DataCorruptedError("no more")
+    error.severity_en = severity
+    assert faults.is_doubtful(error)
+    error.severity_en = "ERROR"
+    assert not faults.is_doubtful(error)
 
 
 # --- what is managed: the entry in the audit log is the proof
