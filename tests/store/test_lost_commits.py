@@ -166,6 +166,21 @@ async def test_results_of_one_statement_that_was_not_answered_are_kept_once(
     assert await world.rows(schema.delivery_queue) == []
 
 
+async def test_results_of_which_one_was_known_before_are_not_said_to_be_kept_for_that(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lane = await world.subscribe()
+    await world.queued(lane, 3)
+    claimed = await world.claim(lane.no)
+    await world.settle([min(claimed, key=lambda each: each.ref)])
+    statement = LostStatement(monkeypatch, is_sent=False)
+
+    settled = await world.settle(claimed)
+
+    assert (statement.lost, settled.late) == (1, 1)
+    assert await world.rows(schema.delivery_queue) == []
+
+
 async def test_what_became_of_a_statement_is_not_asked_on_connections_as_lost_as_its_own(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
