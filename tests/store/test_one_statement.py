@@ -122,3 +122,23 @@ async def test_names_are_locked_in_an_order_that_no_language_of_a_database_chang
     in_order = [text for text in texts if re.search(r"ORDER BY \S+ (.*)FOR UPDATE", text)]
     assert len(in_order) == 3
     assert all('id COLLATE "C" FOR UPDATE' in text for text in in_order)
+
+
+@pytest.mark.parametrize("is_alone", [True, False])
+async def test_what_is_looked_up_slowly_is_not_taken_for_a_clock_that_was_set(
+    url: str, *, is_alone: bool
+) -> None:
+    database = PostgresDatabase(url, SystemClock())
+    await database.open()
+    tries: list[int] = []
+
+    async def job(tx: Tx) -> None:
+        tries.append(tx.now)
+        await asyncio.sleep(1.2)  # as on a server that has much to do
+        if not is_alone:
+            await tx.sql("SELECT 1")
+        await tx.lease([(1, 0, 1)], 0, 1)
+
+    await database.write(job, Use.CLAIM)
+    assert len(tries) == 1
+    await database.close()

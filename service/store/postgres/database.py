@@ -262,7 +262,7 @@ class PostgresDatabase:
         if isinstance(self._time, ServerTime) and not self._time.is_fresh:
             await tx.hear()
             self._hear(tx)
-            tx.now = self._time.now()
+            tx.now = tx.reckoned = self._time.now()
 
     def _check_time(self, tx: PostgresTx) -> None:
         """Hear what the server's time was when it began.
@@ -272,7 +272,7 @@ class PostgresDatabase:
             clock was set.
         """
         self._hear(tx)
-        is_off = abs((tx.begun or tx.now) - tx.now) > compiling.OFF
+        is_off = tx.begun is not None and abs(tx.begun - tx.reckoned) > compiling.OFF
         if is_off and isinstance(self._time, ServerTime):
             raise AgainError
 

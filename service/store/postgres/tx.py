@@ -47,6 +47,7 @@ class PostgresTx:
         "noted",
         "now",
         "number",
+        "reckoned",
         "since",
     )
 
@@ -69,6 +70,8 @@ class PostgresTx:
         #: Its number in the server, and when it began by the server's clock (ms), once told.
         self.number: str | None = None
         self.begun: int | None = None
+        #: What the server's clock should have shown then, as far as this process knows.
+        self.reckoned = now
         #: A moment of ours when that was, or a little after; ``None``: it may be long after.
         self.since: float | None = self._moment()
         #: Whether all was done by a statement, and is committed.
@@ -160,7 +163,7 @@ class PostgresTx:
             return [] if await trace(tx) else None
 
         try:
-            rows = await self._alone(text, (*arguments, self._time), look)
+            rows = await self._alone(text, (*arguments, self._reckoned()), look)
         except _OTHERWISE:
             raise UnexpectedError from None
         for begun, _ in rows:
@@ -188,7 +191,7 @@ class PostgresTx:
             return found if found[1:] else None
 
         columns = zip(*lanes, strict=True)
-        given = (until, token, *columns, self._time)
+        given = (until, token, *columns, self._reckoned())
         (identity, *rows) = await self._alone(compiling.LEASE, given, look)
         self._identified(*identity[-2:])
         leases = [row[:6] for row in rows if row[1] is not None]
@@ -218,10 +221,17 @@ class PostgresTx:
             return len(await self.insert(*write))
         return len(await self.each(write.statement, write.rows, **write.given))
 
-    @property
-    def _time(self) -> int | None:
-        """What time it should be in the server."""
-        return None if self._clock is None else self.now
+    def _reckoned(self) -> int | None:
+        """What time it should be in the server, where the transaction began or will do so now.
+
+        To look something up may have taken long: that is no clock that was set.
+        """
+        if self._clock is None:
+            return None
+        if not self.is_begun:
+            # what was heard before is not of then
+            self.begun, self.reckoned = None, self._clock.now()
+        return self.reckoned
 
     def _moment(self) -> float:
         return 0.0 if self._clock is None else self._clock.monotonic()
@@ -236,6 +246,7 @@ class PostgresTx:
         if self.is_over:
             raise RuntimeError("what was all that the transaction does is followed by more")
         if self._begins:
+            self._reckoned()
             begins, self._begins = self._begins, ""
             asked = self._moment()
             await self._driver.execute(begins)
