@@ -48,7 +48,7 @@ from service.store.database import Database, Tx, UnexpectedError, Use
 from service.store.feeding import Feeds
 from service.store.rows import OPERATION_COLUMNS, operation_of
 from service.store.schema import delivery_queue, event_ids, events, operations
-from service.store.statements import Change, Row, Statement, among
+from service.store.statements import Change, Row, Statement, among, bytewise
 
 if TYPE_CHECKING:
     from service.domain.operation import Operation
@@ -59,7 +59,7 @@ MAX_DELIVERIES: Final = 5_000
 _operations = (
     select(*(operations.c[name] for name in OPERATION_COLUMNS))
     .where(operations.c.tenant_id == bindparam("tenant"), among(operations.c.id, "names"))
-    .order_by(operations.c.id)
+    .order_by(bytewise(operations.c.id))
 )
 _SEE_OPERATIONS: Final = Statement(_operations)
 _FIND_OPERATIONS: Final = Statement(_operations.with_for_update())
@@ -193,13 +193,19 @@ class AcceptStore:
         """
         work = _Work(await self._planner(tx, tx.aside, _SEE_OPERATIONS, group), set())
         await _judge_all(tx, work, group, dead, {})
+        if not self._is_plain(group):  # others learnt of more while this waited for its turn
+            raise UnexpectedError
         made = work.planner.events
         deliveries = self._feeds.foresee(made, tx.now)
         _bound(bounded, made, deliveries)
         done = _done(tx, work, deliveries)
         asked = confirming.look(group, dead, tx.now)
         new = (made, deliveries, self._feeds.versions(made))
-        await feeding.write(tx, work.moves(), new, asked, lambda tx: _is_logged(tx, done))
+
+        async def trace(tx: Tx) -> bool:  # what made no event left none, and is asked once more
+            return bool(made) and await _is_logged(tx, done)
+
+        await feeding.write(tx, work.moves(), new, asked, trace)
         return done
 
     async def _accept(

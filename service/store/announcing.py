@@ -16,7 +16,7 @@ from service.domain.operational import Notice
 from service.ports import Dice
 from service.store.database import Tx
 from service.store.schema import subscriptions, tenants
-from service.store.statements import Statement, among
+from service.store.statements import Statement, among, bytewise
 
 #: Open dead letters of a subscription that are counted anew each time.
 _FEW: Final = 1_000
@@ -31,7 +31,7 @@ _NAMES: Final = Statement(
 _TENANTS: Final = Statement(
     select(tenants.c.id)
     .where(among(tenants.c.id, "tenants"))
-    .order_by(tenants.c.id)
+    .order_by(bytewise(tenants.c.id))
     .with_for_update()
 )
 _OPEN_LETTERS: Final = (

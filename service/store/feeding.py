@@ -49,7 +49,7 @@ _QUEUE_COLUMNS: Final = tuple(column.name for column in delivery_queue.columns)
 _HOLD: Final = (
     "SELECT t.id FROM tenants t JOIN {{rows}} ON t.id = v.column1 "
     "WHERE t.config_version = v.column2 AND t.bound_subscriptions = 0{} "
-    "ORDER BY t.id FOR UPDATE OF t"
+    'ORDER BY t.id COLLATE "C" FOR UPDATE OF t'
 )
 _HELD: Final = "held"
 _TENANT: Final = (tenants.c.id, tenants.c.config_version)

@@ -40,8 +40,8 @@ _CHANGED: Final = (
     "silent_at",
     "expires_at",
 )
-#: Before them: the key, and the status and sequence that were read.
-_FIRST: Final = 4
+#: Before them: the key, and the status, the sequence and whether it was described, as read.
+_FIRST: Final = 5
 _STATUS: Final = f"v.column{_FIRST}"
 #: What is written of them as it is: all but the status, which is a word of the domain.
 _rest: Final[Callable[[Operation], tuple[Any, ...]]] = attrgetter(*_CHANGED[1:])
@@ -68,11 +68,17 @@ def _update() -> Many:
     changes = ", ".join(
         f'"{name}" = v.column{place}' for place, name in enumerate(_CHANGED, _FIRST)
     )
-    read = (operations.c.key, operations.c.status, operations.c.sequence)
+    read = (
+        operations.c.key,
+        operations.c.status,
+        operations.c.sequence,
+        operations.c.described,
+    )
     return Many(
         f"UPDATE operations SET {changes} FROM {{rows}} "
         "WHERE operations.key = v.column1 AND operations.status = v.column2 "
-        f"AND operations.sequence = v.column3 AND ({_along_the_table()}) "
+        "AND operations.sequence = v.column3 AND operations.described = v.column4 "
+        f"AND ({_along_the_table()}) "
         "RETURNING operations.key",
         *read,
         *(operations.c[name] for name in _CHANGED),
@@ -148,5 +154,5 @@ async def mark_retried(tx: Tx, failed: Operation) -> None:
 
 
 def _row(before: Operation, after: Operation) -> Row:
-    read = (before.key, before.status.value, before.sequence)
+    read = (before.key, before.status.value, before.sequence, int(before.described))
     return (*read, after.status.value, *_rest(after))

@@ -42,6 +42,9 @@ _RESOLVE: Final = Many(
     f"UPDATE dead_letters SET state = 'resolved', resolved_at = :now WHERE {IS_ONE_OF}", *PAIR
 )
 _IS_DELIVERED: Final = Many(f"SELECT 1 FROM deliveries WHERE {IS_ONE_OF}", *PAIR)
+_IS_LEASED: Final = Many(
+    f"SELECT 1 FROM delivery_queue WHERE {one_of([column.name for column in _OWNED])}", *_OWNED
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +118,9 @@ async def wholly(tx: Tx, work: Work) -> tuple[Sequence[Settlement], bool]:
     delivered, resolved = _finish(work.finished, tx.now)
 
     async def trace(tx: Tx) -> bool:
-        return bool(await tx.each(_IS_DELIVERED, [row[:2] for row in rows[:1]]))
+        # somebody else may have delivered some, but not those that are leased still
+        is_delivered = bool(await tx.each(_IS_DELIVERED, [row[:2] for row in rows[:1]]))
+        return is_delivered and not await tx.each(_IS_LEASED, rows)
 
     await tx.only(
         Expected(Change(_TAKE_OUT, rows), len(rows)),

@@ -30,6 +30,18 @@ class among(ColumnElement[bool]):  # noqa: N801  reads like SQLAlchemy's own low
         self.values: BindParameter[Any] = bindparam(name)
 
 
+class bytewise(ColumnElement[str]):  # noqa: N801  as above
+    """A column of text to lock rows by, in the order of ``sorted`` whatever the database's own is.
+
+    That is the order of its language, and who locks in one order meets who locks in the other.
+    """
+
+    inherit_cache = False
+
+    def __init__(self, column: ColumnElement[str]) -> None:
+        self.column = column
+
+
 class Statement:
     """A statement that each database compiles once."""
 

@@ -15,6 +15,7 @@ from service.domain.tenant import Tenant
 from service.lab.servers import Postgres
 from service.lab.torture.proxy import FaultProxy, Harm
 from service.ports import (
+    AcceptRequest,
     NewText,
     Principal,
     Rotation,
@@ -25,7 +26,7 @@ from service.ports import (
 from service.store import schema
 from service.store.api_keys import KeyStore
 from service.store.database import Tx
-from service.store.postgres import doubt, migrating
+from service.store.postgres import connections, doubt, faults, migrating
 from service.store.tenancy import TenantStore
 from service.store.tickets import TicketStore
 from tests.support import postgres
@@ -165,6 +166,65 @@ async def test_results_of_one_statement_that_was_not_answered_are_kept_once(
     assert await world.rows(schema.delivery_queue) == []
 
 
+async def test_results_of_which_one_was_known_before_are_not_said_to_be_kept_for_that(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lane = await world.subscribe()
+    await world.queued(lane, 3)
+    claimed = await world.claim(lane.no)
+    await world.settle([min(claimed, key=lambda each: each.ref)])
+    statement = LostStatement(monkeypatch, is_sent=False)
+
+    settled = await world.settle(claimed)
+
+    assert (statement.lost, settled.late) == (1, 1)
+    assert await world.rows(schema.delivery_queue) == []
+
+
+async def test_what_became_of_a_statement_is_not_asked_on_connections_as_lost_as_its_own(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lane = await world.subscribe()
+    await world.queued(lane, 3)
+    claimed = await world.claim(lane.no)
+    execute = asyncpg.Connection.execute
+    asked: set[Any] = set()
+
+    async def unheard(connection: Any, query: str, *args: Any, **kw: Any) -> str:  # noqa: ANN401  as it is
+        if not statement.lost:
+            asked.add(connection)
+        elif connection in asked:
+            await asyncio.sleep(3_600)
+        return str(await execute(connection, query, *args, **kw))
+
+    monkeypatch.setattr(asyncpg.Connection, "execute", unheard)
+    monkeypatch.setattr(connections, "_HEARD", 0.0)  # nothing was heard of the others for long
+    statement = LostStatement(monkeypatch, is_sent=True)
+    await world.rows(schema.deliveries)
+
+    with anyio.fail_after(5):
+        settled = await world.settle(claimed)
+
+    assert (statement.lost, settled.late) == (1, 0)
+
+
+async def test_a_group_that_made_no_event_leaves_nothing_to_tell_whether_its_keys_were_in_force(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await new_key(world)
+    await world.posted(event("op", "STARTED", id="known"))
+    again = AcceptRequest("default", [event("op", "STARTED", id="known")], credential=b"key_new")
+    (known,) = await world.accept.accept([again])
+    assert not isinstance(known.answer, Refusal)
+    statement = LostStatement(monkeypatch, is_sent=False)
+    await keys_of(world).revoke_key(ADMIN, "key_new")
+
+    (dead,) = await world.accept.accept([again])
+
+    assert statement.lost == 1
+    assert isinstance(dead.answer, Refusal)
+
+
 async def test_a_statement_whose_process_in_the_server_does_not_end_is_not_said_to_be_lost(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,6 +239,40 @@ async def test_a_statement_whose_process_in_the_server_does_not_end_is_not_said_
         await world.settle(claimed)
 
     assert (await world.settle(claimed)).late == 3  # as it was kept
+
+
+@pytest.fixture
+def standby(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once something is lost another server answers, which may be behind."""
+    for name in ("_IS_OPEN", "_FATE"):
+        text = getattr(doubt, name)
+        monkeypatch.setattr(doubt, name, text.replace("pg_is_in_recovery()", "TRUE"))
+    monkeypatch.setattr(doubt, "_LOOKING", 0.5)
+
+
+@pytest.mark.usefixtures("standby")
+async def test_what_a_standby_does_not_show_is_not_said_to_be_lost(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lane = await world.subscribe()
+    await world.queued(lane, 3)
+    claimed = await world.claim(lane.no)
+
+    LostStatement(monkeypatch, is_sent=False)
+    with pytest.raises(UnknownCommitError):
+        await world.settle(claimed)
+    LostCommits(monkeypatch, is_sent=False)
+    with pytest.raises(UnknownCommitError):
+        await new_key(world)
+
+
+@pytest.mark.parametrize("severity", ["FATAL", "PANIC"])
+def test_whatever_ends_a_session_may_come_after_what_it_did(severity: str) -> None:
+    error = asyncpg.DataCorruptedError("no more")
+    error.severity_en = severity
+    assert faults.is_doubtful(error)
+    error.severity_en = "ERROR"
+    assert not faults.is_doubtful(error)
 
 
 # --- what is managed: the entry in the audit log is the proof

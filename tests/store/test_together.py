@@ -157,6 +157,7 @@ async def test_what_is_read_aside_is_no_part_of_it(url: str, clock: FakeClock) -
 
     async with opened_world(url, clock, breaker=True) as world:
         with pytest.MonkeyPatch.context() as patch:
+            await world.database.write(job, Use.CLAIM)  # connects
             messages = Messages(patch)
             assert await world.database.write(job, Use.CLAIM) == []
             # it may have asked what time it is besides

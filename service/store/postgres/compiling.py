@@ -15,7 +15,7 @@ from sqlalchemy.sql import ClauseElement
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeEngine
 
-from service.store.statements import Insert, Many, Row, Statement, Write, among
+from service.store.statements import Insert, Many, Row, Statement, Write, among, bytewise
 
 _DIALECT: Final = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy's own
 
@@ -79,6 +79,11 @@ def _among(element: among, compiler: SQLCompiler, **kw: Any) -> str:
     column = compiler.process(element.column, **kw)
     values = bindparam(element.values.key, type_=ARRAY(element.column.type))
     return f"{column} = ANY({compiler.process(values, **kw)})"
+
+
+@compiles(bytewise, "postgresql")
+def _bytewise(element: bytewise, compiler: SQLCompiler, **kw: Any) -> str:
+    return f'{compiler.process(element.column, **kw)} COLLATE "C"'
 
 
 class Compiled:

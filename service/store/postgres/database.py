@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from asyncpg import Connection
@@ -31,7 +32,7 @@ from service.store.postgres.doubt import Doubt
 from service.store.postgres.faults import AgainError, Fault
 from service.store.postgres.nodes import free_node, renew_node, take_node
 from service.store.postgres.server_time import ServerTime
-from service.store.postgres.tx import PostgresTx
+from service.store.postgres.tx import Look, PostgresTx
 from service.store.statements import Row, Statement
 
 T = TypeVar("T")
@@ -222,9 +223,8 @@ class PostgresDatabase:
     async def _committed(
         self, connection: Connection, tx: PostgresTx, job: Job[T], proof: Proof[T] | None
     ) -> T:
-        moment = self._clock.monotonic()
         try:
-            await self._tell_time(tx, moment)
+            await self._tell_time(tx)
             outcome = await job(tx)
             if tx.is_begun:
                 await tx.identify()
@@ -232,7 +232,7 @@ class PostgresDatabase:
             if isinstance(error, TimeoutError):  # a rollback would not be answered either
                 self._pool.lose(connection)
             raise _sorted(error) from error
-        self._check_time(tx, moment)
+        self._check_time(tx)
         if not tx.is_begun:
             return outcome
         try:
@@ -247,32 +247,39 @@ class PostgresDatabase:
         return outcome
 
     def _tx(self, connection: Connection, *, begins_late: bool) -> PostgresTx:
-        begins = (_BEGIN, self._doubt.of_statement) if begins_late else None
-        is_timed = isinstance(self._time, ServerTime)
-        return PostgresTx(connection, self._time.now(), begins=begins, is_timed=is_timed)
+        begins = (_BEGIN, partial(self._resolved, connection)) if begins_late else None
+        clock = self._time if isinstance(self._time, ServerTime) else None
+        return PostgresTx(connection, self._time.now(), begins=begins, clock=clock)
 
-    async def _tell_time(self, tx: PostgresTx, moment: float) -> None:
-        """See to it that it has the server's time, which is this ``moment`` or later."""
+    async def _resolved(
+        self, connection: Connection, pid: int, look: Look, error: Exception
+    ) -> list[Row]:
+        self._pool.lose(connection)  # else it is asked about on one as lost
+        return await self._doubt.of_statement(pid, look, error)
+
+    async def _tell_time(self, tx: PostgresTx) -> None:
+        """See to it that it has the server's time."""
         if isinstance(self._time, ServerTime) and not self._time.is_fresh:
             await tx.hear()
-            self._hear(tx, moment)
-            tx.now = self._time.now()
+            self._hear(tx)
+            tx.now = tx.reckoned = self._time.now()
 
-    def _check_time(self, tx: PostgresTx, moment: float) -> None:
-        """Hear what the server's time was when it began, ``moment`` here.
+    def _check_time(self, tx: PostgresTx) -> None:
+        """Hear what the server's time was when it began.
 
         Raises:
             AgainError: this process thought otherwise: its machine stood still, or the server's
             clock was set.
         """
-        self._hear(tx, moment)
-        is_off = abs((tx.begun or tx.now) - tx.now) > compiling.OFF
+        self._hear(tx)
+        is_off = tx.begun is not None and abs(tx.begun - tx.reckoned) > compiling.OFF
         if is_off and isinstance(self._time, ServerTime):
             raise AgainError
 
-    def _hear(self, tx: PostgresTx, moment: float) -> None:
-        if isinstance(self._time, ServerTime) and tx.begun is not None:
-            self._time.heard(tx.begun, moment)
+    def _hear(self, tx: PostgresTx) -> None:
+        if not isinstance(self._time, ServerTime) or tx.begun is None or tx.since is None:
+            return
+        self._time.heard(tx.begun, tx.since)
 
     # --- connections
 
@@ -294,9 +301,6 @@ class PostgresDatabase:
             else:
                 return connection
         raise StoreUnavailableError("Connections to the database are lost as soon as made.")
-
-    def _limits(self, use: Use) -> str:
-        return _LIMITED[use in HOT] if self._address.is_pooled else ""
 
     async def _asked(self, ask: Callable[[Connection], Coroutine[Any, Any, T]]) -> T:
         """Ask outside of a transaction; once more where the connection was lost meanwhile."""

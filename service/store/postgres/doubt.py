@@ -26,8 +26,13 @@ T = TypeVar("T")
 _LOOK: Final = 0.25
 _LOOKING: Final = 8.0
 
-_FATE: Final = "SELECT pg_xact_status(?::text::xid8)"
-_IS_OPEN: Final = "SELECT 1 FROM pg_stat_activity WHERE pid = ?"
+#: What a standby shows may be from before it: nothing is over there until it is promoted.
+_FATE: Final = (
+    "SELECT CASE WHEN pg_is_in_recovery() THEN 'in progress' ELSE pg_xact_status(?::text::xid8) END"
+)
+_IS_OPEN: Final = (
+    "SELECT 1 FROM pg_stat_activity WHERE pid = ? UNION ALL SELECT 1 WHERE pg_is_in_recovery()"
+)
 
 
 class Doubt:

@@ -99,7 +99,8 @@ def is_refusal(error: BaseException) -> bool:
 
 def is_doubtful(error: BaseException) -> bool:
     """Whether a statement that is a transaction by itself may have been committed."""
-    return not is_refusal(error) and sort(error) is not Fault.OWN
+    is_told = isinstance(error, asyncpg.PostgresError)  # what ended the session or the server, too
+    return not is_refusal(error) and (is_told or sort(error) is not Fault.OWN)
 
 
 def conceal(error: BaseException) -> None:

@@ -12,6 +12,7 @@ import asyncpg
 from asyncpg import Connection
 from sqlalchemy import Executable, Table
 
+from service.ports import Clock
 from service.store.database import Expected, Stretch, Trace, UnexpectedError
 from service.store.postgres import compiling, faults, parting
 from service.store.statements import Insert, Many, Row, Statement, Write
@@ -33,19 +34,21 @@ class PostgresTx:
     """See :class:`service.store.database.Tx`.
 
     Where it ``begins`` by a statement, it does so when that is needed; then it takes somebody who
-    ``resolves`` what became of what it did without. ``is_timed``: its time has to be the server's.
+    ``resolves`` what became of what it did without. With a ``clock`` its time is the server's.
     """
 
     __slots__ = (
         "_begins",
+        "_clock",
         "_driver",
-        "_is_timed",
         "_resolve",
         "begun",
         "is_over",
         "noted",
         "now",
         "number",
+        "reckoned",
+        "since",
     )
 
     is_shared: Final = True
@@ -56,17 +59,21 @@ class PostgresTx:
         now: int,
         *,
         begins: tuple[str, Resolve] | None = None,
-        is_timed: bool = False,
+        clock: Clock | None = None,
     ) -> None:
         self._driver = driver
         self._begins = begins[0] if begins else ""
         self._resolve = begins[1] if begins else None
-        self._is_timed = is_timed
+        self._clock = clock
         self.now = now
         self.noted: int | None = None
         #: Its number in the server, and when it began by the server's clock (ms), once told.
         self.number: str | None = None
         self.begun: int | None = None
+        #: What the server's clock should have shown then, as far as this process knows.
+        self.reckoned = now
+        #: A moment of ours when that was, or a little after; ``None``: it may be long after.
+        self.since: float | None = self._moment()
         #: Whether all was done by a statement, and is committed.
         self.is_over = False
 
@@ -85,7 +92,9 @@ class PostgresTx:
         if self.is_begun:
             await self.identify()
         else:
+            asked = self._moment()
             self.begun = await self._driver.fetchval(compiling.TIME)
+            self._answered(asked)
 
     async def aside(self, statement: Statement, **given: Any) -> list[Row]:
         """Run a reading statement, which begins no transaction."""
@@ -154,7 +163,7 @@ class PostgresTx:
             return [] if await trace(tx) else None
 
         try:
-            rows = await self._alone(text, (*arguments, self._time), look)
+            rows = await self._alone(text, (*arguments, self._reckoned()), look)
         except _OTHERWISE:
             raise UnexpectedError from None
         for begun, _ in rows:
@@ -182,7 +191,7 @@ class PostgresTx:
             return found if found[1:] else None
 
         columns = zip(*lanes, strict=True)
-        given = (until, token, *columns, self._time)
+        given = (until, token, *columns, self._reckoned())
         (identity, *rows) = await self._alone(compiling.LEASE, given, look)
         self._identified(*identity[-2:])
         leases = [row[:6] for row in rows if row[1] is not None]
@@ -212,18 +221,36 @@ class PostgresTx:
             return len(await self.insert(*write))
         return len(await self.each(write.statement, write.rows, **write.given))
 
-    @property
-    def _time(self) -> int | None:
-        """What time it should be in the server."""
-        return self.now if self._is_timed else None
+    def _reckoned(self) -> int | None:
+        """What time it should be in the server, where the transaction began or will do so now.
+
+        To look something up may have taken long: that is no clock that was set.
+        """
+        if self._clock is None:
+            return None
+        if not self.is_begun:
+            # what was heard before is not of then
+            self.begun, self.reckoned = None, self._clock.now()
+        return self.reckoned
+
+    def _moment(self) -> float:
+        return 0.0 if self._clock is None else self._clock.monotonic()
+
+    def _answered(self, asked: float) -> None:
+        """Note when what was ``asked`` is answered: the server's time is from between."""
+        moment = self._moment()
+        self.since = moment if (moment - asked) * 1000 < compiling.OFF else None
 
     async def _begun(self) -> Connection:
         """The connection, with the transaction begun."""
         if self.is_over:
             raise RuntimeError("what was all that the transaction does is followed by more")
         if self._begins:
+            self._reckoned()
             begins, self._begins = self._begins, ""
+            asked = self._moment()
             await self._driver.execute(begins)
+            self._answered(asked)
         return self._driver
 
     async def _alone(self, text: str, arguments: Sequence[Any], look: Look) -> list[Row]:
@@ -232,13 +259,15 @@ class PostgresTx:
             return await self._rows(text, arguments)
         self.is_over = True
         pid = self._driver.get_server_pid()  # once it is lost the connection does not tell
+        asked = self._moment()
         try:
-            return _tuples(await self._driver.fetch(text, *arguments))
+            rows = await self._driver.fetch(text, *arguments)
         except Exception as error:
             if not faults.is_doubtful(error):
                 raise
-            self._driver.terminate()
             return await self._resolve(pid, look, error)
+        self._answered(asked)
+        return _tuples(rows)
 
     async def _rows(self, text: str, arguments: Sequence[Any]) -> list[Row]:
         return _tuples(await (await self._begun()).fetch(text, *arguments))

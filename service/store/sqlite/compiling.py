@@ -17,7 +17,7 @@ from sqlalchemy.dialects.sqlite import aiosqlite as sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from service.store.statements import CHUNK, Many, Row, Statement, among
+from service.store.statements import CHUNK, Many, Row, Statement, among, bytewise
 
 R = TypeVar("R")
 
@@ -34,6 +34,11 @@ def _among(element: among, compiler: SQLCompiler, **kw: Any) -> str:
     column = compiler.process(element.column, **kw)
     values = compiler.process(element.values, **kw)
     return f"{column} IN (SELECT value FROM json_each({values}))"
+
+
+@compiles(bytewise, "sqlite")
+def _bytewise(element: bytewise, compiler: SQLCompiler, **kw: Any) -> str:
+    return compiler.process(element.column, **kw)
 
 
 class Compiled:
