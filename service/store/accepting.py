@@ -6,7 +6,6 @@ subscription made a millisecond ago, by whichever process, is matched.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -45,7 +44,7 @@ from service.store import (
 )
 from service.store.counting import WaitingCounts
 from service.store.database import Database, Tx, UnexpectedError, Use
-from service.store.feeding import Feeds
+from service.store.feeding import Feeds, Luck
 from service.store.rows import OPERATION_COLUMNS, operation_of
 from service.store.schema import delivery_queue, event_ids, events, operations
 from service.store.statements import Change, Row, Statement, among, bytewise
@@ -132,6 +131,7 @@ class AcceptStore:
         self._dice = dice
         self._ttl = ttl
         self._feeds = Feeds(dice, schedule)
+        self._luck = Luck()
         #: Deliveries made by this process: what a count of the open ones does not know yet.
         self.made = 0
 
@@ -164,10 +164,15 @@ class AcceptStore:
             return replace(done, lanes=frozenset())
 
         async def work() -> _Done:
-            if self._database.is_shared and self._is_plain(group):
+            if self._database.is_shared and self._is_plain(group) and self._luck.is_tried():
                 ahead = partial(self._accept_ahead, group=group, dead=dead, bounded=bounded)
-                with suppress(UnexpectedError):
-                    return await self._database.write(ahead, Use.ACCEPT, _is_logged)
+                try:
+                    done = await self._database.write(ahead, Use.ACCEPT, _is_logged)
+                except UnexpectedError:
+                    self._luck.failed()
+                else:
+                    self._luck.held()
+                    return done
             return await self._database.write(job, Use.ACCEPT, _is_logged)
 
         done = await moving.judged_again(work)

@@ -159,6 +159,34 @@ class Feeds:
         return kept.index
 
 
+class Luck:
+    """Whether to try the statement for all, which others who write the same operations make fail.
+
+    After it has failed some groups are done in turn before it is tried again: one, then twice as
+    many and one each time.
+    """
+
+    _MOST: Final = 63
+
+    def __init__(self) -> None:
+        self._length = self._left = 0
+
+    def is_tried(self) -> bool:
+        """Whether it is to be tried now."""
+        if not self._left:
+            return True
+        self._left -= 1
+        return False
+
+    def held(self) -> None:
+        """It was as foreseen."""
+        self._length = 0
+
+    def failed(self) -> None:
+        """It was not."""
+        self._length = self._left = min(2 * self._length + 1, self._MOST)
+
+
 def inserts(new: Sequence[NewEvent], deliveries: list[Row]) -> tuple[Insert, ...]:
     """Events that are numbered, with their ids and their deliveries."""
     return (Insert(events, _EVENT_COLUMNS, _event_rows(new)), *_besides(new, deliveries))

@@ -49,6 +49,14 @@ async def test_limits_that_do_not_hold_are_told(url: str, monkeypatch: pytest.Mo
         await check(url)
 
 
+async def test_who_tells_of_another_process_than_there_is_stands_between(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asyncpg.Connection, "get_server_pid", lambda _: 1)
+    with pytest.raises(StoreUnavailableError, match=r"another process .* add pgbouncer=true"):
+        await check(url)
+
+
 @SPELLED
 def test_a_migration_does_not_wait_long_for_a_lock(
     databases: Databases, monkeypatch: pytest.MonkeyPatch, spelled: Spelled

@@ -13,7 +13,7 @@ from service.runtime.clock import SystemClock
 from service.store import feeding, schema
 from service.store.announcing import lock_tenants
 from service.store.database import Tx, Use
-from service.store.feeding import Feeds
+from service.store.feeding import Feeds, Luck
 from service.store.postgres import PostgresDatabase
 from service.store.statements import Row
 from tests.support.databases import Place
@@ -142,3 +142,20 @@ async def test_what_is_looked_up_slowly_is_not_taken_for_a_clock_that_was_set(
     await database.write(job, Use.CLAIM)
     assert len(tries) == 1
     await database.close()
+
+
+def test_what_others_make_fail_is_tried_now_and_then_only() -> None:
+    luck = Luck()
+    tried = []
+    for _ in range(20):
+        tried.append(luck.is_tried())
+        if tried[-1]:
+            luck.failed()
+    assert [place for place, is_tried in enumerate(tried) if is_tried] == [0, 2, 6, 14]
+
+    while not luck.is_tried():
+        pass  # others are done in turn
+    luck.held()
+    assert luck.is_tried()
+    luck.failed()
+    assert [luck.is_tried(), luck.is_tried()] == [False, True]

@@ -17,6 +17,7 @@ from service.store.postgres import connections, faults
 from service.store.postgres.connections import Address
 
 _KEPT: Final = "SELECT name, setting FROM pg_settings WHERE name = ANY($1::text[])"
+_PROCESS: Final = "SELECT pg_backend_pid()"
 #: How a pooler says that it lends connections for a single statement.
 _SINGLE: Final = "statement pooling"
 _DENIED: Final = asyncpg.InsufficientPrivilegeError
@@ -69,6 +70,12 @@ async def _check_limits(address: Address, connection: Connection) -> None:
     if kept != connections.LIMITS:
         raise StoreUnavailableError(
             f"{address.name} does not keep the limits that are given when connecting. "
+            f"{connections.ADD_FLAG}"
+        )
+    # what became of a statement whose answer is lost is known by that
+    if await connection.fetchval(_PROCESS) != connection.get_server_pid():
+        raise StoreUnavailableError(
+            f"{address.name} tells of another process than the server has for it. "
             f"{connections.ADD_FLAG}"
         )
 
