@@ -21,8 +21,6 @@ def of_server(server: Server, name: str) -> Iterator[Finding]:
     """What there is to say of it; ``name`` is the database's."""
     yield _version(server)
     yield _connections(server)
-    if server.is_pooled:
-        yield _pooler(name)
     if server.is_standby:
         yield _standby(name)
     if server.denied:
@@ -59,14 +57,6 @@ def _connections(server: Server) -> Finding:
         "503."
     )
     return Finding("connections", level, found, remedy)
-
-
-def _pooler(name: str) -> Finding:
-    remedy = (
-        "Add pgbouncer=true to RINGBACK_DATABASE_URL if it lends connections for a transaction: "
-        "else statements fail there, and limits do not hold."
-    )
-    return Finding("database", Level.WARNING, f"a pooler stands before {name}", remedy)
 
 
 def _standby(name: str) -> Finding:

@@ -21,8 +21,6 @@ class Server:
     processes: int
     #: What the processes do that have a connection now; ``None``: a pooler tells of none.
     roles: frozenset[str] | None
-    #: Whether a pooler stands before it that nobody told us of.
-    is_pooled: bool
     #: Whether it follows another, and takes no change itself.
     is_standby: bool
     #: The user, and whether it may make and drop the parts of tables; ``None``: there are none yet.

@@ -452,7 +452,6 @@ async def test_the_system_page_says_who_does_what(
         each=8,
         processes=2,
         roles=frozenset({"api", "worker"}),
-        is_pooled=False,
         is_standby=False,
         user="x",
         may_part=True,

@@ -139,8 +139,9 @@ async def test_it_sees_a_pooler_that_it_was_not_told_of(
         url = f"postgresql://postgres@127.0.0.1:{port}/postgres?sslmode=disable{flag}"
         found = await examined(tmp_path, with_url(url))
 
-    seen = [each for each in of("database", found) if "a pooler stands before" in each[1]]
-    assert [level for level, _ in seen] == ([] if flag else ["warning"])
+    said = "tells of another process than the server has for it. A pooler stands before it: add"
+    seen = [each for each in of("database", found) if said in each[1]]
+    assert [level for level, _ in seen] == ([] if flag else ["fault"])
 
 
 async def test_a_pooler_that_drops_limits_is_told_with_what_to_write(

@@ -72,7 +72,8 @@ async def _check_limits(address: Address, connection: Connection) -> None:
             f"{address.name} does not keep the limits that are given when connecting. "
             f"{connections.ADD_FLAG}"
         )
-    # what became of a statement whose answer is lost is known by that
+    # what became of a statement whose answer is lost is known by that; who lends connections
+    # tells of none of the server's processes but of itself
     if await connection.fetchval(_PROCESS) != connection.get_server_pid():
         raise StoreUnavailableError(
             f"{address.name} tells of another process than the server has for it. "

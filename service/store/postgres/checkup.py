@@ -27,7 +27,7 @@ _CARELESS = (
 
 _FACTS = (
     "SELECT current_setting('server_version_num')::int, pg_database_size(current_database()), "
-    "pg_backend_pid(), current_user::text, pg_is_in_recovery()"
+    "current_user::text, pg_is_in_recovery()"
 )
 #: By the limits of the server, of the database and of the user: what is in use, what may be.
 _CONNECTIONS = (
@@ -96,7 +96,7 @@ async def look(url: str, clock: Clock) -> State:
 
 
 async def _server(connection: Connection, *, is_pooled: bool) -> Server:
-    version, size, pid, user, is_standby = await connection.fetchrow(_FACTS)
+    version, size, user, is_standby = await connection.fetchrow(_FACTS)
     limits = await connection.fetch(_CONNECTIONS)
     used, most = min(limits, key=lambda row: row[1] - row[0])
     processes = 0
@@ -111,8 +111,6 @@ async def _server(connection: Connection, *, is_pooled: bool) -> Server:
         each=PostgresDatabase.connections,
         processes=processes,
         roles=None if is_pooled else frozenset(row[0] for row in roles),
-        # who lends connections tells of none of the server's processes but of itself
-        is_pooled=not is_pooled and pid != connection.get_server_pid(),
         is_standby=is_standby,
         user=user,
         may_part=await connection.fetchval(_MAY_PART),
