@@ -72,8 +72,8 @@ def test_a_paused_postgres_takes_connections_and_answers_nothing(postgres: Postg
     asking.shutdown()
 
 
-# T is stopped. Z has ended, which one that answered the test before may just do: who would collect it is stopped, so
-# it stays one. X: it was collected meanwhile.
+# T is stopped. Z has ended, as one that answered the test before may just do: who would collect
+# it is stopped, so it stays. X: it was collected meanwhile.
 STOPPED = ("T", "Z", "X")
 
 
