@@ -13,15 +13,10 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import bindparam, func, select
 
 from service.domain.acceptance import (
-    Accepted,
-    KnownEvent,
     Making,
     NewEvent,
-    Planner,
-    TenantName,
-    Verdict,
 )
-from service.domain.errors import Refusal, key_ended, still_running
+from service.domain.errors import Refusal
 from service.domain.ids import KeyMaker
 from service.ports import (
     AcceptRequest,
@@ -30,7 +25,6 @@ from service.ports import (
     Dice,
     Foretell,
     GroupTooWideError,
-    Retried,
 )
 from service.store import (
     auditing,
@@ -39,15 +33,15 @@ from service.store import (
     moving,
     once,
     ordering,
-    retrying,
+    planning,
     tallying,
 )
 from service.store.counting import WaitingCounts
 from service.store.database import Database, Tx, UnexpectedError, Use
 from service.store.feeding import Feeds, Luck
-from service.store.rows import OPERATION_COLUMNS, operation_of
-from service.store.schema import delivery_queue, event_ids, events, operations
-from service.store.statements import Change, Row, Statement, among, bytewise
+from service.store.judging import Work, judge_all
+from service.store.schema import delivery_queue, event_ids
+from service.store.statements import Change, Row, Statement
 
 if TYPE_CHECKING:
     from service.domain.operation import Operation
@@ -55,59 +49,36 @@ if TYPE_CHECKING:
 #: Delivery rows in one transaction, so that nobody waits long behind a wide fan-out.
 MAX_DELIVERIES: Final = 5_000
 
-_operations = (
-    select(*(operations.c[name] for name in OPERATION_COLUMNS))
-    .where(operations.c.tenant_id == bindparam("tenant"), among(operations.c.id, "names"))
-    .order_by(bytewise(operations.c.id))
-)
-_SEE_OPERATIONS: Final = Statement(_operations)
-_FIND_OPERATIONS: Final = Statement(_operations.with_for_update())
-_FIND_IDS: Final = Statement(
-    select(event_ids.c.event_key).where(
-        event_ids.c.tenant_id == bindparam("tenant"), among(event_ids.c.id, "names")
-    )
-)
-#: By keys that are given, so that only the parts are looked into that they are of.
-_FIND_EVENTS: Final = Statement(
-    select(
-        events.c.id, events.c.type, events.c.operation_id, events.c.sequence, events.c.status
-    ).where(among(events.c.key, "keys"))
-)
 _EVENT_KEY: Final = Statement(
     select(event_ids.c.event_key).where(
         event_ids.c.tenant_id == bindparam("tenant"), event_ids.c.id == bindparam("name")
     )
 )
-#: How a statement is read: in the transaction, or before it.
-_Read = Callable[..., Awaitable[list[Row]]]
 _PENDING: Final = Statement(select(func.count()).select_from(delivery_queue))
-
-
-@dataclass(slots=True)
-class _Work:
-    """What one group comes to, before it is written."""
-
-    planner: Planner
-    #: Tenant and ``Idempotency-Key`` of requests that another process is about.
-    running: set[once.TenantKey]
-    answers: list[Answer] = field(default_factory=list)
-    kept: list[once.KeptAnswer] = field(default_factory=list)
-    #: The requests that changed something and want that in the audit log.
-    noted: list[AcceptRequest] = field(default_factory=list)
-
-    def moves(self) -> list[moving.Move]:
-        """The operations that change."""
-        return [(self.planner.before(each), each) for each in self.planner.changed_operations()]
 
 
 @dataclass(frozen=True, slots=True)
 class _Done:
-    """What came of a group: answers, lanes to wake, its events, how many deliveries it made."""
+    """What came of a group.
+
+    Answers, lanes to wake, its events, how many deliveries it made, operations that changed.
+    """
 
     answers: list[Answer]
     lanes: frozenset[int]
     events: list[NewEvent]
     made: int
+    operations: list["Operation"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How a group is judged that is written by one statement."""
+
+    known: Callable[[Tx, Sequence[AcceptRequest]], Awaitable[planning.Known]]
+    #: Whether what it refuses is so.
+    is_sure: bool
+    luck: Luck = field(default_factory=Luck)
 
 
 class AcceptStore:
@@ -131,7 +102,12 @@ class AcceptStore:
         self._dice = dice
         self._ttl = ttl
         self._feeds = Feeds(dice, schedule)
-        self._luck = Luck()
+        #: Operations as they were written last.
+        self._recalled = planning.Recalled()
+        self._ways = (
+            _Way(self._recalled.recall, is_sure=False),
+            _Way(planning.see, is_sure=True),
+        )
         #: Deliveries made by this process: what a count of the open ones does not know yet.
         self.made = 0
 
@@ -164,18 +140,13 @@ class AcceptStore:
             return replace(done, lanes=frozenset())
 
         async def work() -> _Done:
-            if self._database.is_shared and self._is_plain(group) and self._luck.is_tried():
-                ahead = partial(self._accept_ahead, group=group, dead=dead, bounded=bounded)
-                try:
-                    done = await self._database.write(ahead, Use.ACCEPT, _is_logged)
-                except UnexpectedError:
-                    self._luck.failed()
-                else:
-                    self._luck.held()
-                    return done
+            if (done := await self._at_once(group, dead, bounded=bounded)) is not None:
+                return done
             return await self._database.write(job, Use.ACCEPT, _is_logged)
 
         done = await moving.judged_again(work)
+        if self._database.is_shared:
+            self._recalled.note(done.operations)
         self.made += done.made
         for event in done.events[:1]:
             tenants = (each.tenant_id for each in done.events)
@@ -188,16 +159,44 @@ class AcceptStore:
             return False
         return self._feeds.is_plain({each.tenant_id for each in group})
 
+    async def _at_once(
+        self, group: Sequence[AcceptRequest], dead: set[bytes], *, bounded: bool
+    ) -> _Done | None:
+        """Accept a group by one statement; ``None`` where that cannot be done."""
+        ways = self._ways if self._database.is_shared and self._is_plain(group) else ()
+        for way in ways:
+            if not way.luck.is_tried():
+                continue
+            job = partial(self._accept_ahead, way, group, dead, bounded=bounded)
+            try:
+                done = await self._database.write(job, Use.ACCEPT, _is_logged)
+            except UnexpectedError:
+                way.luck.failed()
+            else:
+                way.luck.held()
+                return done
+        return None
+
     async def _accept_ahead(
-        self, tx: Tx, group: Sequence[AcceptRequest], dead: set[bytes], *, bounded: bool
+        self,
+        way: "_Way",
+        group: Sequence[AcceptRequest],
+        dead: set[bytes],
+        tx: Tx,
+        *,
+        bounded: bool,
     ) -> _Done:
         """Judge by what nobody is kept from changing, and write it if nobody did.
 
         Raises:
             UnexpectedError: somebody did.
         """
-        work = _Work(await self._planner(tx, tx.aside, _SEE_OPERATIONS, group), set())
-        await _judge_all(tx, work, group, dead, {})
+        known = await way.known(tx, group)
+        work = Work(known.planner(self._making(tx)), set())
+        await judge_all(tx, work, group, dead, {})
+        # what is refused leaves nothing by which it would be seen that the reason is gone
+        if not way.is_sure and len(work.planner.events) < _size(group):
+            raise UnexpectedError
         if not self._is_plain(group):  # others learnt of more while this waited for its turn
             raise UnexpectedError
         made = work.planner.events
@@ -219,8 +218,9 @@ class AcceptStore:
         keyed = [(request.tenant_id, request.once.key) for request in group if request.once]
         running = await once.hold(tx, keyed)
         answers = await once.find_answers(tx, keyed)
-        work = _Work(await self._planner(tx, tx.fetch, _FIND_OPERATIONS, group), running)
-        await _judge_all(tx, work, group, dead, answers)
+        known = await planning.hold(tx, group)
+        work = Work(known.planner(self._making(tx)), running)
+        await judge_all(tx, work, group, dead, answers)
         made = work.planner.events
         deliveries = await self._feeds.number(tx, made)
         _bound(bounded, made, deliveries)
@@ -238,19 +238,8 @@ class AcceptStore:
         self.made += len(deliveries)
         return frozenset(row[1] for row in deliveries)
 
-    async def _planner(
-        self, tx: Tx, read: _Read, find: Statement, group: Sequence[AcceptRequest]
-    ) -> Planner:
-        known: dict[TenantName, Operation] = {}
-        seen: dict[TenantName, KnownEvent] = {}
-        for tenant, (wanted, ids) in sorted(_names(group).items()):
-            for row in await read(find, tenant=tenant, names=sorted(wanted)):
-                operation = operation_of(row)
-                known[tenant, operation.id] = operation
-            for row in await _known_events(read, tenant, sorted(ids)):
-                seen[tenant, row[0]] = KnownEvent(*row[1:])
-        making = Making(self._keys, tx.now, lambda: self._dice.bytes(4), self._ttl)
-        return Planner(known, seen, making)
+    def _making(self, tx: Tx) -> Making:
+        return Making(self._keys, tx.now, lambda: self._dice.bytes(4), self._ttl)
 
     async def _note(self, tx: Tx, requests: Iterable[AcceptRequest]) -> None:
         for request in requests:
@@ -268,73 +257,9 @@ async def _is_logged(tx: Tx, done: _Done) -> bool:
     return True
 
 
-async def _known_events(read: _Read, tenant: str, names: list[str]) -> list[Row]:
-    """Those of these events that there are: id, type, operation id, sequence and status."""
-    found = await read(_FIND_IDS, tenant=tenant, names=names) if names else []
-    return await read(_FIND_EVENTS, keys=[row[0] for row in found]) if found else []
-
-
-def _names(group: Sequence[AcceptRequest]) -> dict[str, tuple[set[str], set[str]]]:
-    """The operation ids and the event ids that a group names, by tenant."""
-    names: dict[str, tuple[set[str], set[str]]] = {}
-    for request in group:
-        operation_ids, given_ids = names.setdefault(request.tenant_id, (set(), set()))
-        sound = [event for event in request.events if not isinstance(event, Refusal)]
-        operation_ids.update(event.operation_id for event in sound if event.operation_id)
-        given_ids.update(event.id for event in sound if event.id)
-        if request.retry is not None:
-            operation_ids.add(request.retry.failed)
-    return names
-
-
-Answers = dict[tuple[str, str], tuple[bytes, bytes]]
-
-
-async def _judge_all(
-    tx: Tx, work: _Work, group: Iterable[AcceptRequest], dead: set[bytes], answers: Answers
-) -> None:
-    for request in group:
-        is_dead = request.credential in dead
-        work.answers.append(key_ended() if is_dead else await _judge(tx, work, request, answers))
-
-
-async def _judge(tx: Tx, work: _Work, request: AcceptRequest, answers: Answers) -> Answer:
-    only = request.once
-    if only is not None:
-        if (request.tenant_id, only.key) in work.running:
-            return still_running(only.key)
-        kept = answers.get((request.tenant_id, only.key))
-        if kept is not None:
-            return once.judge(only, *kept)
-    result: list[Verdict] | Retried | Refusal
-    if request.retry is None:
-        result = _take(work.planner, request)
-    else:
-        result = await retrying.retry(tx, work.planner, request.tenant_id, request.retry)
-    if request.note is not None and _is_new(result):
-        work.noted.append(request)
-    answer = None if only is None or isinstance(result, Refusal) else only.render(result)
-    if only is not None and answer is not None:
-        row = (request.tenant_id, only.key, only.fingerprint, answer, tx.now)
-        work.kept.append(row)
-        # the same request once more in this group is answered like one that comes later
-        answers[request.tenant_id, only.key] = (only.fingerprint, answer)
-    return result
-
-
-def _take(planner: Planner, request: AcceptRequest) -> list[Verdict]:
-    tenant, guard = request.tenant_id, request.guard
-    return [
-        each if isinstance(each, Refusal) else planner.take(tenant, each, guard)
-        for each in request.events
-    ]
-
-
-def _is_new(result: list[Verdict] | Retried | Refusal) -> bool:
-    """Whether the request changed something."""
-    if isinstance(result, list):
-        return any(isinstance(each, Accepted) and not each.duplicate for each in result)
-    return isinstance(result, Retried) and result.made
+def _size(group: Iterable[AcceptRequest]) -> int:
+    """How many events it is about, those left out in which a fault was found."""
+    return sum(not isinstance(event, Refusal) for each in group for event in each.events)
 
 
 def _bound(bounded: bool, made: Sequence[NewEvent], deliveries: list[Row]) -> None:  # noqa: FBT001  as it was asked
@@ -342,7 +267,7 @@ def _bound(bounded: bool, made: Sequence[NewEvent], deliveries: list[Row]) -> No
         raise GroupTooWideError
 
 
-async def _write(tx: Tx, work: _Work, deliveries: list[Row], beside: Change) -> int:
+async def _write(tx: Tx, work: Work, deliveries: list[Row], beside: Change) -> int:
     """Write it; how many rows that gives which is done beside it."""
     new = work.planner.events
     if not new:
@@ -350,6 +275,7 @@ async def _write(tx: Tx, work: _Work, deliveries: list[Row], beside: Change) -> 
     return (await moving.write(tx, work.moves(), (*feeding.inserts(new, deliveries), beside)))[-1]
 
 
-def _done(tx: Tx, work: _Work, deliveries: list[Row]) -> _Done:
+def _done(tx: Tx, work: Work, deliveries: list[Row]) -> _Done:
     lanes = frozenset(row[1] for row in deliveries if row[2] <= tx.now)
-    return _Done(work.answers, lanes, work.planner.events, len(deliveries))
+    changed = work.planner.changed_operations()
+    return _Done(work.answers, lanes, work.planner.events, len(deliveries), changed)
