@@ -20,6 +20,7 @@ __all__ = [
     "Database",
     "Expected",
     "Job",
+    "Leased",
     "Proof",
     "Reads",
     "Stretch",
@@ -61,6 +62,17 @@ class Expected(NamedTuple):
 
     write: Write
     gives: int | None = None
+
+
+class Leased(NamedTuple):
+    """What was leased."""
+
+    #: Event key, subscription no, attempts, step, trigger and operation key of each.
+    leases: list[Row]
+    #: Key, id, type, operation id, sequence and body of their events, or of what dead letters kept.
+    events: list[Row]
+    #: The lanes that were looked into, where something is told at all.
+    lanes: set[int]
 
 
 class Tx(Protocol):
@@ -124,14 +136,11 @@ class Tx(Protocol):
     async def change(self, statement: Executable) -> int:
         """Run any SQLAlchemy change, for the paths that are not hot; how many rows it touched."""
 
-    async def lease(
-        self, lanes: Sequence[Row], until: int, token: int
-    ) -> tuple[list[Row], list[Row]]:
-        """Lease what is due in these lanes (subscription no, due by, at most) under a token.
+    async def lease(self, lanes: Sequence[Row], until: int, token: int) -> "Leased":
+        """Lease under a token what is due in these lanes (no, due by, at most, version).
 
-        Nothing is locked or written after it that was not before. Returns event key, subscription
-        no, attempts, step, trigger and operation key of each lease; and key, id, type, operation
-        id, sequence and body of their events, or of what dead letters kept of them.
+        A lane with a version is left out unless its subscription is of that and open. Nothing is
+        locked or written after it that was not before.
         """
 
     async def hold(self, names: Iterable[str]) -> set[str]:

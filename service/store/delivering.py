@@ -6,7 +6,7 @@ limits, its pause or hold, its circuit.
 """
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -19,12 +19,22 @@ from service.domain.health import Health
 from service.domain.ids import DeliveryRef, KeyMaker
 from service.domain.subscription import SubscriptionStatus
 from service.domain.times import HURRIED
-from service.ports import Claim, Claimed, Lane, LaneQuota, Settled, Settlement, StoreBusyError
+from service.ports import (
+    Claim,
+    Claimed,
+    Lane,
+    LaneQuota,
+    Settled,
+    Settlement,
+    StoreBusyError,
+    StoreUnavailableError,
+)
 from service.store import health, pacing, settling, tallying
 from service.store.announcing import Announcer
 from service.store.counting import WaitingCounts
-from service.store.database import Database, Tx, UnexpectedError, Use, alone
+from service.store.database import Database, Leased, Tx, UnexpectedError, Use, alone
 from service.store.health_book import Draft, HealthBook
+from service.store.open_lanes import OpenLanes
 from service.store.rows import (
     SECRET_COLUMNS,
     SUBSCRIPTION_COLUMNS,
@@ -89,7 +99,7 @@ class _State:
 
     lane: Lane
     #: Until when its circuit is open; ``None``: it is closed.
-    open_until: int | None
+    open_until: int | None = None
     #: Sends in flight, where they are limited for all workers together.
     in_flight: int = 0
     #: What its rate allows now; ``None``: whatever the worker thinks.
@@ -115,31 +125,44 @@ class DeliverStore:
         self._book = HealthBook(announcer, keys, breaker=breaker)
         self._subscription_of = lru_cache(_REMEMBERED)(subscription_of)
         self._secret_of = lru_cache(_REMEMBERED)(secret_of)
+        self._open = OpenLanes()
 
     async def claim(self, quotas: Sequence[LaneQuota], lease: int) -> Claim:
         """Lease due deliveries of these lanes."""
+        claim, moved = await self._claimed(quotas, lease)
+        if moved:  # what is leased stays so, whatever comes of these
+            with suppress(StoreUnavailableError):
+                others = [each for each in quotas if each.lane in moved]
+                more, _ = await self._claimed(others, lease)
+                return Claim({**claim.lanes, **more.lanes}, [*claim.deliveries, *more.deliveries])
+        return claim
 
-        async def job(tx: Tx) -> Claim:
-            found = await self._lanes(tx, [each.lane for each in quotas])
-            lanes = {no: state.lane for no, state in found.items()}
-            open_quotas = [each for each in quotas if each.lane in lanes]
+    async def _claimed(
+        self, quotas: Sequence[LaneQuota], lease: int
+    ) -> tuple[Claim, frozenset[int]]:
+        """Lease what is due; of the lanes that are not as they were remembered, nothing."""
+
+        async def job(tx: Tx) -> tuple[Claim, frozenset[int]]:
+            numbers = [each.lane for each in quotas]
+            known = self._open.known(numbers, tx.now) if tx.is_shared else {}
+            found = {no: _State(lane) for no, lane in known.items()}
+            if unknown := [no for no in numbers if no not in known]:
+                found |= await self._lanes(tx, unknown)
+            open_quotas = [each for each in quotas if each.lane in found]
             if not open_quotas:
-                return Claim(lanes, ())
+                return Claim({}, ()), frozenset()
             token = self._keys.next(tx.now)
             wanted = [
-                (q.lane, _horizon(found[q.lane], tx.now), _room(q, found[q.lane], tx.now))
+                (*_share(q, found[q.lane], tx.now), _version(known.get(q.lane)))
                 for q in open_quotas
             ]
-            rows, sent = await tx.lease(wanted, tx.now + lease, token)
-            paced = (row[1] for row in rows if found[row[1]].allowance is not None)
+            leased = await tx.lease(wanted, tx.now + lease, token)
+            paced = (row[1] for row in leased.leases if found[row[1]].allowance is not None)
             await pacing.spend(tx, Counter(paced))
-            events = {row[0]: row for row in sent}
-            claimed = [
-                _claimed(row, token, lanes[row[1]], events[row[0]])
-                for row in rows
-                if row[0] in events  # else there is nothing to send: its leases run out
-            ]
-            return Claim(lanes, claimed)
+            moved = known.keys() - leased.lanes - {row[1] for row in leased.leases}
+            self._open.forget(moved)
+            lanes = {no: state.lane for no, state in found.items() if no not in moved}
+            return Claim(lanes, _deliveries(leased, token, lanes)), frozenset(moved)
 
         return await self._database.write(job, Use.CLAIM, _is_claimed)
 
@@ -217,13 +240,15 @@ class DeliverStore:
         for no, rows in found.items():
             secrets = tuple(self._secret_of(row[width:-1]) for row in rows)
             lane = Lane(self._subscription_of(rows[0][:width]), secrets)
-            states[no] = _State(lane, rows[0][-1] if self._breaker else None)
+            states[no] = state = _State(lane, rows[0][-1] if self._breaker else None)
+            if rows[0][-1] is None and not _is_limited(tx, state):
+                self._open.note(lane, tx.now)
         return await _limited(tx, states)
 
 
-async def _is_claimed(tx: Tx, claim: Claim) -> bool:
+async def _is_claimed(tx: Tx, done: tuple[Claim, frozenset[int]]) -> bool:
     """Whether the claim is there: all of it, if its first delivery is."""
-    for each in claim.deliveries[:1]:
+    for each in done[0].deliveries[:1]:
         event, lane = each.ref
         return await tx.fetch(_TOKEN, event=event, lane=lane) == [(each.token,)]
     return True
@@ -259,6 +284,15 @@ def _not_before(at: int, judged: Health | None) -> int:
     return at if judged is None else max(at, judged.open_until)
 
 
+def _share(quota: LaneQuota, state: _State, now: int) -> Row:
+    """What to lease of a lane: until when it is due, and how much."""
+    return quota.lane, _horizon(state, now), _room(quota, state, now)
+
+
+def _version(lane: Lane | None) -> int | None:
+    return None if lane is None else lane.subscription.version
+
+
 def _horizon(state: _State, now: int) -> int:
     """Until when what is due may go: of what is kept back only what somebody hurried."""
     subscription = state.lane.subscription
@@ -281,6 +315,16 @@ def _room(quota: LaneQuota, state: _State, now: int) -> int:
     if subscription.rate != quota.rate:
         room = min(room, 1)  # the worker learns of the rate by this claim
     return room
+
+
+def _deliveries(leased: Leased, token: int, lanes: Mapping[int, Lane]) -> list[Claimed]:
+    """What was leased, without that of which there is nothing to send: its leases run out."""
+    events = {row[0]: row for row in leased.events}
+    return [
+        _claimed(row, token, lanes[row[1]], events[row[0]])
+        for row in leased.leases
+        if row[0] in events
+    ]
 
 
 def _claimed(row: Row, token: int, lane: Lane, event: Row) -> Claimed:

@@ -29,8 +29,8 @@ IDENTITY: Final = f"SELECT {_IDENTITY}"
 OFF: Final = 1_000
 _PAIR: Final = "event_key, subscription_no"
 _LEASED: Final = f"{_PAIR}, attempts, step, trigger, operation_key"
-#: Three kinds of rows: the identity of the transaction, what is leased, and the event of each that
-#: is, or what its dead letter has of it, once however many it is sent to.
+#: Four kinds of rows: the identity of the transaction, what is leased, the event of each that is,
+#: or what its dead letter has of it, once however many it is sent to, and the lanes looked into.
 _WITH_EVENTS: Final = (
     "SELECT NULL::bigint AS event_key, NULL::bigint AS subscription_no, NULL::integer AS attempts, "
     "NULL::integer AS step, NULL AS trigger, NULL::bigint AS operation_key, NULL AS id, "
@@ -44,22 +44,35 @@ _WITH_EVENTS: Final = (
     "SELECT l.event_id, l.event_type, l.operation_id, l.sequence, l.body FROM dead_letters l "
     "WHERE l.event_key = named.event_key LIMIT 1) AS told"
 )
+#: The lanes that are as they are remembered: of this version, open, and of no circuit that is not
+#: closed. What was looked up just now has no version.
+_LANES: Final = (
+    "SELECT given.no, given.horizon, given.room "
+    "FROM unnest($3::bigint[], $4::bigint[], $5::bigint[], $6::integer[]) "
+    "AS given (no, horizon, room, version) WHERE given.version IS NULL OR ("
+    "EXISTS (SELECT FROM subscriptions s WHERE s.no = given.no AND s.version = given.version "
+    "AND s.status = 'active' AND s.hold_until <= given.horizon AND s.deleted_at IS NULL) "
+    "AND NOT EXISTS (SELECT FROM subscription_health h "
+    "WHERE h.subscription_no = given.no AND h.trips > 0))"
+)
 #: A lane's own oldest due rows, whatever the backlogs of the others; what another claim has locked
 #: is not waited for. Nothing where it is another time here than the process thinks.
 LEASE: Final = (
-    "WITH picked AS (SELECT due.event_key, due.subscription_no "
-    "FROM unnest($3::bigint[], $4::bigint[], $5::bigint[]) AS lane (no, horizon, room) "
+    f"WITH lane AS MATERIALIZED ({_LANES}), "
+    "picked AS (SELECT due.event_key, due.subscription_no FROM lane "
     "CROSS JOIN LATERAL (SELECT q.event_key, q.subscription_no FROM delivery_queue q "
     "WHERE q.subscription_no = lane.no AND q.due_at <= lane.horizon AND q.token IS NULL "
     "ORDER BY q.due_at LIMIT lane.room FOR UPDATE SKIP LOCKED) AS due "
-    f"WHERE coalesce(abs({_BEGUN} - $6::bigint) <= {OFF}, TRUE)), "
+    f"WHERE coalesce(abs({_BEGUN} - $7::bigint) <= {OFF}, TRUE)), "
     "leased AS (UPDATE delivery_queue AS d SET due_at = $1, token = $2, "
     "attempts = d.attempts + 1, step = d.step + 1 FROM picked "
     "WHERE d.event_key = picked.event_key AND d.subscription_no = picked.subscription_no "
     "RETURNING d.event_key, d.subscription_no, d.attempts, d.step, d.trigger, d.operation_key) "
     + _WITH_EVENTS.format(identity=_IDENTITY)
+    + " UNION ALL SELECT NULL, no, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL"
+    " FROM lane"
 )
-#: What was leased under a token, as LEASE returns it.
+#: What was leased under a token, as LEASE returns it, but of no lane.
 LEASED: Final = (
     f"WITH leased AS (SELECT {_LEASED} FROM delivery_queue WHERE token = $1) "
     + _WITH_EVENTS.format(identity="NULL, NULL::bigint")

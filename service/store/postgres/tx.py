@@ -13,7 +13,7 @@ from asyncpg import Connection
 from sqlalchemy import Executable, Table
 
 from service.ports import Clock
-from service.store.database import Expected, Stretch, Trace, UnexpectedError
+from service.store.database import Expected, Leased, Stretch, Trace, UnexpectedError
 from service.store.postgres import compiling, faults, parting
 from service.store.statements import Insert, Many, Row, Statement, Write
 
@@ -181,9 +181,7 @@ class PostgresTx:
         status = await (await self._begun()).execute(compiled.text, *compiled.arguments({}))
         return int(status.rpartition(" ")[2])
 
-    async def lease(
-        self, lanes: Sequence[Row], until: int, token: int
-    ) -> tuple[list[Row], list[Row]]:
+    async def lease(self, lanes: Sequence[Row], until: int, token: int) -> Leased:
         """Lease what is due in these lanes; where no transaction has begun that is all of it."""
 
         async def look(tx: "PostgresTx") -> list[Row] | None:
@@ -194,8 +192,11 @@ class PostgresTx:
         given = (until, token, *columns, self._reckoned())
         (identity, *rows) = await self._alone(compiling.LEASE, given, look)
         self._identified(*identity[-2:])
-        leases = [row[:6] for row in rows if row[1] is not None]
-        return leases, [(row[0], *row[6:11]) for row in rows if row[1] is None]
+        return Leased(
+            [row[:6] for row in rows if row[1] is not None and row[0] is not None],
+            [(row[0], *row[6:11]) for row in rows if row[1] is None],
+            {row[1] for row in rows if row[0] is None},
+        )
 
     async def hold(self, names: Iterable[str]) -> set[str]:
         """Take an advisory lock for each name; those that another transaction has."""

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.domain import ids
 from service.store import sending
-from service.store.database import Expected, Stretch, Trace, UnexpectedError
+from service.store.database import Expected, Leased, Stretch, Trace, UnexpectedError
 from service.store.sqlite import compiling
 from service.store.statements import Insert, Many, Row, Statement, Write
 
@@ -95,13 +95,13 @@ class SqliteTx:
         """Run any SQLAlchemy change; how many rows it touched."""
         return (await self._execute(statement)).rowcount
 
-    async def lease(
-        self, lanes: Sequence[Row], until: int, token: int
-    ) -> tuple[list[Row], list[Row]]:
-        """Lease what is due in these lanes."""
+    async def lease(self, lanes: Sequence[Row], until: int, token: int) -> Leased:
+        """Lease what is due in these lanes: there is nobody who could have changed them."""
         text = compiling.lease_text(len(lanes))
-        leases = await self.sql(text, (until, token, *compiling.flat(lanes)))
-        return leases, await sending.what_is_sent(self, {row[0] for row in leases})
+        wanted = compiling.flat(row[:3] for row in lanes)
+        leases = await self.sql(text, (until, token, *wanted))
+        events = await sending.what_is_sent(self, {row[0] for row in leases})
+        return Leased(leases, events, {row[0] for row in lanes})
 
     async def hold(self, names: Iterable[str]) -> set[str]:  # noqa: ARG002  there is no other writer
         """Nobody else holds anything: there is one writer."""
