@@ -199,7 +199,8 @@ class DeliverStore:
     ) -> T:
         """What the first way of writing these results that they allow comes to."""
         lanes = {each.claimed.ref.subscription_no for each in results}
-        ways = [settling.wholly] if settling.is_plain(results) and self._book.is_well(lanes) else []
+        is_plain = self._database.is_shared and settling.is_plain(results)
+        ways = [settling.wholly] if is_plain and self._book.is_well(lanes) else []
         for write in (*ways, settling.at_once):
             with suppress(UnexpectedError):
                 return await self._database.write(partial(work, write), Use.SETTLE)

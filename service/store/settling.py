@@ -25,6 +25,7 @@ _ATTEMPT_KNOWN: Final = (
         for name in ("duration_ms", "status_code", "error_class", "message", "detail")
     )
 )
+_DELIVERY_COLUMNS: Final = ("event_key", "subscription_no", "status", "attempts", "finished_at")
 _OWNED: Final = (*PAIR, delivery_queue.c.token)
 _TAKE_OUT: Final = Many(
     f"DELETE FROM delivery_queue WHERE {one_of([column.name for column in _OWNED])} "
@@ -41,6 +42,35 @@ _POSTPONE: Final = Many(
 _RESOLVE: Final = Many(
     f"UPDATE dead_letters SET state = 'resolved', resolved_at = :now WHERE {IS_ONE_OF}", *PAIR
 )
+
+# --- the statement for all: what it is about goes to the server once, each value of it costs
+
+_GIVEN: Final = "given"
+#: Of the lease, and of the attempt that was made.
+_GIVE: Final = Many(
+    "SELECT * FROM {rows}",
+    *_OWNED,
+    *(attempts.c[name] for name in ("number", "trigger", "started_at", "duration_ms")),
+    *(attempts.c[name] for name in ("status_code", "detail")),
+)
+_TAKE_GIVEN: Final = Many(
+    "DELETE FROM delivery_queue WHERE (event_key, subscription_no, token) IN "
+    f"(SELECT column1, column2, column3 FROM {_GIVEN}) RETURNING event_key"
+)
+_DELIVER_GIVEN: Final = Many(
+    f"INSERT INTO deliveries ({', '.join(_DELIVERY_COLUMNS)}) "
+    f"SELECT column1, column2, '{DeliveryStatus.DELIVERED}', column4, :now FROM {_GIVEN}"
+)
+_RESOLVE_GIVEN: Final = Many(
+    "UPDATE dead_letters SET state = 'resolved', resolved_at = :now "
+    f"WHERE (event_key, subscription_no) IN (SELECT column1, column2 FROM {_GIVEN})"
+)
+_LOG_GIVEN: Final = Many(
+    "INSERT INTO attempts (event_key, subscription_no, number, trigger, started_at, duration_ms, "
+    "status_code, detail) SELECT column1, column2, column4, column5, column6, column7, column8, "
+    f"column9 FROM {_GIVEN}"
+)
+
 _IS_DELIVERED: Final = Many(f"SELECT 1 FROM deliveries WHERE {IS_ONE_OF}", *PAIR)
 _IS_LEASED: Final = Many(
     f"SELECT 1 FROM delivery_queue WHERE {one_of([column.name for column in _OWNED])}", *_OWNED
@@ -109,13 +139,17 @@ def is_plain(results: Sequence[Settlement]) -> bool:
 
 
 async def wholly(tx: Tx, work: Work) -> tuple[Sequence[Settlement], bool]:
-    """Write what :func:`is_plain` as all that the transaction does.
+    """Write what :func:`is_plain` as all that a transaction does in a database that is shared.
 
     Raises:
         UnexpectedError: a lease does not hold, or a receiver is in trouble.
     """
     rows = _leases(work.finished)
-    delivered, resolved = _finish(work.finished, tx.now)
+    made = work.attempts.rows
+    if [row[:2] for row in rows] != [row[:2] for row in made]:
+        raise UnexpectedError  # of some there is more than one result
+    given = [(*lease, *row[2:7], row[-1]) for lease, row in zip(rows, made, strict=True)]
+    now = {"now": tx.now}
 
     async def trace(tx: Tx) -> bool:
         # somebody else may have delivered some, but not those that are leased still
@@ -123,11 +157,13 @@ async def wholly(tx: Tx, work: Work) -> tuple[Sequence[Settlement], bool]:
         return is_delivered and not await tx.each(_IS_LEASED, rows)
 
     await tx.only(
-        Expected(Change(_TAKE_OUT, rows), len(rows)),
-        Expected(delivered),
-        Expected(resolved),
+        Expected(Change(_GIVE, given, name=_GIVEN)),
+        Expected(Change(_TAKE_GIVEN, [()]), len(rows)),
+        Expected(Change(_DELIVER_GIVEN, [()], now)),
+        # nothing in a claim tells which had a dead letter: see _finish
+        Expected(Change(_RESOLVE_GIVEN, [()], now)),
         # an attempt that is there is the sweep's, which took the lease
-        Expected(work.attempts._replace(conflict="")),
+        Expected(Change(_LOG_GIVEN, [()])),
         Expected(work.look, 0),
         trace=trace,
     )
@@ -191,13 +227,12 @@ def _delay(each: Settlement) -> int:
 def _finish(done: Iterable[Settlement], now: int, conflict: str = "") -> tuple[Insert, Change]:
     """What is delivered now, and that it needs no dead letter any more."""
     delivered = [each.claimed for each in done if isinstance(each.verdict, Delivered)]
-    columns = ("event_key", "subscription_no", "status", "attempts", "finished_at")
     status = DeliveryStatus.DELIVERED.value
     # sorted, as two settles may write the same: the one that has the lease, and one that lost it
     rows = sorted((*each.ref, status, each.attempt, now) for each in delivered)
     # nothing in a claim tells which had a dead letter: it may have died before its first attempt
     resolved = Change(_RESOLVE, [row[:2] for row in rows], {"now": now})
-    return Insert(deliveries, columns, rows, conflict), resolved
+    return Insert(deliveries, _DELIVERY_COLUMNS, rows, conflict), resolved
 
 
 def _corpse(each: Settlement) -> burying.Corpse:
