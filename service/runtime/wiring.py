@@ -159,7 +159,7 @@ class Stores:
             sweep=SweepStore(database, announcer, counts, breaker=breaker),
             replay=ReplayStore(database, keys),
             manage=ManageStore(database, keys),
-            operations=OperationStore(database, keys, ttl),
+            operations=OperationStore(database, keys, ttl, accept.recalled),
             lifetimes=LifetimeStore(database, ttl),
             read=ReadStore(database, breaker=breaker),
             tickets=TicketStore(database, keys),

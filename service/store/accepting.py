@@ -103,9 +103,9 @@ class AcceptStore:
         self._ttl = ttl
         self._feeds = Feeds(dice, schedule)
         #: Operations as they were written last.
-        self._recalled = planning.Recalled()
+        self.recalled = planning.Recalled()
         self._ways = (
-            _Way(self._recalled.recall, is_sure=False),
+            _Way(self.recalled.recall, is_sure=False),
             _Way(planning.see, is_sure=True),
         )
         #: Deliveries made by this process: what a count of the open ones does not know yet.
@@ -146,7 +146,7 @@ class AcceptStore:
 
         done = await moving.judged_again(work)
         if self._database.is_shared:
-            self._recalled.note(done.operations)
+            self.recalled.note(done.operations)
         self.made += done.made
         for event in done.events[:1]:
             tenants = (each.tenant_id for each in done.events)

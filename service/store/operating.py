@@ -19,6 +19,7 @@ from service.store import auditing, forgotten, subscribing
 from service.store.database import Database, Tx
 from service.store.moving import MovedError, judged_again
 from service.store.once import once as do_once
+from service.store.planning import Recalled
 from service.store.queueing import enqueue
 from service.store.rows import OPERATION_COLUMNS, operation_of, operation_row
 from service.store.schema import events, operations
@@ -63,13 +64,15 @@ _TOLD: Final = (
 class OperationStore:
     """See :class:`service.ports.OperationStore`.
 
-    ``ttl`` (ms) is for operations that have none of their own.
+    ``ttl`` (ms) is for operations that have none of their own; what it describes is ``recalled``
+    when events come.
     """
 
-    def __init__(self, database: Database, keys: KeyMaker, ttl: int) -> None:
+    def __init__(self, database: Database, keys: KeyMaker, ttl: int, recalled: Recalled) -> None:
         self._database = database
         self._keys = keys
         self._ttl = ttl
+        self._recalled = recalled
 
     async def create(
         self, plan: OperationPlan, actor: str, once: Once | None = None
@@ -89,7 +92,10 @@ class OperationStore:
         async def job(tx: Tx) -> Described | Refusal | Replayed:
             return await do_once(tx, tenant_id, once, body)
 
-        return await judged_again(lambda: self._database.write(job))
+        done = await judged_again(lambda: self._database.write(job))
+        if isinstance(done, Described) and self._database.is_shared:
+            self._recalled.note([done.operation])  # its first event comes in a moment
+        return done
 
     async def _described(self, tx: Tx, plan: OperationPlan) -> Described | Refusal:
         new = plan.operation

@@ -119,6 +119,21 @@ async def test_of_what_is_remembered_and_of_what_is_new_nothing_is_looked_up(
     assert await said() == ["WITH"]
 
 
+@pytest.mark.usefixtures("warm")
+async def test_an_operation_that_was_just_described_is_not_looked_up_either(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.described(type="report", timeout_ms=60_000)
+    messages = Messages(monkeypatch)
+
+    (made,) = await world.posted(event("op", "STARTED"))
+
+    assert messages.take() == ["WITH"]
+    assert made.sequence == 1
+    known = await world.operation()
+    assert (known.type, known.silent_at) == ("report", world.clock.now() + 60_000)
+
+
 async def test_what_is_remembered_is_bounded() -> None:
     recalled = Recalled()
 

@@ -94,7 +94,7 @@ class World:
         self.sweep = SweepStore(self.database, announcer, self.counts, breaker=self.breaker)
         self.replay = ReplayStore(self.database, self.keys)
         self.manage = ManageStore(self.database, self.keys)
-        self.operations = OperationStore(self.database, self.keys, TTL)
+        self.operations = OperationStore(self.database, self.keys, TTL, self.accept.recalled)
         self.lifetimes = LifetimeStore(self.database, TTL)
         self.read = ReadStore(self.database, breaker=self.breaker)
         self.traffic = TrafficStore(self.database)
