@@ -18,8 +18,9 @@ from service.domain.errors import Refusal, RefusalKind
 from service.usecases.listening import Listener
 from service.usecases.reporting import report
 
-#: Streams of one session, and of all sessions, in one process.
-MOST_OF_A_SESSION: Final = 32
+#: Streams of one session, and of all sessions, in one process. Browsers have six connections for
+#: all of a site, one of which is left for pages; their script sees to that too, where it can.
+MOST_OF_A_SESSION: Final = 5
 MOST: Final = 1_000
 #: Seconds between two looks at the same, at least and at most, and the share of the time between
 #: that a look may take.

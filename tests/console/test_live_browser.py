@@ -1,13 +1,14 @@
 """Pages in a real Chromium that nobody reloads, and that no timer asks for."""
 
 import asyncio
+import re
 from collections.abc import Iterator
 from typing import Final
 
 import pytest
 from playwright.async_api import Browser, Page, Request, Route, expect
 
-from tests.console.test_browser import NARROW, browser, needs_chromium, opened
+from tests.console.test_browser import NARROW, Watched, browser, needs_chromium, opened
 from tests.console.test_live import QUIET, key_for, send, settled, subscribed
 from tests.console.test_portal_browser import link
 from tests.support.receiver import Receiver, Reply
@@ -19,6 +20,11 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120), needs_chromium]
 
 #: Milliseconds within which a change is shown: looks are 2 s apart. A page asks by itself in 10 s.
 SOON: Final = 6_000
+#: Where something stands in the window; pixels.
+TOP: Final = "each => each.getBoundingClientRect().top"
+NEARLY: Final = 3
+#: Seconds within which a window that has no stream asks by itself, and then for one.
+LONG: Final = 15.0
 
 
 @pytest.fixture
@@ -159,3 +165,84 @@ async def test_whose_key_is_revoked_is_led_to_the_way_in(browser: Browser, serve
             assert (await client.delete(f"/v1/api-keys/{made['id']}")).is_success
         await expect(page.get_by_label("API key")).to_be_visible(timeout=SOON)
         watched.faults = [each for each in watched.faults if "status of 401" not in each]
+
+
+async def test_what_somebody_is_at_stays_that_however_much_comes_in_above(
+    browser: Browser, server: Server
+) -> None:
+    async with opened(browser, server) as watched:
+        page = watched.page
+        await watched.sign_in(server.admin_key)
+        for number in range(30):
+            await send(server, f"old-{number}")
+        await watched.go("/operations")
+        own = page.get_by_role("link", name="old-12", exact=True)
+        await own.focus()
+        await page.evaluate("scrollTo(0, 700)")
+        top = await own.evaluate(TOP)
+        await asyncio.gather(*(send(server, f"new-{number}") for number in range(15)))
+        await expect(page.get_by_role("link", name=re.compile("new-"))).to_have_count(15)
+        await expect(own).to_be_focused()
+        assert abs(await own.evaluate(TOP) - top) < NEARLY
+
+
+async def test_a_button_does_not_become_another_under_a_finger(
+    browser: Browser, server: Server, receiver: Receiver
+) -> None:
+    made = await subscribed(server, receiver.url("/hook"))
+    async with opened(browser, server) as watched:
+        page = watched.page
+        await watched.sign_in(server.admin_key)
+        await watched.go(f"/subscriptions/{made['id']}")
+        await page.get_by_role("button", name="Pause").focus()
+        await asyncio.sleep(1)
+        async with server.client() as client:
+            assert (await client.post(f"/v1/subscriptions/{made['id']}/pause")).is_success
+        await expect(page.get_by_role("button", name="Pause")).to_have_count(0, timeout=SOON)
+        assert await page.evaluate("document.activeElement.tagName") != "BUTTON"
+
+
+#: As over plain HTTP.
+WITHOUT_LOCKS: Final = "Object.defineProperty(Navigator.prototype, 'locks', { value: undefined })"
+
+
+async def eight_windows(watched: Watched) -> list[Page]:
+    """More windows of one browser than it has connections to a site."""
+    windows = [await watched.page.context.new_page() for _ in range(8)]
+    for window in windows:
+        await window.goto(f"{watched.origin}/console/operations")
+        await asyncio.sleep(0.5)  # its stream is open
+    return windows
+
+
+async def all_see(windows: list[Page], name: str) -> None:
+    for window in windows:
+        await expect(window.get_by_role("rowheader", name=name)).to_be_visible()
+
+
+async def test_many_windows_leave_connections_for_other_pages(
+    browser: Browser, server: Server
+) -> None:
+    async with opened(browser, server) as watched:
+        await watched.sign_in(server.admin_key)
+        windows = await eight_windows(watched)
+        await send(server, "in-all")
+        await all_see(windows, "in-all")
+        # what windows leave that are closed is others', which had none
+        asked = [Asked(window) for window in windows[4:]]
+        for window in windows[:4]:
+            await window.close()
+        async with asyncio.timeout(LONG):
+            while not any(each.streams for each in asked):  # noqa: ASYNC110  another process asks
+                await asyncio.sleep(0.1)
+
+
+async def test_windows_that_know_nothing_of_each_other_leave_connections_too(
+    browser: Browser, server: Server
+) -> None:
+    async with opened(browser, server) as watched:
+        await watched.page.context.add_init_script(WITHOUT_LOCKS)
+        await watched.sign_in(server.admin_key)
+        windows = await eight_windows(watched)
+        await send(server, "in-all")
+        await all_see(windows, "in-all")

@@ -3,6 +3,7 @@
 const SOON = 150; // ms: notes that come together are one refresh
 const STREAM_REST = 2000; // ms after which a stream that broke is opened again
 const STREAM_REFUSED = 30_000; // ms after which one that was refused is asked for again
+const STREAMS = 4; // of all windows of a browser
 const UNITS = [[86_400, "d"], [3_600, "h"], [60, "min"], [1, "s"]]; // as the service writes them
 
 const live = () => document.getElementById("live");
@@ -20,19 +21,47 @@ function refreshSoon() {
   coming = setTimeout(refresh, SOON);
 }
 
+/** One of the places that all windows share, as what gives it back; nothing where all are taken. */
+function placed() {
+  return new Promise((have) => {
+    const ask = (place) => navigator.locks.request(`ringback-live-${place}`, { ifAvailable: true }, (lock) => {
+      if (lock) return new Promise(have);
+      return place > 1 ? ask(place - 1) : have();
+    });
+    // over plain HTTP, and where a page is embedded without a store of its own, nobody keeps places
+    if (navigator.locks) ask(STREAMS).catch(() => have(() => {})); else have(() => {});
+  });
+}
+
 // The store is the truth: a stream only says that something moved, and the page is read again. It is
-// one a page at most, and none while nobody looks: browsers have six connections for all of a site.
+// one a page at most, and none while nobody looks: browsers have six connections for all of a site,
+// and what several windows had of them for good no page could be loaded by.
 let stream = null;
+let leave = null;
+let isComing = false;
 let restingUntil = 0;
-function follow() {
-  const address = live()?.dataset.stream; // which says what is seen, or how far it is
-  if (!address || document.hidden || Date.now() < restingUntil) return;
-  if (stream && stream.readyState !== EventSource.CLOSED) return;
+const isWanted = () => live()?.dataset.stream && !document.hidden && !stream && Date.now() >= restingUntil;
+async function follow() {
+  if (isComing || !isWanted()) return;
+  isComing = true;
+  leave = await placed();
+  isComing = false;
+  if (!leave) return; // the page asks by itself meanwhile
+  if (isWanted()) listen(live().dataset.stream); // which says what is seen, or how far it is
+  else leave();
+}
+function hangUp() {
+  if (!stream) return;
+  stream.close();
+  stream = null;
+  leave();
+}
+function listen(address) {
   const own = stream = new EventSource(address);
   let wasOpen = false;
   for (const name of ["changed", "moved", "ended"]) {
     own.addEventListener(name, () => {
-      if (name === "ended") own.close();
+      if (name === "ended") hangUp();
       refreshSoon();
     });
   }
@@ -44,6 +73,7 @@ function follow() {
   own.addEventListener("error", () => {
     refreshSoon();
     if (own.readyState !== EventSource.CLOSED) return; // the browser opens it again by itself
+    hangUp();
     const rest = wasOpen ? STREAM_REST : STREAM_REFUSED;
     restingUntil = Date.now() + rest;
     setTimeout(follow, rest + 1);
@@ -80,6 +110,20 @@ function warn(which) {
   for (const each of [lost, gone]) each.hidden = each !== which;
 }
 document.addEventListener("htmx:error", () => warn(lost));
+
+// Who has scrolled down into what is shown goes on reading the same while things come in above: the
+// browser would see to that by itself, but for parts that scroll, sideways too.
+let reading = null;
+document.addEventListener("htmx:before:swap", () => {
+  const rows = live()?.getBoundingClientRect().top < 0 ? [...live().querySelectorAll("tr[id]")] : [];
+  const row = rows.find((each) => each.getBoundingClientRect().top >= 0);
+  reading = row && { id: row.id, top: row.getBoundingClientRect().top };
+});
+function readOn() {
+  const row = reading && document.getElementById(reading.id);
+  if (row) scrollBy(0, row.getBoundingClientRect().top - reading.top);
+}
+document.addEventListener("htmx:after:swap", readOn);
 // it comes for an answer that is an error too, with nothing swapped
 document.addEventListener("htmx:after:swap", (event) => {
   const status = event.detail.ctx.response.status;
@@ -87,7 +131,7 @@ document.addEventListener("htmx:after:swap", (event) => {
   else warn([403, 404, 410].includes(status) ? gone : lost);
 });
 document.addEventListener("visibilitychange", () => {
-  if (document.hidden) { stream?.close(); } else { refresh(); showDistances(); }
+  if (document.hidden) { hangUp(); } else { refresh(); showDistances(); }
 });
 
 // Copying: the buttons are there only where they work.
