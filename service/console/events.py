@@ -145,7 +145,7 @@ def _listed(visit: Visit, found: Sequence[EventLine | EventView], before: int | 
     others = {name: text for name, text in visit.given.items() if name != "before"}
     query = urlencode({**others, "before": before}, safe=queries.UNQUOTED)
     further = None if before is None else f"{visit.request.url.path}?{query}"
-    shown = {"items": found, "given": visit.given, "further": further, "is_asked": bool(others)}
+    shown = {"items": found, "given": visit.given, "further": further}
     return Page("events.html", "Events", shown)
 
 

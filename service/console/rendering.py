@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
 
 import msgspec
@@ -25,6 +25,8 @@ _UNITS: Final = ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min"), (1, "s"))
 _DISTANCE: Final = re.compile(r"(?<=</time> <small>)[^<]*")
 #: Characters by which a list tells what something is: more is on its own page.
 _BRIEF: Final = 80
+#: Of an address, what says where in a list it is.
+_PLACES: Final = ("cursor", "before", "limit")
 #: Characters that show what is around them in another order, as JSON may write them too.
 _TURNING: Final = {
     code: f"\\u{code:04x}"
@@ -61,6 +63,7 @@ def environment() -> Environment:
         "plain": lambda word: str(word).replace("_", " "),
         "rendered": times.render,
         "without": without,
+        "asked": asked,
         "brief": brief,
         "typed": escape,
         "shown": shown,
@@ -144,8 +147,25 @@ def brief(text: str) -> str:
 
 def without(given: Mapping[str, str], *names: str) -> str:
     """What an address says, as a query, apart from some of it and from the place in a list."""
-    left_out = {*names, "cursor", "limit", "done"}
+    left_out = {*names, *_PLACES, "done"}
     return urlencode([(name, text) for name, text in given.items() if name not in left_out])
+
+
+class Asked(NamedTuple):
+    """A filter that is on: what it is called, what it has, and the query of an address without."""
+
+    label: str
+    text: str
+    others: str
+
+
+def asked(given: Mapping[str, str], labels: Mapping[str, str]) -> list[Asked]:
+    """The filters of an address that are on, of those that have a label."""
+    return [
+        Asked(label, given[name], without(given, name))
+        for name, label in labels.items()
+        if name in given
+    ]
 
 
 class Templates:
