@@ -5,6 +5,7 @@ from typing import Any, Final, NamedTuple
 from service.console import bounds
 from service.console.charts import Charts
 from service.console.grouping import grouped
+from service.console.receivers import receivers
 from service.console.services import Services
 from service.console.visits import Action, Page, Visit
 from service.domain.api_keys import Scope
@@ -54,10 +55,12 @@ class Overview:
         if visit.may(Scope.DELIVERIES_READ):
             opened = visit.bounds.narrowed(DeadLetterFilter(resolved=False))
             counts = await self._reads.dead_letter_summary(visit.tenant, opened)
-            values["groups"] = grouped(counts)[:_FEW]
+            groups = values["groups"] = grouped(counts)[:_FEW]
             dead = visit.bounds.narrowed(DeliveryFilter(status=DeliveryStatus.DEAD))
             page = await self._reads.deliveries(visit.tenant, dead, Span(_FEW))
             values["last"] = page.items
+            named = {each.subscription_id for each in (*groups, *page.items)}
+            values["receivers"] = await receivers(visit, self._reads, named)
         return Page("overview.html", "Overview", values)
 
     async def _fares(self, visit: Visit) -> list[Fare]:

@@ -12,6 +12,7 @@ from jinja2 import Environment, pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
+from service.console.receivers import receiver
 from service.domain import ids, times
 from service.web import templates
 
@@ -66,6 +67,7 @@ def environment() -> Environment:
         "asked": asked,
         "brief": brief,
         "typed": escape,
+        "receiver": receiver,
         "shown": shown,
     }
     made.finalize = legible
