@@ -54,6 +54,7 @@ def environment() -> Environment:
     made.filters |= {
         "when": when,
         "seconds": seconds,
+        "lasting": lasting,
         "milliseconds": milliseconds,
         "pretty": pretty,
         "known": lambda value: "—" if value is None else value,
@@ -119,6 +120,19 @@ def seconds(value: float | None) -> str:
         if whole >= size:
             return f"{whole // size} {unit}"
     return "0 s"
+
+
+def lasting(value: float) -> str:
+    """How long something took (s), in its largest unit and the next one below: ``3 min 5 s``."""
+    if round(value, 3) < 1:
+        return f"{value * 1000:.3g} ms" if value else "0 s"
+    if round(value, 1) < _MINUTE:
+        return f"{round(value, 1):g} s"
+    whole = round(value)
+    index = next(n for n, (size, _) in enumerate(_UNITS) if whole >= size)
+    (size, unit), (below, smaller) = _UNITS[index : index + 2]
+    rest = whole % size // below
+    return f"{whole // size} {unit}" + (f" {rest} {smaller}" if rest else "")
 
 
 def milliseconds(value: float | None) -> str:
