@@ -6,7 +6,6 @@ What is possible without a session: each handler looks for itself whether one of
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
@@ -22,6 +21,7 @@ from service.ports import StoreUnavailableError
 from service.usecases.portals import Portals
 from service.web import answers, problems
 from service.web.answers import Answer
+from service.web.browsers import takes_pages
 from service.web.telling import ENTERING, WHO
 
 Handler = Callable[[Request], Awaitable[Answer]]
@@ -93,7 +93,7 @@ class _ForBrowsers(Route):
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Whether a request, of whoever takes pages, is for it."""
-        if scope["type"] == "http" and "text/html" in Headers(scope=scope).get("accept", ""):
+        if scope["type"] == "http" and takes_pages(scope):
             return super().matches(scope)
         return Match.NONE, {}
 
