@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.console.entrances import NOTHING_HERE, SIGN_IN, Entrance
 from service.console.layout import THEMES
+from service.console.looking import Looks
 from service.console.routing import FOREIGN
 from service.console.sessions import is_from_here
 from service.console.visits import Form, Page, form_of
@@ -45,7 +46,8 @@ _UNAVAILABLE: Final = Refusal(
 class Entry:
     """What both sites have."""
 
-    def __init__(self, entrance: Entrance) -> None:
+    def __init__(self, entrance: Entrance, looks: Looks) -> None:
+        self._looks = looks
         self._entrance = entrance
         self._layout = entrance.layout
         self._site = entrance.layout.site
@@ -67,6 +69,8 @@ class Entry:
         refusal = None if session is None else await self._end(session.digest)
         if refusal is not None:
             return self._layout.refused(request, None, refusal)
+        if session is not None:
+            self._looks.end(session.token)
         return Answer(303, headers=(("location", self._outside()), self._sessions.ended()))
 
     async def theme(self, request: Request) -> Answer:
@@ -159,8 +163,8 @@ class ConsoleEntry(Entry):
 class PortalEntry(Entry):
     """The way into the portal."""
 
-    def __init__(self, entrance: Entrance, portals: Portals) -> None:
-        super().__init__(entrance)
+    def __init__(self, entrance: Entrance, looks: Looks, portals: Portals) -> None:
+        super().__init__(entrance, looks)
         self._portals = portals
 
     def routes(self) -> list[Route]:

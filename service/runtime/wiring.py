@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from service import __version__, ports
 from service.broker import ACTOR, QUEUE
+from service.console import Looks
 from service.domain import times
 from service.domain.ids import KeyMaker
 from service.ports import Clock, Dice
@@ -207,6 +208,8 @@ class Opened:
     subscriptions: ManageSubscriptions
     trials: TrySubscription
     watch: Watch
+    #: Who listens to pages of the console and of the portal.
+    looks: Looks
     tickets: Tickets
     portals: Portals
     administration: Administration
@@ -280,6 +283,7 @@ def _build(base: Base, outside: Outside) -> Opened:
     administration = Administration.over(stores, maker, is_alone=not base.database.is_shared)
     observe = Observe(stores.sweep, stores.read, base.clock)
     told = (stores.operations, stores.read)
+    watch = Watch(stores.read, stores.tickets, backplane)
     return Opened(
         base=base,
         stores=stores,
@@ -292,7 +296,8 @@ def _build(base: Base, outside: Outside) -> Opened:
         operations=ManageOperations(told, accept, subscriptions, waker, maker),
         subscriptions=subscriptions,
         trials=TrySubscription(*asked),
-        watch=Watch(stores.read, stores.tickets, backplane),
+        watch=watch,
+        looks=Looks(watch.closing),
         tickets=Tickets(stores.tickets, base.clock, base.dice),
         portals=Portals(stores.portals, maker),
         administration=administration,
