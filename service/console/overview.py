@@ -63,7 +63,8 @@ class Overview:
             dead = visit.bounds.narrowed(DeliveryFilter(status=DeliveryStatus.DEAD))
             page = await self._reads.deliveries(visit.tenant, dead, Span(_FEW))
             values["last"] = page.items
-            named = {each.subscription_id for each in (*groups, *page.items)}
+            named = {each.subscription_id for each in groups}
+            named |= {each.subscription_id for each in page.items}
             values["receivers"] = await receivers(visit, self._reads, named)
         return Page("overview.html", "Overview", values)
 
