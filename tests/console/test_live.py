@@ -210,7 +210,7 @@ async def test_who_listens_to_pages_is_counted(server: Server) -> None:
         listening(visitor, "/console"),
     ):
         await followed_by(client, 2)
-        assert (await visitor.get("/console/system")).says("2 live pages of the console")
+        assert (await visitor.get("/console/system")).says("was read: 2, of 1,000 at most")
     async with server.client() as client:
         await followed_by(client, 0)
 
