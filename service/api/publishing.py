@@ -12,10 +12,8 @@ _POLICY: Final = (
     "content-security-policy",
     f"default-src 'none'; style-src 'self'; {_NOWHERE}",
 )
-_HEADERS: Final = (
-    ("cache-control", "public, no-cache"),
-    ("x-content-type-options", "nosniff"),
-)
+_NO_SNIFFING: Final = ("x-content-type-options", "nosniff")
+_HEADERS: Final = (("cache-control", "public, no-cache"), _NO_SNIFFING)
 _HTML: Final = "text/html; charset=utf-8"
 
 
@@ -23,6 +21,12 @@ def page(call: Call, body: bytes) -> Answer:
     """A page for people."""
     answer = Answer(200, body, media_type=_HTML)
     return etags.conditional(call.request, answer, *_HEADERS, _POLICY)
+
+
+def missing(body: bytes) -> Answer:
+    """A page for people about one that is not there; programs are told otherwise."""
+    headers = (("cache-control", "no-store"), ("vary", "accept"), _NO_SNIFFING, _POLICY)
+    return Answer(404, body, headers, _HTML)
 
 
 def file(call: Call, body: bytes, media_type: str) -> Answer:

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from service.console.looking import MOST
 from service.console.services import Services
 from service.console.visits import Action, Page, Visit
 from service.domain import ids
@@ -47,5 +48,6 @@ class Administration:
             "about": services.about,
             "work": await services.work(),
             "fault": await services.ready(),
+            "most_lookers": MOST,
         }
         return Page("system.html", "System", shown)

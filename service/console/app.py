@@ -47,7 +47,7 @@ def console_routes(services: Services, doorkeeper: Doorkeeper) -> Sequence[BaseR
     pages = routing.routes(actions, entrance)
     return [
         *statics.routes(CONSOLE.root),
-        *ConsoleEntry(entrance).routes(),
+        *ConsoleEntry(entrance, services.looks).routes(),
         live.route(pages, entrance, services),
         *pages,
     ]
@@ -63,7 +63,7 @@ def portal_routes(services: Services, doorkeeper: Doorkeeper) -> Sequence[BaseRo
     pages = routing.routes(shared(services, layout), entrance)
     return [
         *statics.routes(PORTAL.root),
-        *PortalEntry(entrance, services.portals).routes(),
+        *PortalEntry(entrance, services.looks, services.portals).routes(),
         live.route(pages, entrance, services),
         *pages,
     ]

@@ -1,10 +1,12 @@
 """Dead letters: grouped by what there is to mend, then each one; sent again, or discarded."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Final
 
 from service.console.attempts import seen
 from service.console.grouping import grouped
+from service.console.receivers import receivers
 from service.console.replaying import RATES, paced
 from service.console.services import Services
 from service.console.visits import Action, Page, Visit
@@ -14,7 +16,13 @@ from service.domain.delivery import DeadLetterState, Trigger
 from service.domain.errors import Refusal, not_found
 from service.domain.ids import DeliveryRef
 from service.domain.retry import DeadReason
-from service.ports import DeadLetterFilter, DeadLetterView, Replayed, ReplayPlan
+from service.ports import (
+    DeadLetterCount,
+    DeadLetterFilter,
+    DeadLetterView,
+    Replayed,
+    ReplayPlan,
+)
 from service.web import queries
 from service.web.answers import Answer
 from service.web.listings import DEAD_LETTERS
@@ -51,7 +59,8 @@ class DeadLetters:
         """What is open, by subscription and reason, the largest group first."""
         opened = visit.bounds.narrowed(DeadLetterFilter(resolved=False))
         counts = await self._reads.dead_letter_summary(visit.tenant, opened)
-        return Page("dead_letters.html", "Dead letters", {"groups": grouped(counts)})
+        shown = {"groups": grouped(counts), "receivers": await self._receivers(visit, counts)}
+        return Page("dead_letters.html", "Dead letters", shown)
 
     async def index(self, visit: Visit) -> Page | Refusal:
         """Dead letters one by one, newest event first."""
@@ -62,6 +71,7 @@ class DeadLetters:
         page = await self._reads.dead_letters(visit.tenant, which, asked.span)
         shown = {
             "items": page.items,
+            "receivers": await self._receivers(visit, page.items),
             "given": visit.given,
             "reasons": list(DeadReason),
             "further": page.next and _ALL.address_of(visit.request, page.next),
@@ -76,6 +86,7 @@ class DeadLetters:
         attempts = await self._reads.attempts(view.ref)
         shown = {
             "letter": view,
+            "receivers": await self._receivers(visit, [view]),
             "attempts": [seen(each) for each in attempts],
             "is_open": view.state == DeadLetterState.OPEN,
             "is_moving": view.state == DeadLetterState.REPLAYING,
@@ -110,6 +121,7 @@ class DeadLetters:
         counts = await self._reads.dead_letter_summary(visit.tenant, which)
         shown = {
             "groups": grouped(counts),
+            "receivers": await self._receivers(visit, counts),
             "count": sum(each.count for each in counts),
             "given": visit.given,
             "until": times.render(now + 1),
@@ -142,6 +154,11 @@ class DeadLetters:
         if isinstance(run, Replayed):
             raise TypeError("A replay without an Idempotency-Key was replayed.")
         return run if isinstance(run, Refusal) else visit.started(run.operation.id, _PATH)
+
+    async def _receivers(
+        self, visit: Visit, about: Iterable[DeadLetterView | DeadLetterCount]
+    ) -> Mapping[str, str]:
+        return await receivers(visit, self._reads, [each.subscription_id for each in about])
 
     async def _found(self, visit: Visit) -> DeadLetterView | Refusal:
         ref = _ref(visit)

@@ -4,6 +4,7 @@ from typing import Final
 
 from service.console.attempts import Seen, curl, seen
 from service.console.delivery_replays import but_dead, unfit
+from service.console.receivers import receivers
 from service.console.services import Services
 from service.console.visits import Action, Page, Visit
 from service.console.waiting import Wait, wait_of
@@ -53,6 +54,9 @@ class Deliveries:
         page = await self._reads.deliveries(visit.tenant, which, asked.span)
         shown = {
             "items": page.items,
+            "receivers": await receivers(
+                visit, self._reads, [each.subscription_id for each in page.items]
+            ),
             "given": visit.given,
             "statuses": list(DeliveryStatus),
             "unfit": unfit(which),
@@ -74,6 +78,7 @@ class Deliveries:
         subscription = await self._reads.subscription(visit.tenant, view.subscription_id)
         shown = {
             "delivery": view,
+            "receivers": await receivers(visit, self._reads, [view.subscription_id]),
             "wait": await self._wait(view, subscription),
             "attempts": attempts,
             "event": event,

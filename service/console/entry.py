@@ -6,13 +6,13 @@ What is possible without a session: each handler looks for itself whether one of
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
 from service.console.entrances import NOTHING_HERE, SIGN_IN, Entrance
 from service.console.layout import THEMES
+from service.console.looking import Looks
 from service.console.routing import FOREIGN
 from service.console.sessions import is_from_here
 from service.console.visits import Form, Page, form_of
@@ -22,6 +22,7 @@ from service.ports import StoreUnavailableError
 from service.usecases.portals import Portals
 from service.web import answers, problems
 from service.web.answers import Answer
+from service.web.browsers import takes_pages
 from service.web.telling import ENTERING, WHO
 
 Handler = Callable[[Request], Awaitable[Answer]]
@@ -45,7 +46,8 @@ _UNAVAILABLE: Final = Refusal(
 class Entry:
     """What both sites have."""
 
-    def __init__(self, entrance: Entrance) -> None:
+    def __init__(self, entrance: Entrance, looks: Looks) -> None:
+        self._looks = looks
         self._entrance = entrance
         self._layout = entrance.layout
         self._site = entrance.layout.site
@@ -67,6 +69,8 @@ class Entry:
         refusal = None if session is None else await self._end(session.digest)
         if refusal is not None:
             return self._layout.refused(request, None, refusal)
+        if session is not None:
+            self._looks.end(session.token)
         return Answer(303, headers=(("location", self._outside()), self._sessions.ended()))
 
     async def theme(self, request: Request) -> Answer:
@@ -93,7 +97,7 @@ class _ForBrowsers(Route):
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Whether a request, of whoever takes pages, is for it."""
-        if scope["type"] == "http" and "text/html" in Headers(scope=scope).get("accept", ""):
+        if scope["type"] == "http" and takes_pages(scope):
             return super().matches(scope)
         return Match.NONE, {}
 
@@ -159,8 +163,8 @@ class ConsoleEntry(Entry):
 class PortalEntry(Entry):
     """The way into the portal."""
 
-    def __init__(self, entrance: Entrance, portals: Portals) -> None:
-        super().__init__(entrance)
+    def __init__(self, entrance: Entrance, looks: Looks, portals: Portals) -> None:
+        super().__init__(entrance, looks)
         self._portals = portals
 
     def routes(self) -> list[Route]:

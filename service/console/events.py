@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 
 from service.console import bounds
 from service.console.event_search import Feed, Log, Search, Source, newest
+from service.console.receivers import receivers
 from service.console.services import Services
 from service.console.visits import Action, Page, Visit
 from service.domain import ids
@@ -87,7 +88,15 @@ class Events:
         if got is not None and visit.may(Scope.SUBSCRIPTIONS_READ):
             missed = await self._missed(visit, event, got)
         is_open = any(not is_finished(each.status) for each in got or ())
-        shown = {"event": event, "got": got, "missed": missed, "is_open": is_open}
+        named = {each.subscription_id for each in got or ()}
+        named |= {each.subscription.id for each in missed or ()}
+        shown = {
+            "event": event,
+            "got": got,
+            "missed": missed,
+            "is_open": is_open,
+            "receivers": await receivers(visit, self._reads, named),
+        }
         return Page("event.html", "Event", shown)
 
     async def _named(self, visit: Visit, name: str) -> EventView | None:
@@ -145,7 +154,7 @@ def _listed(visit: Visit, found: Sequence[EventLine | EventView], before: int | 
     others = {name: text for name, text in visit.given.items() if name != "before"}
     query = urlencode({**others, "before": before}, safe=queries.UNQUOTED)
     further = None if before is None else f"{visit.request.url.path}?{query}"
-    shown = {"items": found, "given": visit.given, "further": further, "is_asked": bool(others)}
+    shown = {"items": found, "given": visit.given, "further": further}
     return Page("events.html", "Events", shown)
 
 

@@ -23,6 +23,8 @@ class Filled:
     others: Texts = field(default_factory=dict)
     #: Of what is there now; see :func:`marks`.
     marks: str = ""
+    #: Fields in which something was typed that does not come back, since it may be secret.
+    left_out: frozenset[str] = frozenset()
 
     @property
     def status(self) -> int:

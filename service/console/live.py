@@ -20,7 +20,7 @@ from starlette.routing import Match, Route
 from starlette.types import Receive, Scope
 
 from service.console.entrances import NOTHING_HERE, Entrance
-from service.console.looking import OVER, UNKNOWN, Change, Looker, Looks
+from service.console.looking import OVER, UNKNOWN, Change, Looker, Place
 from service.console.routing import Resource
 from service.console.services import Services
 from service.console.site import LIVE
@@ -54,7 +54,7 @@ class Live(resources.Resource[resources.Action]):
         self._pages = pages
         self._entrance = entrance
         self._chance = services.dice.random
-        self._looks = Looks(services.watch.closing)
+        self._looks = services.looks
 
     async def answer(self, scope: Scope, receive: Receive) -> Answer | Streamed:
         """The stream of a page; what the page answers with where there is none to be had."""
@@ -76,25 +76,22 @@ class Live(resources.Resource[resources.Action]):
         if answer.status != _OK:
             return answer
         shown = _shown(answer)
-        if shown == OVER:
+        session = self._entrance.sessions.of(request)
+        if shown == OVER or session is None:
             return Answer(204)  # which tells an EventSource not to come again
-        return EventStream(
-            self._listening(looked, page, shown, asked.get("seen", shown)),
-            _VIEW,
-            refused,
-            self._chance,
+        listening = self._listening(
+            Place(session.token, session.tenant, page), looked, shown, asked.get("seen", shown)
         )
+        return EventStream(listening, _VIEW, refused, self._chance)
 
     def _listening(
-        self, looked: Scope, page: str, shown: str, seen: str
+        self, place: Place, looked: Scope, shown: str, seen: str
     ) -> AbstractAsyncContextManager[Looker | Refusal]:
-        name = self._entrance.sessions.cookies.full_name
-        session = Request(looked).cookies.get(name, "")
 
         async def look() -> str:
             return _shown(await self._look({**looked}, _nothing))
 
-        return self._looks.listening(session, page, look, shown, seen)
+        return self._looks.listening(place, look, shown, seen)
 
     async def _look(self, looked: Scope, receive: Receive) -> Answer | Streamed:
         """What the page answers with."""

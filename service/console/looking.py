@@ -11,15 +11,16 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
-from typing import Final, NamedTuple
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Final, NamedTuple, TypeVar
 
 from service.domain.errors import Refusal, RefusalKind
 from service.usecases.listening import Listener
 from service.usecases.reporting import report
 
-#: Streams of one session, and of all sessions, in one process. Browsers have six connections for
-#: all of a site, one of which is left for pages; their script sees to that too, where it can.
+#: Streams of one session, and of all sessions of both sites, in one process. Browsers have six
+#: connections for all of a site, one of which is left for pages; their script sees to that too,
+#: where it can.
 MOST_OF_A_SESSION: Final = 5
 MOST: Final = 1_000
 #: Seconds between two looks at the same, at least and at most, and the share of the time between
@@ -36,6 +37,17 @@ OVER: Final = "over"
 UNKNOWN: Final = ""
 
 Look = Callable[[], Awaitable[str]]
+F = TypeVar("F", bound=Listener)
+
+
+class Place(NamedTuple):
+    """Who looks at what."""
+
+    #: What stays the same as long as somebody is signed in, and nobody else has.
+    session: str
+    #: The tenant for which the session acts; ``None``: its own.
+    tenant: str | None
+    page: str
 
 
 class Change(NamedTuple):
@@ -57,7 +69,7 @@ class Sight:
 
     def show(self, found: str) -> None:
         """What a look found just now; all who listen are told if it is something else."""
-        if found not in (UNKNOWN, self.shown):
+        if found not in (UNKNOWN, self.shown) and self.shown != OVER:
             self.shown = found
             for each in tuple(self.lookers):
                 each.wake()
@@ -113,22 +125,55 @@ class Looks:
 
     def __init__(self, closing: asyncio.Event) -> None:
         self._closing = closing
-        self._sights: dict[tuple[str, str], Sight] = {}
+        self._sights: dict[Place, Sight] = {}
         self._listening: Counter[str] = Counter()
+        #: Those of a session who follow something else than a page.
+        self._others: dict[str, set[Listener]] = {}
         self._turn = asyncio.Lock()
+
+    @property
+    def lookers(self) -> int:
+        """How many listen to a page now."""
+        return self._listening.total()
+
+    def end(self, session: str) -> None:
+        """Let all go who listen on behalf of a session: somebody signed out of it."""
+        for place, sight in self._sights.items():
+            if place.session == session:
+                sight.show(OVER)
+        for each in self._others.get(session, ()):
+            each.stop()
+
+    @asynccontextmanager
+    async def beside(
+        self, session: str, following: AbstractAsyncContextManager[F | Refusal]
+    ) -> AsyncIterator[F | Refusal]:
+        """Follow something else on behalf of a session, as long as nobody signs out of it."""
+        async with following as follower:
+            if isinstance(follower, Refusal):
+                yield follower
+                return
+            others = self._others.setdefault(session, set())
+            others.add(follower)
+            try:
+                yield follower
+            finally:
+                others.discard(follower)
+                if not others and self._others.get(session) is others:
+                    del self._others[session]
 
     @asynccontextmanager
     async def listening(
-        self, session: str, page: str, look: Look, shown: str, seen: str
+        self, place: Place, look: Look, shown: str, seen: str
     ) -> AsyncIterator[Looker | Refusal]:
         """Listen to a page, which shows ``shown`` now, on behalf of who has ``seen`` that."""
-        if self._listening[session] >= MOST_OF_A_SESSION or self._listening.total() >= MOST:
+        session = place.session
+        if self._listening[session] >= MOST_OF_A_SESSION or self.lookers >= MOST:
             yield _TOO_MANY
             return
-        name = (session, page)
-        sight = self._sights.get(name)
+        sight = self._sights.get(place)
         if sight is None or sight.shown == OVER:
-            sight = self._sights[name] = Sight(look, shown, self._turn)
+            sight = self._sights[place] = Sight(look, shown, self._turn)
         sight.show(shown)
         looker = Looker(sight, seen, self._closing)
         sight.lookers.add(looker)
@@ -139,17 +184,17 @@ class Looks:
             yield looker
         finally:
             closing.cancel()
-            self._leave(name, sight, looker)
+            self._leave(place, sight, looker)
 
-    def _leave(self, name: tuple[str, str], sight: Sight, looker: Looker) -> None:
-        self._listening[name[0]] -= 1
-        if not self._listening[name[0]]:
-            del self._listening[name[0]]
+    def _leave(self, place: Place, sight: Sight, looker: Looker) -> None:
+        self._listening[place.session] -= 1
+        if not self._listening[place.session]:
+            del self._listening[place.session]
         sight.lookers.discard(looker)
         if not sight.lookers:
             sight.close()
-            if self._sights.get(name) is sight:
-                del self._sights[name]
+            if self._sights.get(place) is sight:
+                del self._sights[place]
 
 
 _TOO_MANY: Final = Refusal(

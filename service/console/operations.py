@@ -100,7 +100,9 @@ class Operations:
         if is_end(operation.status) and after == operation.sequence:
             return Answer(204)  # which tells an EventSource not to come again
         key_id = visit.principal.key_id
-        following = self._services.watch.operation(operation, after, key_id)
+        following = self._services.looks.beside(
+            visit.session.token, self._services.watch.operation(operation, after, key_id)
+        )
 
         def refused(refusal: Refusal) -> Answer:
             return self._layout.refused(visit.request, visit, refusal)

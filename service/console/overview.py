@@ -4,7 +4,9 @@ from typing import Any, Final, NamedTuple
 
 from service.console import bounds
 from service.console.charts import Charts
+from service.console.day import Day
 from service.console.grouping import grouped
+from service.console.receivers import receivers
 from service.console.services import Services
 from service.console.visits import Action, Page, Visit
 from service.domain.api_keys import Scope
@@ -33,6 +35,7 @@ class Overview:
         self._stats = services.stats
         self._about = services.about
         self._charts = Charts(services)
+        self._day = Day(services)
 
     def actions(self) -> list[Action]:
         """It is only read."""
@@ -45,19 +48,24 @@ class Overview:
         if isinstance(over_time, Refusal):
             return over_time
         values: dict[str, Any] = {"stats": None, "fares": None, "groups": None, "last": None}
-        values["over_time"] = over_time
+        values |= {"over_time": over_time, "day": None}
         if visit.may(Scope.ADMIN):
             values["stats"], values["backlog"] = await self._stats.service()
             values["breaker"] = self._about.breaker
         elif visit.may(Scope.SUBSCRIPTIONS_READ) and visit.may(Scope.DELIVERIES_READ):
-            values["fares"] = await self._fares(visit)
+            fares = values["fares"] = await self._fares(visit)
+            if fares and not visit.sees_all:
+                values["day"] = await self._day.shown(fares[0].subscription, visit)
         if visit.may(Scope.DELIVERIES_READ):
             opened = visit.bounds.narrowed(DeadLetterFilter(resolved=False))
             counts = await self._reads.dead_letter_summary(visit.tenant, opened)
-            values["groups"] = grouped(counts)[:_FEW]
+            groups = values["groups"] = grouped(counts)[:_FEW]
             dead = visit.bounds.narrowed(DeliveryFilter(status=DeliveryStatus.DEAD))
             page = await self._reads.deliveries(visit.tenant, dead, Span(_FEW))
             values["last"] = page.items
+            named = {each.subscription_id for each in groups}
+            named |= {each.subscription_id for each in page.items}
+            values["receivers"] = await receivers(visit, self._reads, named)
         return Page("overview.html", "Overview", values)
 
     async def _fares(self, visit: Visit) -> list[Fare]:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
 
 import msgspec
@@ -12,6 +12,7 @@ from jinja2 import Environment, pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
+from service.console.receivers import receiver
 from service.domain import ids, times
 from service.web import templates
 
@@ -25,6 +26,8 @@ _UNITS: Final = ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min"), (1, "s"))
 _DISTANCE: Final = re.compile(r"(?<=</time> <small>)[^<]*")
 #: Characters by which a list tells what something is: more is on its own page.
 _BRIEF: Final = 80
+#: Of an address, what says where in a list it is.
+_PLACES: Final = ("cursor", "before", "limit")
 #: Characters that show what is around them in another order, as JSON may write them too.
 _TURNING: Final = {
     code: f"\\u{code:04x}"
@@ -51,6 +54,7 @@ def environment() -> Environment:
     made.filters |= {
         "when": when,
         "seconds": seconds,
+        "lasting": lasting,
         "milliseconds": milliseconds,
         "pretty": pretty,
         "known": lambda value: "—" if value is None else value,
@@ -61,8 +65,10 @@ def environment() -> Environment:
         "plain": lambda word: str(word).replace("_", " "),
         "rendered": times.render,
         "without": without,
+        "asked": asked,
         "brief": brief,
         "typed": escape,
+        "receiver": receiver,
         "shown": shown,
     }
     made.finalize = legible
@@ -116,6 +122,19 @@ def seconds(value: float | None) -> str:
     return "0 s"
 
 
+def lasting(value: float) -> str:
+    """How long something took (s), in its largest unit and the next one below: ``3 min 5 s``."""
+    if round(value, 3) < 1:
+        return f"{value * 1000:.3g} ms" if value else "0 s"
+    if round(value, 1) < _MINUTE:
+        return f"{round(value, 1):g} s"
+    whole = round(value)
+    index = next(n for n, (size, _) in enumerate(_UNITS) if whole >= size)
+    (size, unit), (below, smaller) = _UNITS[index : index + 2]
+    rest = whole % size // below
+    return f"{whole // size} {unit}" + (f" {rest} {smaller}" if rest else "")
+
+
 def milliseconds(value: float | None) -> str:
     """``1234.5`` -> ``1.23 s``."""
     if value is None:
@@ -144,8 +163,25 @@ def brief(text: str) -> str:
 
 def without(given: Mapping[str, str], *names: str) -> str:
     """What an address says, as a query, apart from some of it and from the place in a list."""
-    left_out = {*names, "cursor", "limit", "done"}
+    left_out = {*names, *_PLACES, "done"}
     return urlencode([(name, text) for name, text in given.items() if name not in left_out])
+
+
+class Asked(NamedTuple):
+    """A filter that is on: what it is called, what it has, and the query of an address without."""
+
+    label: str
+    text: str
+    others: str
+
+
+def asked(given: Mapping[str, str], labels: Mapping[str, str]) -> list[Asked]:
+    """The filters of an address that are on, of those that have a label."""
+    return [
+        Asked(label, given[name], without(given, name))
+        for name, label in labels.items()
+        if name in given
+    ]
 
 
 class Templates:

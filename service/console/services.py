@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from service.console.looking import Looks
 from service.domain.errors import Refusal
 from service.domain.health import circuit
 from service.ports import (
@@ -97,8 +98,9 @@ class Work:
     #: Sends, now and at most.
     in_flight: int
     slots: int
-    #: Who waits for events here.
+    #: Who waits for events here, and who listens to pages.
     followers: int
+    lookers: int
     #: Leases of workers that were gone, found by this process.
     expired_leases: int
 
@@ -112,6 +114,7 @@ class Services:
     subscriptions: ManageSubscriptions
     trials: TrySubscription
     watch: Watch
+    looks: Looks
     portals: Portals
     keys: ManageKeys
     tenants: ManageTenants

@@ -126,10 +126,10 @@ def _read(
 ) -> SubscriptionInput | Refusal:
     """The body by the API's rules, and by those of the form."""
     given = read(msgspec.json.encode(body))
-    twice = subscription_forms.header_twice(texts)
-    if twice is None:
+    faults = subscription_forms.header_faults(texts)
+    if not faults:
         return given
-    return invalid(*(given.faults if isinstance(given, Refusal) else ()), twice)
+    return invalid(*(given.faults if isinstance(given, Refusal) else ()), *faults)
 
 
 def _wanted(form: Form, texts: Texts, present: Texts) -> dict[str, object]:
@@ -157,5 +157,5 @@ def _edited(subscription: Subscription, filled: Filled) -> Page:
 
 
 def _page(title: str, filled: Filled, others: dict[str, Any]) -> Page:
-    shown = {"filled": filled, "choices": CHOICES, **others}
+    shown = {"filled": subscription_forms.returned(filled), "choices": CHOICES, **others}
     return Page("subscription_form.html", title, shown, status=filled.status)

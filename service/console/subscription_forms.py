@@ -3,12 +3,14 @@
 What is typed is judged by the rules of the API; here is only how each member is written.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Final
 
 import msgspec
 
-from service.console.forms import Texts
+from service.console.forms import Filled, Texts
 from service.console.rendering import pretty
 from service.domain.attempt_log import MASK
 from service.domain.errors import Fault
@@ -28,6 +30,11 @@ REMOVALS: Final[Mapping[str, tuple[str, ...]]] = {
     "noClientCertificate": ("clientCertificate", "clientKey"),
     "noCaCertificate": ("caCertificate",),
 }
+#: What does not come back in a form, apart from the values of headers.
+_SECRETS: Final = ("secret", *SEALED)
+#: A name as HTTP has it, so that no value stands in its place where the colon was forgotten.
+_HEADER: Final = re.compile(r"(?P<name>[!#$%&'*+.^_`|~0-9A-Za-z-]+)\s*:\s*(?P<value>.*)")
+_AS: Final = "is to be written as name: value"
 _ENOUGH: Final = 1e18
 
 
@@ -54,8 +61,8 @@ def _numbers(text: str) -> list[float | str]:
 
 
 def _pairs(text: str) -> dict[str, str]:
-    """``name: value`` by line."""
-    return dict(_header_lines(text))
+    """``name: value`` by line; of a line that is not written so, the form says that."""
+    return {name: value for name, value in _header_lines(text) if value}
 
 
 def _json(text: str) -> object:
@@ -121,16 +128,35 @@ def shown(subscription: Subscription) -> dict[str, str]:
     return {**found, **dict.fromkeys(SEALED, "")}
 
 
-def header_twice(texts: Texts) -> Fault | None:
-    """The fault of a header that stands on two lines, of which no body could hold both."""
-    names = [name for name, _ in _header_lines(texts["headers"])]
+def header_faults(texts: Texts) -> list[Fault]:
+    """What is wrong with headers as they were typed, and does not come to the API's rules.
+
+    A header without a value is one: its value may have been left out when the form came back. So
+    is a name on two lines, of which no body could hold both.
+    """
+    lines = _header_lines(texts["headers"])
+    faults = [Fault(f"/headers/{n}", _AS) for n, (_, value) in enumerate(lines) if not value]
+    names = [name for name, value in lines if value]
     twice = next((name for name in names if names.count(name) > 1), None)
-    return None if twice is None else Fault("/headers", f"{twice!r} is given twice")
+    return faults if twice is None else [*faults, Fault("/headers", f"{twice!r} is given twice")]
+
+
+def returned(filled: Filled) -> Filled:
+    """A form as it comes back: without what may be secret, and with what was left out so."""
+    texts = {**filled.texts, **dict.fromkeys(_SECRETS, "")}
+    left_out = {name for name in _SECRETS if filled.text(name)}
+    lines = _header_lines(filled.text("headers"))
+    kept = [f"{name}: {MASK}" if value == MASK else f"{name}:" for name, value in lines]
+    texts["headers"] = "\n".join(kept)
+    if any(value != MASK for _, value in lines):
+        left_out.add("headers")
+    return replace(filled, texts=texts, left_out=frozenset(left_out))
 
 
 def _header_lines(text: str) -> list[tuple[str, str]]:
-    lines = [line.partition(":") for line in text.splitlines() if line.strip()]
-    return [(name.strip(), value.strip()) for name, _, value in lines]
+    """Name and value of each line; where either is missing, no value, and no text for a name."""
+    found = [_HEADER.fullmatch(line.strip()) for line in text.splitlines() if line.strip()]
+    return [("", "") if each is None else (each["name"], each["value"]) for each in found]
 
 
 def _plain(value: float | None) -> str:

@@ -73,6 +73,7 @@ from service.ports.reading import (
     Page,
     PublicKeyStore,
     ReadStore,
+    ReceiverView,
     Span,
     UndeliveredView,
 )
@@ -152,6 +153,7 @@ __all__ = [
     "PublicKeyStore",
     "QueueStore",
     "ReadStore",
+    "ReceiverView",
     "ReplayPlan",
     "ReplayRun",
     "ReplayStep",

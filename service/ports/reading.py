@@ -1,6 +1,6 @@
 """What is read, and how: each method one snapshot of one tenant."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -200,6 +200,15 @@ class Page(Generic[T]):
     next: tuple[int, ...] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ReceiverView:
+    """What people know a subscription by."""
+
+    url: str
+    description: str | None
+    is_deleted: bool
+
+
 class ReadStore(Protocol):
     """Reads of one tenant; another tenant's ids are simply not there."""
 
@@ -239,6 +248,9 @@ class ReadStore(Protocol):
         self, tenant_id: str, status: str | None, operation_id: str | None, span: Span
     ) -> Page[Subscription]:
         """Newest first."""
+
+    async def receivers(self, tenant_id: str, names: Collection[str]) -> dict[str, ReceiverView]:
+        """What these subscriptions are known by, by their ids; those that are deleted too."""
 
     async def delivery(self, tenant_id: str, ref: DeliveryRef) -> DeliveryView | None:
         """One delivery."""

@@ -18,7 +18,7 @@ async def snapshot(opened: "Opened") -> Snapshot:
         work=_work(opened),
         in_flight=deliver.in_flight,
         slots_free=deliver.free if "worker" in opened.roles else None,
-        followers=opened.watch.followers,
+        followers=opened.watch.followers + opened.looks.lookers,
         rounds={role: age for role, age in rounds.items() if age is not None},
         queue=await _queue(opened) if "sweeper" in opened.roles else None,
     )

@@ -35,6 +35,7 @@ def console_services(opened: Opened, ready: Ready) -> console.Services:
         subscriptions=opened.subscriptions,
         trials=opened.trials,
         watch=opened.watch,
+        looks=opened.looks,
         portals=opened.portals,
         keys=opened.administration.keys,
         tenants=opened.administration.tenants,

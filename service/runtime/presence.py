@@ -41,6 +41,7 @@ async def at_work(opened: "Opened") -> console.Work:
         in_flight=deliver.in_flight,
         slots=deliver.in_flight + deliver.free,
         followers=opened.watch.followers,
+        lookers=opened.looks.lookers,
         expired_leases=opened.sweep.expired_leases,
     )
 

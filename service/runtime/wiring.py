@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from service import __version__, ports
 from service.broker import ACTOR, QUEUE
+from service.console import Looks
 from service.domain import times
 from service.domain.ids import KeyMaker
 from service.ports import Clock, Dice
@@ -207,6 +208,8 @@ class Opened:
     subscriptions: ManageSubscriptions
     trials: TrySubscription
     watch: Watch
+    #: Who listens to pages of the console and of the portal.
+    looks: Looks
     tickets: Tickets
     portals: Portals
     administration: Administration
@@ -265,8 +268,7 @@ def _build(base: Base, outside: Outside) -> Opened:
     settings, chance, messaging = base.settings, (base.clock, base.dice), base.messaging
     waker, backplane = messaging.waker, messaging.backplane
     maker = Maker(base.clock, base.dice, base.keys)
-    wire = Wire(_USER_AGENT, settings.public_url, settings.request_timeout)
-    composer = Composer(base.vault, base.clock, base.dice, wire)
+    composer = _composer(base)
     stores = Stores.over(base)
     met = outside.journey(_journey(base, stores, waker))
     accept = Accept(met.accept, met.waker, backplane)
@@ -275,11 +277,11 @@ def _build(base: Base, outside: Outside) -> Opened:
     deliver = Deliver(met.deliver, met.sender, composer, chance, pace)
     declare(messaging.broker, deliver.serve, actor=ACTOR, queue=QUEUE)
     asked = (stores.manage, base.sender, composer, maker, Asking())
-    verifier = Verifier(*asked)
-    subscriptions = ManageSubscriptions(stores.manage, verifier, base.vault, waker, maker)
+    subscriptions = ManageSubscriptions(stores.manage, Verifier(*asked), base.vault, waker, maker)
     administration = Administration.over(stores, maker, is_alone=not base.database.is_shared)
     observe = Observe(stores.sweep, stores.read, base.clock)
     told = (stores.operations, stores.read)
+    watch = Watch(stores.read, stores.tickets, backplane)
     return Opened(
         base=base,
         stores=stores,
@@ -292,7 +294,8 @@ def _build(base: Base, outside: Outside) -> Opened:
         operations=ManageOperations(told, accept, subscriptions, waker, maker),
         subscriptions=subscriptions,
         trials=TrySubscription(*asked),
-        watch=Watch(stores.read, stores.tickets, backplane),
+        watch=watch,
+        looks=Looks(watch.closing),
         tickets=Tickets(stores.tickets, base.clock, base.dice),
         portals=Portals(stores.portals, maker),
         administration=administration,
@@ -302,6 +305,12 @@ def _build(base: Base, outside: Outside) -> Opened:
         worker=WorkerHost(messaging.broker),
         longest=longest,
     )
+
+
+def _composer(base: Base) -> Composer:
+    """What makes requests of deliveries."""
+    wire = Wire(_USER_AGENT, base.settings.public_url, base.settings.request_timeout)
+    return Composer(base.vault, base.clock, base.dice, wire)
 
 
 def _journey(base: Base, stores: Stores, waker: ports.Waker) -> Journey:

@@ -1,6 +1,6 @@
 """Reads of operations, their events, and subscriptions."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from sqlalchemy import bindparam, or_, select
@@ -8,7 +8,7 @@ from sqlalchemy import bindparam, or_, select
 from service.domain.ids import key_floor
 from service.domain.operation import Operation
 from service.domain.subscription import Subscription
-from service.ports import EventView, OperationFilter, Page, Span
+from service.ports import EventView, OperationFilter, Page, ReceiverView, Span
 from service.store.database import Database, Tx
 from service.store.paging import Condition, down_to, floor_of, page_of
 from service.store.rows import (
@@ -110,6 +110,21 @@ class OperationReads:
             which = [*along, *wanted, *down_to(_NO, floor)]
             found = await _subscriptions(tx, span.limit + 1, which)
         return page_of(found, span.limit, lambda subscription: (subscription.no,), floor)
+
+    async def receivers(self, tenant_id: str, names: Collection[str]) -> dict[str, ReceiverView]:
+        """What these subscriptions are known by."""
+        if not names:
+            return {}
+        it = subscriptions.c
+        wanted = (it.tenant_id == tenant_id, it.id.in_(sorted(names)))
+        async with self._database.read() as tx:
+            rows = await tx.query(
+                select(it.id, it.url, it.description, it.deleted_at).where(*wanted)
+            )
+        return {
+            row["id"]: ReceiverView(row["url"], row["description"], row["deleted_at"] is not None)
+            for row in rows
+        }
 
 
 async def _subscriptions(tx: Tx, limit: int, which: Sequence[Condition]) -> list[Subscription]:

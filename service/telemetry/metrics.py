@@ -80,7 +80,7 @@ class Snapshot:
     in_flight: int
     #: Sends that could be started now; of a worker.
     slots_free: int | None
-    #: Those who wait for events: streams, WebSockets, long polls.
+    #: Those who wait for something: streams, WebSockets, long polls, live pages.
     followers: int
     #: Seconds since the last round that was done without a fault, by role.
     rounds: Mapping[str, float]
@@ -168,7 +168,9 @@ def _gauges(now: Snapshot) -> Iterator[Metric]:
             "ringback_slots_free", "Sends that this worker could start now", now.slots_free
         )
     yield GaugeMetricFamily(
-        "ringback_followers", "Streams, WebSockets and long polls under way", now.followers
+        "ringback_followers",
+        "Streams, WebSockets, long polls and live pages under way",
+        now.followers,
     )
     rounds = GaugeMetricFamily(
         "ringback_sweep_age_seconds",

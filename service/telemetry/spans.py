@@ -22,7 +22,7 @@ from opentelemetry.trace import (
 )
 from opentelemetry.util.types import AttributeValue
 
-from service.domain import trace
+from service.domain import trace, urls
 from service.domain.acceptance import Accepted
 from service.domain.certificates import TlsIdentity
 from service.domain.errors import Refusal
@@ -218,14 +218,11 @@ def _place(span: Span) -> Place:
 def _of_request(url: str, headers: dict[str, str]) -> dict[str, AttributeValue]:
     """What is known of an attempt before it is made; what may be secret in an address is not."""
     parts = urlsplit(url)
-    query = "?REDACTED" if parts.query else ""
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    port = f":{parts.port}" if parts.port else ""
     found: dict[str, AttributeValue] = {
         "http.request.method": "POST",
         "server.address": parts.hostname or "",
         "server.port": parts.port or _PORTS[parts.scheme],
-        "url.full": f"{parts.scheme}://{host}{port}{parts.path}{query}",
+        "url.full": urls.told(url, "?REDACTED"),
     }
     found |= {name: headers[header] for header, name in _NAMED.items() if header in headers}
     again = int(headers["x-webhook-attempt"]) - 1

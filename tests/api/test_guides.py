@@ -10,7 +10,7 @@ import pytest
 
 from service.api.guide import markdown
 from service.api.guide.serving import address
-from tests.support.api import Api, opened_api
+from tests.support.api import Api, opened_api, problem
 from tests.support.guides import FOLDER, PAGES
 from tests.support.html import Page
 
@@ -154,3 +154,29 @@ def test_html_in_the_text_is_text() -> None:
 )
 def test_links_are_those_of_the_repository(written: str, served: str) -> None:
     assert address(written) == served
+
+
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+
+
+async def test_a_browser_is_led_back_from_a_page_that_is_not_there(api: Api) -> None:
+    path = "/docs/no<b>pe"
+    answer = await api.client.get(path, headers={"accept": BROWSER})
+
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["vary"] == "accept"
+    known = await api.client.get("/docs/index")
+    policy = "content-security-policy"
+    assert answer.headers[policy] == known.headers[policy]
+    shown = Page(answer.text)
+    assert "There is no page no<b>pe" in shown.text
+    assert {*PAGES, "../docs", "../docs/style.css"} <= {*shown.all("href")}
+
+
+@pytest.mark.parametrize("accept", ["*/*", "application/json", ""])
+async def test_a_program_is_told_by_a_problem(api: Api, accept: str) -> None:
+    answer = await api.client.get("/docs/nope", headers={"accept": accept})
+
+    problem(answer, 404, "not-found")

@@ -277,14 +277,16 @@ async def test_an_operation_is_cancelled_and_another_tried_again(api: Api, admin
 
 
 async def test_an_operation_shows_its_phases(api: Api, admin: Visitor) -> None:
-    phases = [{"name": "read <b>", "status": "done", "percentage": 100, "duration": 3}]
+    phases = [{"name": "read <b>", "status": "done", "percentage": 100, "duration": 185.4}]
     progress = {"current": 3, "total": 12, "phase": "read", "message": "slow", "phases": phases}
     await api.post("/v1/operations/job/events", {"type": "STATUS_UPDATE", "progress": progress})
 
     page = await admin.get("/console/operations/job")
 
-    for words in ("25 %", "read <b>", "3 of 12", "slow"):
+    for words in ("25 %", "read <b>", "3 of 12", "slow", "3 min 5 s"):
         assert page.says(words), words
+    told = (await api.get("/v1/operations/job"))["progress"]["phases"]
+    assert [each["duration"] for each in told] == [185.4]
 
 
 async def test_the_stream_tells_that_an_operation_moved(api: Api, admin: Visitor) -> None:

@@ -161,10 +161,7 @@ async def test_the_portal_has_them_for_a_tenant_and_not_for_one_subscription(
     assert (await one.client.get("/portal/traffic")).status_code == 404
     page = await one.get("/portal?range=6h")
     assert not page.says("Over time")
-    assert [had.get("src") for tag, had in page.tags if tag == "script"] == [
-        "/portal/static/vendor/htmx-4.0.1.min.js",
-        "/portal/static/console.js",
-    ]
+    assert page.says("The last day")
 
 
 async def attempted(api: Api, receiver: Receiver, status: int) -> dict[str, Any]:
@@ -235,6 +232,26 @@ async def test_the_last_day_is_for_who_may_see_deliveries_of_that_subscription(a
     assert len((await data(one, path, "/portal/"))["at"]) == 144
     foreign = f"/portal/subscriptions/{other['id']}/traffic"
     assert (await one.client.get(foreign)).status_code == 404
+
+
+async def test_the_portal_of_one_subscription_begins_with_its_last_day(
+    api: Api, receiver: Receiver
+) -> None:
+    made = await attempted(api, receiver, 200)
+    one, everything = await consumer(api, subscriptionId=made["id"]), await consumer(api)
+    scopes = [Scope.SUBSCRIPTIONS_READ.value]
+    narrow = await consumer(api, subscriptionId=made["id"], scopes=scopes)
+
+    for path in ("/portal", f"/portal/subscriptions/{made['id']}"):
+        page = await one.get(path)
+        assert drawn(page) == 2, path
+        assert page.says("The last day"), path
+        section = next(had for tag, had in page.tags if had.get("id") == "charts")
+        address = str(section["data-address"])
+        assert sum((await one.client.get(address)).json()["lines"]["succeeded"]) == 1
+        assert sum(tag == "script" for tag, _ in page.tags) == 4
+    assert not (await everything.get("/portal")).says("The last day")
+    assert not (await narrow.get("/portal")).says("The last day")
 
 
 async def test_the_list_tells_which_subscription_fails_and_whose_circuit_is_open(

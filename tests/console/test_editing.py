@@ -148,7 +148,8 @@ async def test_faults_stand_beside_their_fields_with_what_was_typed(
 
     page = await save(admin, made["id"], fields, 422)
 
-    assert {name: page.fields[name] for name in wrong} == wrong
+    left_out = {"headers": "host:\nx-a:\nx-a:", "clientCertificate": ""}
+    assert {name: page.fields[name] for name in wrong} == {**wrong, **left_out}
     invalid = {str(had["name"]) for _, had in page.tags if had.get("aria-invalid") == "true"}
     shapes = {"eventTypes", "headers", "timeoutSeconds", "retrySchedule", "maxConcurrency"}
     assert invalid == {*shapes, "metadata"}
@@ -283,7 +284,65 @@ async def test_a_new_one_takes_all_of_it_and_a_secret_of_ones_own(api: Api, admi
         "/console/subscriptions", {**FULL, "headers": "x: 1\nx: 2", "secret": "short"}
     )
     assert answer.status_code == 422
-    assert Document(answer.text).fields["headers"] == "x: 1\nx: 2"
+    assert Document(answer.text).fields["headers"] == "x:\nx:"
+
+
+#: What stands in a form that is not taken, and must not stand in the page that says so.
+TYPED: Final = {
+    "headers": "authorization: Bearer hush-1\n\nhush-2 bare\nx-plain:hush-3",
+    "clientCertificate": "hush-4",
+    "clientKey": "hush-5",
+    "caCertificate": "hush-6",
+}
+
+
+async def test_what_is_secret_does_not_come_back_in_a_form_that_is_refused(
+    api: Api, admin: Visitor
+) -> None:
+    made = await api.subscribe(headers={"authorization": "Bearer stored", "x-kept": "kept"})
+    edit = f"/console/subscriptions/{made['id']}/edit"
+    present = (await admin.get(edit)).fields
+    typed = {**TYPED, "url": "nowhere", "secret": "hush-7", "eventTypes": "kept.*"}
+    stale = {**present, **typed, "version": "0"}
+    kept = {**typed, "headers": "x-kept: ****\nauthorization: hush-8"}
+    for path, fields, headers in (
+        ("/console/subscriptions", typed, "authorization:\n:\nx-plain:"),
+        (edit, {**present, **typed}, "authorization:\n:\nx-plain:"),
+        (edit, stale, "authorization:\n:\nx-plain:"),
+        (edit, {**present, **kept}, "x-kept: ****\nauthorization:"),
+    ):
+        answer = await admin.send(path, fields)
+        assert answer.status_code in (409, 422), path
+        page = Document(answer.text)
+        assert "hush" not in page.html, path
+        assert page.fields["headers"] == headers
+        assert page.fields["eventTypes"] == "kept.*"
+        assert page.html.count("type it again") >= 4, path
+
+
+async def test_a_header_whose_value_was_left_out_is_not_sent_empty(
+    api: Api, admin: Visitor
+) -> None:
+    """The form comes back without values: who sends it again as it is would lose them."""
+    made = await api.subscribe(headers={"x-a": "1"})
+    edit = f"/console/subscriptions/{made['id']}/edit"
+    present = (await admin.get(edit)).fields
+    for path, fields in (
+        ("/console/subscriptions", {"url": "https://example.com/", "headers": "x-a:\n:"}),
+        (edit, {**present, "headers": "x-a:\n:"}),
+        (edit, {**present, "headers": "x-a: ****\nx-bare"}),
+    ):
+        answer = await admin.send(path, fields)
+        assert answer.status_code == 422, path
+        assert Document(answer.text).says("is to be written as name: value"), path
+    assert (await api.get(f"/v1/subscriptions/{made['id']}"))["headers"] == {"x-a": "****"}
+
+
+async def test_nothing_is_said_to_be_typed_again_that_was_not_typed(admin: Visitor) -> None:
+    answer = await admin.send("/console/subscriptions", {"url": "nowhere"})
+
+    assert answer.status_code == 422
+    assert "type it again" not in answer.text
 
 
 async def test_who_is_shown_one_subscription_does_not_widen_what_it_gets(api: Api) -> None:

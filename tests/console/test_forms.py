@@ -4,6 +4,7 @@ import json
 from typing import Any, Final
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic.alias_generators import to_camel
@@ -92,13 +93,21 @@ def test_what_is_no_number_and_no_json_is_left_to_the_rules() -> None:
 
 
 def test_headers_stand_one_a_line() -> None:
-    texts = {"headers": "x-a:1\n\n x-b : b: c \nx-bare"}
-    assert subscription_forms.body_of(texts, texts) == {
-        "headers": {"x-a": "1", "x-b": "b: c", "x-bare": ""}
-    }
-    assert subscription_forms.header_twice(texts) is None
-    twice = subscription_forms.header_twice({"headers": "x-a: 1\nx-a: 2"})
-    assert twice == Fault("/headers", "'x-a' is given twice")
+    texts = {"headers": "x-a:1\n\n x-b : b: c "}
+    assert subscription_forms.body_of(texts, texts) == {"headers": {"x-a": "1", "x-b": "b: c"}}
+    assert subscription_forms.header_faults(texts) == []
+    assert subscription_forms.header_faults({"headers": "x-a: 1\nx-a: 2"}) == [
+        Fault("/headers", "'x-a' is given twice")
+    ]
+
+
+@pytest.mark.parametrize("line", ["x-bare", "x-bare:", ":", ": x", "x bare: 1", "é: 1"])
+def test_a_header_without_a_name_or_a_value_is_refused_and_never_sent(line: str) -> None:
+    texts = {"headers": f"x-a: 1\n{line}"}
+    assert subscription_forms.header_faults(texts) == [
+        Fault("/headers/1", "is to be written as name: value")
+    ]
+    assert subscription_forms.body_of(texts, texts) == {"headers": {"x-a": "1"}}
 
 
 def test_a_fault_is_said_beside_its_field() -> None:

@@ -13,7 +13,7 @@ from tests.console.test_portal_browser import link
 from tests.support.console import OWN, Document, Visitor
 from tests.support.receiver import Receiver, Reply
 from tests.support.server import LOCAL, Server
-from tests.support.watching import Seen, messages
+from tests.support.watching import Seen, followed_by, messages
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 
@@ -164,6 +164,55 @@ async def test_a_revoked_key_ends_what_it_listens_to(server: Server) -> None:
         assert await told(said) == "ended"
         with pytest.raises(StopAsyncIteration):
             await told(said)
+
+
+async def sign_out(server: Server, visitor: Visitor, root: str) -> None:
+    token = (await visitor.get(root)).token
+    own = {**OWN, "origin": server.url}
+    answer = await visitor.client.post(f"{root}/sign-out", data={"token": token}, headers=own)
+    assert answer.status_code == httpx.codes.SEE_OTHER
+
+
+async def test_who_signs_out_is_told_nothing_more(server: Server) -> None:
+    await send(server, "STARTED")
+    async with (
+        somebody(server, server.admin_key) as visitor,
+        listening(visitor, "/console/operations") as page,
+        listening(visitor, "/console/operations/STARTED") as operation,
+        somebody(server, server.admin_key) as other,
+        listening(other, "/console/operations") as theirs,
+    ):
+        await sign_out(server, visitor, "/console")
+        assert await told(page) == "ended"
+        for said in (page, operation):
+            with pytest.raises(StopAsyncIteration):
+                await told(said)
+        await send(server, "more")
+        assert await told(theirs) == "changed"
+
+
+async def test_who_signs_out_of_the_portal_is_told_nothing_more(server: Server) -> None:
+    own = {**OWN, "origin": server.url}
+    async with somebody(server) as guest:
+        form = {"link": (await link(server)).partition("#")[2]}
+        answer = await guest.client.post("/portal/enter", data=form, headers=own)
+        guest.client.headers["cookie"] = answer.headers["set-cookie"].partition(";")[0]
+        async with listening(guest, "/portal/dead-letters") as said:
+            await sign_out(server, guest, "/portal")
+            assert await told(said) == "ended"
+
+
+async def test_who_listens_to_pages_is_counted(server: Server) -> None:
+    async with (
+        server.client() as client,
+        somebody(server, server.admin_key) as visitor,
+        listening(visitor, "/console/operations"),
+        listening(visitor, "/console"),
+    ):
+        await followed_by(client, 2)
+        assert (await visitor.get("/console/system")).says("was read: 2, of 1,000 at most")
+    async with server.client() as client:
+        await followed_by(client, 0)
 
 
 async def test_a_page_that_will_change_no_more_ends_its_stream(

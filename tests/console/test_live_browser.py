@@ -25,6 +25,8 @@ TOP: Final = "each => each.getBoundingClientRect().top"
 NEARLY: Final = 3
 #: Seconds within which a window that has no stream asks by itself, and then for one.
 LONG: Final = 15.0
+#: Seconds after which a page has asked by itself once, and does so again in 15 s at the earliest.
+PAUSE: Final = 2.0
 
 
 @pytest.fixture
@@ -246,3 +248,45 @@ async def test_windows_that_know_nothing_of_each_other_leave_connections_too(
         windows = await eight_windows(watched)
         await send(server, "in-all")
         await all_see(windows, "in-all")
+
+
+@pytest.mark.parametrize("has_stream", [True, False], ids=["stream", "no stream"])
+async def test_who_signs_out_in_one_tab_is_led_to_the_way_in_in_all_others(
+    browser: Browser, server: Server, *, has_stream: bool
+) -> None:
+    """Without a stream: as of another process, where nobody hears of it."""
+    await send(server, "STARTED")
+    async with opened(browser, server) as watched:
+        first, context = watched.page, watched.page.context
+        await watched.sign_in(server.admin_key)
+        if not has_stream:
+            for streams in ("**/live?*", "**/stream?*"):
+                await context.route(streams, lambda route: route.fulfill(status=429))
+        tabs = [await context.new_page() for _ in range(2)]
+        for tab, path in zip(tabs, ("/subscriptions", "/operations/STARTED"), strict=True):
+            await tab.goto(f"{server.url}/console{path}")
+            await expect(tab.get_by_role("button", name="Sign out")).to_be_visible()
+        await asyncio.sleep(PAUSE)
+        await first.get_by_role("button", name="Sign out").click()
+
+        for tab in (first, *tabs):
+            await expect(tab.get_by_label("API key")).to_be_visible(timeout=SOON)
+        assert "next=%2Fconsole%2Fsubscriptions" in tabs[0].url
+        watched.faults = [
+            each for each in watched.faults if "of 401" not in each and "of 429" not in each
+        ]
+
+
+async def test_who_signs_out_of_the_portal_is_told_so_in_all_tabs(
+    browser: Browser, server: Server
+) -> None:
+    async with opened(browser, server) as watched:
+        first, context = watched.page, watched.page.context
+        await first.goto(await link(server))
+        await expect(first.get_by_role("heading", name="Overview")).to_be_visible()
+        second = await context.new_page()
+        await second.goto(f"{server.url}/portal/dead-letters")
+        await first.get_by_role("button", name="Sign out").click()
+
+        await expect(second.get_by_text("There is no session here")).to_be_visible(timeout=SOON)
+        watched.faults = [each for each in watched.faults if "status of 401" not in each]

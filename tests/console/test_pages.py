@@ -33,7 +33,8 @@ HOSTILE: Final = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'{{7*7}
 EMPTY: Final = {
     "": "No dead letters are open",
     "/dead-letters": "ringback demo",
-    "/dead-letters/all": "No dead letter is like this",
+    "/dead-letters/all": "There are no dead letters",
+    "/dead-letters/all?resolved=true": "No dead letter is like this",
     "/dead-letters/replay": "Nothing is left",
     "/deliveries": "ringback listen --subscribe",
     "/deliveries?status=dead": "No delivery is like this",

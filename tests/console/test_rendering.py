@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from service.console import rendering
-from service.console.rendering import brief, environment, pretty, shown
+from service.console.rendering import brief, environment, lasting, pretty, shown
 
 TURNING = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
@@ -67,3 +67,26 @@ def test_every_field_keeps_what_is_typed_into_it() -> None:
 def test_a_list_tells_how_something_begins() -> None:
     assert brief("x" * 80) == "x" * 80
     assert brief("x" * 81) == "x" * 79 + "…"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (0.0004, "0.4 ms"),
+        (0.25, "250 ms"),
+        (0.9996, "1 s"),
+        (1.2, "1.2 s"),
+        (3, "3 s"),
+        (59.96, "1 min"),
+        (60, "1 min"),
+        (185, "3 min 5 s"),
+        (3599.7, "1 h"),
+        (3725, "1 h 2 min"),
+        (90_000, "1 d 1 h"),
+        (86_400 * 400, "400 d"),
+        (1e18, "11574074074074 d 1 h"),
+    ],
+)
+def test_a_duration_is_told_in_units_that_people_read(seconds: float, text: str) -> None:
+    assert lasting(seconds) == text

@@ -15,7 +15,14 @@ __all__ = ["browser", "server"]
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120), needs_chromium]
 
 #: Pages on which there may be no id.
-BARE = {"subscription-new", "tenant-edit", "system", "tenants", "deliveries-replay"}
+BARE = {
+    "subscription-new",
+    "tenant-edit",
+    "system",
+    "tenants",
+    "deliveries-none",
+    "deliveries-replay",
+}
 
 
 async def test_on_every_page_of_the_console(

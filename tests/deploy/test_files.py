@@ -203,6 +203,10 @@ def test_streams_pass_nginx_as_they_come() -> None:
 
     assert len(streams) == 3
     assert all(re.search(pattern, path.replace("{id}", "op_1")) for path in streams)
+    for root in ("/console", "/portal"):
+        assert re.search(pattern, f"{root}/live")
+        assert re.search(pattern, f"{root}/operations/op_1/stream")
+        assert not re.search(pattern, f"{root}/operations/op_1")
     assert not re.search(pattern, "/v1/operations/op_1/events")
     for setting in ("proxy_buffering off", "proxy_read_timeout 1h", "Upgrade $http_upgrade"):
         assert setting in inside

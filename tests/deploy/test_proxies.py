@@ -16,10 +16,12 @@ import httpx
 import pytest
 
 from service.web.bodies import MAX_BODY
+from tests.console.test_live import stream_of
 from tests.support.blackbox import Blackbox
+from tests.support.console import OWN, Document
 from tests.support.deployment import DEPLOY
 from tests.support.server import Server, free_port
-from tests.support.watching import Way, by_socket, by_sse
+from tests.support.watching import Way, by_socket, by_sse, messages
 
 pytestmark = pytest.mark.anyio
 
@@ -148,6 +150,50 @@ async def test_a_stream_passes_as_it_comes(proxied: Proxied, way: Way, path: str
                 await box.event(operation, "STATUS_UPDATE")
                 async with asyncio.timeout(_SOON):
                     assert (await anext(seen)).sequence == sequence
+
+
+@pytest.mark.parametrize(
+    ("page", "name"),
+    [("/console/operations", "changed"), ("/console/operations/op_live", "moved")],
+    ids=["page", "operation"],
+)
+async def test_a_live_page_is_told_of_what_comes(proxied: Proxied, page: str, name: str) -> None:
+    """Each message before the next thing happens, and the comment between them in its time."""
+    async with proxied.client() as client:
+        box = Blackbox(client)
+        await box.event("op_live", "STARTED")
+        key = {"key": proxied.server.admin_key}
+        own = {**OWN, "origin": proxied.url}
+        entered = await client.post("/console/sign-in", data=key, headers=own)
+        assert entered.status_code == httpx.codes.SEE_OTHER
+        address = stream_of(Document((await client.get(page)).text))
+        async with client.stream("GET", address) as answer:
+            assert answer.status_code == httpx.codes.OK
+            async with aclosing(messages(answer)) as said:
+                for _ in range(2):
+                    await box.event("op_live", "STATUS_UPDATE")
+                    async with asyncio.timeout(_SOON):
+                        assert (await anext(said)).name == name
+
+
+async def test_a_live_page_of_the_portal_is_told_of_what_comes(proxied: Proxied) -> None:
+    async with proxied.client() as client:
+        made = (await client.post("/v1/portal-links", json={})).json()
+        own = {**OWN, "origin": proxied.url}
+        form = {"link": made["url"].partition("#")[2]}
+        entered = await client.post("/portal/enter", data=form, headers=own)
+        assert entered.status_code == httpx.codes.SEE_OTHER
+        # plain http: a browser keeps it all the same for loopback, this client does not
+        client.headers["cookie"] = entered.headers["set-cookie"].partition(";")[0]
+        del client.headers["authorization"]
+        address = stream_of(Document((await client.get("/portal/operations")).text))
+        assert address.startswith("/portal/live?")
+        async with client.stream("GET", address) as answer, proxied.client() as producer:
+            assert answer.status_code == httpx.codes.OK
+            async with aclosing(messages(answer)) as said:
+                await Blackbox(producer).event("op_portal", "STARTED")
+                async with asyncio.timeout(_SOON):
+                    assert (await anext(said)).name == "changed"
 
 
 async def test_numbers_are_for_who_runs_it(proxied: Proxied) -> None:

@@ -13,6 +13,7 @@ from service.api.routing import Action
 from service.domain.errors import Refusal, not_found
 from service.web import templates
 from service.web.answers import JSON, Answer
+from service.web.browsers import takes_pages
 from service.web.calls import Call
 
 INDEX: Final = "index"
@@ -66,9 +67,16 @@ class Guide:
             return publishing.page(call, self._page(name))
         file = self._files.get(name)
         if file is None:
-            return not_found("page", name)
+            return self._missing(call, name)
         media_type = JSON if name == _VECTORS else _TEXT
         return publishing.file(call, file.read_bytes(), media_type)
+
+    def _missing(self, call: Call, name: str) -> Answer | Refusal:
+        if not takes_pages(call.request.scope):
+            return not_found("page", name)
+        template = templates.environment("service.api").get_template("missing.html")
+        shown = template.render(root="../", name="", missing=name, groups=self._groups)
+        return publishing.missing(shown.encode("utf-8", "replace"))
 
     @cached_property
     def _style(self) -> bytes:

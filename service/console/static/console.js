@@ -130,6 +130,12 @@ document.addEventListener("htmx:after:swap", (event) => {
   if (status < 400) { warn(null); setClock(); follow(); }
   else warn([403, 404, 410].includes(status) ? gone : lost);
 });
+// Who signs out in one tab comes to a page without that button, and all others then read theirs again:
+// they are led to where one signs in, whichever process has their streams.
+const others = new BroadcastChannel("ringback");
+others.addEventListener("message", refresh);
+if (!document.querySelector('form[action$="/sign-out"]')) others.postMessage("out");
+
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) { hangUp(); } else { refresh(); showDistances(); }
 });

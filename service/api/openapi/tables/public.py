@@ -158,6 +158,8 @@ TABLE: Final[Table] = {
             ),
             304: _UNCHANGED,
         },
-        problems={RefusalKind.NOT_FOUND: "There is no such page."},
+        problems={
+            RefusalKind.NOT_FOUND: "There is no such page. Who takes `text/html` is told so by one."
+        },
     ),
 }

@@ -1,0 +1,114 @@
+"""Beside the id of a subscription stands what people know it by, on every page that names one."""
+
+import pytest
+
+from service.domain.api_keys import Scope
+from service.lab.bench.counted import watch
+from tests.support.api import Api
+from tests.support.console import Visitor, consumer, visitor
+from tests.support.receiver import Receiver, Reply
+
+pytestmark = pytest.mark.anyio
+
+
+async def one_dead(api: Api, receiver: Receiver, **members: object) -> dict[str, str]:
+    """A dead letter, whose receiver has something in the query of its URL that nobody may see."""
+    receiver.script = lambda _: Reply(410)
+    await api.subscribe(f"{receiver.url('/hook')}?token=hush-hush", **members)
+    await api.post("/v1/events", {"operationId": "op-1", "type": "COMPLETED", "id": "evt-1"})
+    await api.deliver()
+    letter: dict[str, str] = (await api.get("/v1/dead-letters"))["data"][0]
+    return letter
+
+
+def pages(letter: dict[str, str]) -> list[str]:
+    return [
+        "/deliveries",
+        f"/deliveries/{letter['deliveryId']}",
+        "/dead-letters",
+        "/dead-letters/all",
+        f"/dead-letters/{letter['id']}",
+        "/dead-letters/replay",
+        f"/deliveries/replay?status=dead&subscriptionId={letter['subscriptionId']}",
+        f"/events/{letter['eventId']}",
+        "",
+    ]
+
+
+@pytest.mark.parametrize("root", ["/console", "/portal"])
+async def test_the_url_stands_beside_the_id_without_its_query(
+    api: Api, admin: Visitor, receiver: Receiver, root: str
+) -> None:
+    letter = await one_dead(api, receiver)
+    scopes = [each.value for each in Scope if each not in (Scope.ADMIN, Scope.EVENTS_WRITE)]
+    who = admin if root == "/console" else await consumer(api, scopes=scopes)
+    for path in pages(letter):
+        page = await who.get(f"{root}{path}")
+        assert letter["subscriptionId"] in page.html, path
+        assert page.says(f"{receiver.url('/hook')}?…"), path
+        # what an attempt sent, and where to, is shown as it was
+        assert "Request headers" in page.html or "hush-hush" not in page.html, path
+
+
+async def test_a_description_stands_in_the_place_of_the_url_as_text(
+    api: Api, admin: Visitor, receiver: Receiver
+) -> None:
+    words = "<b>Accounting</b>"
+    letter = await one_dead(api, receiver, description=words)
+    for path in pages(letter):
+        page = await admin.get(f"/console{path}")
+        assert page.says(words), path
+        assert words not in page.html, path
+
+
+async def test_who_may_not_look_at_subscriptions_is_not_told_where_they_lead(
+    api: Api, receiver: Receiver
+) -> None:
+    letter = await one_dead(api, receiver, description="Accounting")
+    reader = visitor(api)
+    key = await api.key(Scope.DELIVERIES_READ)
+    await reader.sign_in(key["authorization"].removeprefix("Bearer "))
+    for path in ("/deliveries", "/dead-letters", f"/dead-letters/{letter['id']}"):
+        page = await reader.get(f"/console{path}")
+        assert page.says(letter["subscriptionId"]), path
+        assert not page.says("Accounting"), path
+
+
+async def test_one_that_was_deleted_is_still_known(
+    api: Api, admin: Visitor, receiver: Receiver
+) -> None:
+    letter = await one_dead(api, receiver, description="Accounting")
+    await api.call("DELETE", f"/v1/subscriptions/{letter['subscriptionId']}")
+
+    assert (await admin.get("/console/deliveries")).says("Accounting (deleted)")
+
+
+async def test_a_tenant_is_told_of_its_own_only(api: Api, receiver: Receiver) -> None:
+    letter = await one_dead(api, receiver, description="Accounting")
+    read = api.opened.stores.read
+
+    assert await read.receivers("acme", [letter["subscriptionId"]]) == {}
+    assert await read.receivers("default", []) == {}
+    found = (await read.receivers("default", [letter["subscriptionId"], "none"])).values()
+    assert [each.description for each in found] == ["Accounting"]
+
+
+async def test_a_page_asks_for_all_of_them_at_once(
+    api: Api, admin: Visitor, receiver: Receiver
+) -> None:
+    for number in range(8):
+        await api.subscribe(receiver.url(f"/hook-{number}"))
+
+    async def statements() -> int:
+        given: list[str] = []
+        end = watch(lambda sql, _: given.append(sql))
+        await admin.get("/console/deliveries")
+        end()
+        return len([sql for sql in given if "SELECT" in sql])
+
+    await api.post("/v1/events", {"operationId": "op-1", "type": "STARTED"})
+    few = await statements()
+    for number in range(3):
+        await api.post("/v1/events", {"operationId": f"op-2{number}", "type": "STARTED"})
+
+    assert await statements() == few
