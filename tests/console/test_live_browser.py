@@ -7,13 +7,12 @@ from typing import Final
 import pytest
 from playwright.async_api import Browser, Page, Request, Route, expect
 
-from tests.console.test_browser import NARROW, browser, needs_chromium, opened
+from tests.console.test_browser import NARROW, opened
 from tests.console.test_live import QUIET, key_for, send, settled, subscribed
 from tests.console.test_portal_browser import link
+from tests.support.browsing import needs_chromium
 from tests.support.receiver import Receiver, Reply
 from tests.support.server import LOCAL, Server
-
-__all__ = ["browser"]
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120), needs_chromium]
 

@@ -4,13 +4,14 @@ import pytest
 from playwright.async_api import Browser, Page, Route, expect
 
 from tests.console import test_browser, test_portal_browser
-from tests.console.test_browser import NARROW, browser, needs_chromium, one_dead, opened, server
+from tests.console.test_browser import NARROW, one_dead, opened, server
 from tests.console.test_portal_browser import link
+from tests.support.browsing import needs_chromium
 from tests.support.ids import read_ids
 from tests.support.receiver import Receiver
 from tests.support.server import Server
 
-__all__ = ["browser", "server"]
+__all__ = ["server"]
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120), needs_chromium]
 
