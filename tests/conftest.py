@@ -24,9 +24,12 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def anyio_backend() -> str:
-    """Async tests run on asyncio, as the service does."""
+    """Async tests run on asyncio, as the service does.
+
+    A test has a loop of its own, unless it shares something that needs one with others.
+    """
     return "asyncio"
 
 

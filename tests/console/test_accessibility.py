@@ -13,17 +13,16 @@ from tests.console.test_browser import (
     WIDE,
     Scheme,
     Watched,
-    browser,
-    needs_chromium,
     one_dead,
     opened,
     server,
 )
 from tests.console.test_portal_browser import link
+from tests.support.browsing import needs_chromium
 from tests.support.receiver import Receiver
 from tests.support.server import Server
 
-__all__ = ["browser", "server"]
+__all__ = ["server"]
 
 #: axe looks at a page for a second, or several where the machine has much else to do.
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240), needs_chromium]

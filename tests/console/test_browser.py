@@ -3,7 +3,6 @@
 import asyncio
 import os
 import re
-import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,16 +16,15 @@ from playwright.async_api import (
     Page,
     Request,
     ViewportSize,
-    async_playwright,
     expect,
 )
 
+from tests.support.browsing import needs_chromium
 from tests.support.receiver import Receiver, Reply
 from tests.support.server import LOCAL, Server
 
 pytestmark = pytest.mark.anyio
 
-CHROMIUM: Final = shutil.which("chromium") or shutil.which("chromium-browser")
 #: Where screenshots go, for who wants to look.
 SHOTS: Final = os.environ.get("CONSOLE_SHOTS")
 NARROW: Final[ViewportSize] = {"width": 360, "height": 740}
@@ -35,11 +33,6 @@ WIDE: Final[ViewportSize] = {"width": 1280, "height": 900}
 Scheme = Literal["light", "dark"]
 
 GROUND: Final[dict[Scheme, str]] = {"light": "rgb(255, 255, 255)", "dark": "rgb(15, 19, 24)"}
-
-needs_chromium = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium is on this machine; install the package chromium"
-)
-
 
 expect.set_options(timeout=20_000)  # milliseconds: machines may have much else to do
 
@@ -85,14 +78,6 @@ class Watched:
     def _asked(self, request: Request) -> None:
         if not request.url.startswith(self.origin):
             self.faults.append(f"request: {request.url}")
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        await browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -16,14 +16,11 @@ from tests.console.test_browser import (
     NARROW,
     WIDE,
     Scheme,
-    browser,
-    needs_chromium,
     opened,
 )
+from tests.support.browsing import needs_chromium
 from tests.support.receiver import Receiver
 from tests.support.server import LOCAL, Server
-
-__all__ = ["browser"]
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240), needs_chromium]
 

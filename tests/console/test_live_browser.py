@@ -8,13 +8,12 @@ from typing import Final
 import pytest
 from playwright.async_api import Browser, Page, Request, Route, expect
 
-from tests.console.test_browser import NARROW, Watched, browser, needs_chromium, opened
+from tests.console.test_browser import NARROW, Watched, opened
 from tests.console.test_live import QUIET, key_for, send, settled, subscribed
 from tests.console.test_portal_browser import link
+from tests.support.browsing import needs_chromium
 from tests.support.receiver import Receiver, Reply
 from tests.support.server import LOCAL, Server
-
-__all__ = ["browser"]
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120), needs_chromium]
 
@@ -134,25 +133,26 @@ async def test_a_hidden_page_has_no_stream_and_catches_up_when_it_is_shown(
         assert len(asked.streams) == 1
 
 
-@pytest.mark.parametrize("status", [403, 429, 503])
-async def test_where_no_stream_can_be_had_the_page_asks(
-    browser: Browser, server: Server, status: int
-) -> None:
-    async def refuse(route: Route) -> None:
-        await route.fulfill(status=status, body="no", content_type="text/html")
+async def test_where_no_stream_can_be_had_the_page_asks(browser: Browser, server: Server) -> None:
+    async def ask(status: int) -> None:
+        async def refuse(route: Route) -> None:
+            await route.fulfill(status=status, body="no", content_type="text/html")
 
-    async with opened(browser, server) as watched:
-        page, asked = watched.page, Asked(watched.page)
-        await page.route("**/console/live*", refuse)
-        await watched.sign_in(server.admin_key)
-        await watched.go("/operations")
-        asked.streams.clear()
-        await send(server, "asked-for")
-        await expect(page.get_by_role("rowheader", name="asked-for")).to_be_visible()
-        await asyncio.sleep(QUIET)
-        assert len(asked.streams) <= 1
-        assert len(asked.parts) <= 6
-        watched.faults = [each for each in watched.faults if f"status of {status}" not in each]
+        async with opened(browser, server) as watched:
+            page, asked = watched.page, Asked(watched.page)
+            await page.route("**/console/live*", refuse)
+            await watched.sign_in(server.admin_key)
+            await watched.go("/operations")
+            asked.streams.clear()
+            await send(server, f"asked-for-{status}")
+            shown = page.get_by_role("rowheader", name=f"asked-for-{status}")
+            await expect(shown).to_be_visible()
+            await asyncio.sleep(QUIET)
+            assert len(asked.streams) <= 1
+            assert len(asked.parts) <= 6
+            watched.faults = [each for each in watched.faults if f"status of {status}" not in each]
+
+    await asyncio.gather(*map(ask, (403, 429, 503)))
 
 
 async def test_whose_key_is_revoked_is_led_to_the_way_in(browser: Browser, server: Server) -> None:

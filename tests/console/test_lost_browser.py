@@ -7,12 +7,11 @@ import pytest
 from playwright.async_api import Browser, Page, Route, expect
 
 from tests.console.test_accessibility import grave
-from tests.console.test_browser import NARROW, WIDE, browser, needs_chromium, opened
-from tests.console.test_portal_browser import allow, embedder, embedding, link, strict_browser
+from tests.console.test_browser import NARROW, WIDE, opened
+from tests.console.test_portal_browser import allow, embedder, embedding, link
+from tests.support.browsing import needs_chromium
 from tests.support.receiver import Receiver
 from tests.support.server import LOCAL, Server
-
-__all__ = ["browser", "strict_browser"]
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120), needs_chromium]
 

@@ -4,10 +4,11 @@ import pytest
 from playwright.async_api import Browser, expect
 
 from tests.console.test_accessibility import grave
-from tests.console.test_browser import NARROW, browser, needs_chromium, opened, server
+from tests.console.test_browser import NARROW, opened, server
+from tests.support.browsing import needs_chromium
 from tests.support.server import Server
 
-__all__ = ["browser", "server"]
+__all__ = ["server"]
 
 pytestmark = [pytest.mark.anyio, needs_chromium]
 

@@ -1,6 +1,5 @@
 """The portal in a real Chromium: in a tab of its own, and embedded in a page of another site."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -10,26 +9,23 @@ from playwright.async_api import (
     Page,
     Route,
     ViewportSize,
-    async_playwright,
     expect,
 )
 
 from tests.console.test_browser import (
-    CHROMIUM,
     NARROW,
     WIDE,
     Scheme,
     Watched,
-    browser,
-    needs_chromium,
     one_dead,
     opened,
     server,
 )
+from tests.support.browsing import needs_chromium
 from tests.support.receiver import Received, Receiver, Reply
 from tests.support.server import Server
 
-__all__ = ["browser", "server"]
+__all__ = ["server"]
 
 pytestmark = pytest.mark.anyio
 
@@ -108,16 +104,6 @@ async def test_every_page_of_the_portal_keeps_to_its_policy_and_to_the_width(
 
 
 # --- embedded
-
-
-@pytest.fixture
-async def strict_browser() -> AsyncIterator[Browser]:
-    """A browser that keeps no cookies for embedded pages but those kept apart."""
-    async with async_playwright() as playwright:
-        arguments = ["--no-sandbox", "--test-third-party-cookie-phaseout"]
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield browser
-        await browser.close()
 
 
 def embedder(receiver: Receiver) -> str:

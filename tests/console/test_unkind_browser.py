@@ -10,16 +10,15 @@ from playwright.async_api import Browser, ViewportSize, expect
 from tests.console.test_browser import (
     NARROW,
     WIDE,
-    browser,
     cut,
-    needs_chromium,
     opened,
     server,
 )
+from tests.support.browsing import needs_chromium
 from tests.support.receiver import Receiver, Reply
 from tests.support.server import Server
 
-__all__ = ["browser", "server"]
+__all__ = ["server"]
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120), needs_chromium]
 

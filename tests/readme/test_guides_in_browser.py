@@ -1,21 +1,18 @@
 """The guides in a real Chromium: nothing is refused, and nothing is wider than a telephone."""
 
-import shutil
-from collections.abc import AsyncIterator
 from typing import Final, Literal
 
 import pytest
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page
 
 from tests.readme.conftest import Running
+from tests.support.browsing import browser, chromium, needs_chromium
 from tests.support.guides import PAGES
+
+__all__ = ["browser", "chromium"]
 
 pytestmark = pytest.mark.anyio
 
-CHROMIUM: Final = shutil.which("chromium") or shutil.which("chromium-browser")
-needs_chromium = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium is on this machine; install the package chromium"
-)
 TOO_WIDE: Final = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 #: Code and tables that are wider than the page, and whether the keys reach each of them.
 REACHED: Final = """[...document.querySelectorAll("pre, .scroll")]
@@ -23,14 +20,6 @@ REACHED: Final = """[...document.querySelectorAll("pre, .scroll")]
 GROUND: Final = "getComputedStyle(document.body).backgroundColor"
 
 Scheme = Literal["light", "dark"]
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        await browser.close()
 
 
 def faults_of(page: Page, origin: str) -> list[str]:

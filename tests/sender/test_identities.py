@@ -6,8 +6,8 @@ import hashlib
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 
 import pytest
@@ -41,8 +41,8 @@ def failed(outcome: Outcome) -> tuple[ErrorClass, str]:
     return outcome.error, outcome.message
 
 
-@contextmanager
-def strict_server(context: ssl.SSLContext) -> Iterator[str]:
+@asynccontextmanager
+async def strict_server(context: ssl.SSLContext) -> AsyncIterator[str]:
     """A server in a thread that tells in an alert why it refuses, as most do and asyncio's not."""
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
 
@@ -60,7 +60,9 @@ def strict_server(context: ssl.SSLContext) -> Iterator[str]:
         thread = threading.Thread(target=serve)
         thread.start()
         yield f"https://127.0.0.1:{server.getsockname()[1]}/"
-        thread.join(10)
+        # the caller closes its end in a turn of this loop
+        await asyncio.to_thread(thread.join, 10)
+        assert not thread.is_alive()
 
 
 async def test_a_receiver_that_wants_to_know_who_calls(
@@ -109,7 +111,7 @@ async def test_a_refused_certificate_is_a_failure_of_tls(
 ) -> None:
     context = ROOT.requiring(SERVER, tmp_path)
     context.maximum_version = version
-    with strict_server(context) as url:
+    async with strict_server(context) as url:
         error, message = failed(await sender.send(request(url, identity(pair))))
     assert error is ErrorClass.TLS
     # an alert that comes before the request was written is lost on the way up

@@ -370,7 +370,7 @@ async def test_who_comes_while_another_reads_a_rest_does_not_wait(
     address = Address.of(str(world.place))
     reading = "LOCK TABLE attempts_rest IN SHARE UPDATE EXCLUSIVE MODE"
     async with another(world, reading) as blocker:
-        first = await started(excluding.prove(address, "attempts", name))
+        first = await started(world, excluding.prove(address, "attempts", name))
         assert not first.done()
         async with asyncio.timeout(4):  # less than anybody waits for a lock
             assert not await excluding.prove(address, "attempts", name)
@@ -380,17 +380,20 @@ async def test_who_comes_while_another_reads_a_rest_does_not_wait(
 
 
 @pytest.fixture
-def silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that is heard of no more once it was asked to read a rest."""
+def silent(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """A server that is heard of no more once it was asked to read a rest; when that was."""
+    asked = asyncio.Event()
     execute = asyncpg.Connection.execute
 
     async def unanswered(self: asyncpg.Connection, query: str, **how: Any) -> str:  # noqa: ANN401  as it is given
         if "VALIDATE" in query:
             self._transport.pause_reading()  # nothing of the other end comes through any more
+            asked.set()
         said: str = await execute(self, query, **how)
         return said
 
     monkeypatch.setattr(asyncpg.Connection, "execute", unanswered)
+    return asked
 
 
 @pytest.mark.usefixtures("silent")
@@ -408,10 +411,14 @@ async def test_a_server_that_is_gone_unseen_while_it_reads_is_given_up(
     assert f"VALIDATE CONSTRAINT {name}" in said
 
 
-@pytest.mark.usefixtures("silent")
-async def test_who_waits_for_a_rest_to_be_read_can_be_stopped_at_any_time(world: World) -> None:
+async def test_who_waits_for_a_rest_to_be_read_can_be_stopped_at_any_time(
+    world: World, silent: asyncio.Event
+) -> None:
     name = await exclude(world, "events", "key", world.clock.now() + 3 * DAY)
-    reading = await started(excluding.prove(Address.of(str(world.place)), "events", name))
+    address = Address.of(str(world.place))
+    reading = asyncio.ensure_future(excluding.prove(address, "events", name))
+    async with asyncio.timeout(10):
+        await silent.wait()
     assert not reading.done()
     reading.cancel()
     async with asyncio.timeout(5):
@@ -1025,7 +1032,7 @@ async def test_a_part_that_is_dropped_while_the_feed_is_read_is_not_passed_over(
         opened_world(spelled(str(world.place)), world.clock) as reader,
         another(world, dropping) as connection,
     ):
-        reading = await started(reader.read.feed("default", 0, 9))
+        reading = await started(world, reader.read.feed("default", 0, 9))
         assert not reading.done()
         floor = key_floor(world.clock.now())
         await connection.execute("UPDATE retention SET forgotten_before = $1", floor)
@@ -1049,8 +1056,8 @@ async def test_a_delivery_whose_event_is_dropped_while_it_is_read_is_gone(parted
 
     dropping = "LOCK TABLE events IN ACCESS EXCLUSIVE MODE"
     async with another(world, dropping) as connection:
-        reading = await started(world.read.deliveries("default", DeliveryFilter(), Span(9)))
-        looking = await started(world.read.delivery("default", delivered.ref))
+        reading = await started(world, world.read.deliveries("default", DeliveryFilter(), Span(9)))
+        looking = await started(world, world.read.delivery("default", delivered.ref))
         assert not reading.done()
         assert not looking.done()
         await connection.execute("DELETE FROM deliveries")

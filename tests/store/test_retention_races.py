@@ -83,9 +83,9 @@ def again(world: World, ref: DeliveryRef) -> Awaitable[Any]:
 async def test_a_retry_that_comes_first_keeps_its_event(world: World, other: World) -> None:
     ref = await delivered(world)
     async with Held(world, BEFORE_THE_NOTE):
-        retry = await started(again(other, ref))
+        retry = await started(world, again(other, ref))
         assert not retry.done()
-        forgetting = await started(world.sweep.forget(1))
+        forgetting = await started(world, world.sweep.forget(1))
 
     assert await retry == ref
     assert await forgetting == 0
@@ -98,9 +98,9 @@ async def test_a_retry_that_comes_second_finds_nothing(
 ) -> None:
     ref = await delivered(world)
     async with Held(world, stop):
-        forgetting = await started(world.sweep.forget(1))
+        forgetting = await started(world, world.sweep.forget(1))
         assert not forgetting.done()
-        retry = await started(again(other, ref))
+        retry = await started(world, again(other, ref))
         assert not retry.done()
 
     assert await forgetting == 1
@@ -122,9 +122,9 @@ async def resolved(world: World) -> DeliveryRef:
 async def test_a_retry_that_comes_first_keeps_its_dead_letter(world: World, other: World) -> None:
     ref = await resolved(world)
     async with Held(world, BEFORE_THE_NOTE):
-        retry = await started(again(other, ref))
+        retry = await started(world, again(other, ref))
         assert not retry.done()
-        forgetting = await started(world.sweep.forget(1))
+        forgetting = await started(world, world.sweep.forget(1))
 
     assert await retry == ref
     await forgetting
@@ -136,9 +136,9 @@ async def test_a_retry_that_comes_after_its_dead_letter_finds_nothing(
 ) -> None:
     ref = await resolved(world)
     async with Held(world, "SELECT status FROM deliveries FOR UPDATE"):
-        forgetting = await started(world.sweep.forget(1))
+        forgetting = await started(world, world.sweep.forget(1))
         assert not forgetting.done()
-        retry = await started(again(other, ref))
+        retry = await started(world, again(other, ref))
         assert not retry.done()
 
     assert await forgetting == 1
@@ -164,9 +164,9 @@ async def test_a_description_that_comes_first_keeps_the_events_it_makes_up_for(
 ) -> None:
     await late(world)
     async with Held(world, BEFORE_THE_NOTE):
-        describing = await started(described(other))
+        describing = await started(world, described(other))
         assert not describing.done()
-        forgetting = await started(world.sweep.forget(1))
+        forgetting = await started(world, world.sweep.forget(1))
 
     assert isinstance(await describing, Described)
     assert await forgetting == 0
@@ -178,9 +178,9 @@ async def test_a_description_that_comes_second_makes_up_for_nothing(
 ) -> None:
     await late(world)
     async with Held(world, BEFORE_THE_DELETION):
-        forgetting = await started(world.sweep.forget(1))
+        forgetting = await started(world, world.sweep.forget(1))
         assert not forgetting.done()
-        describing = await started(described(other))
+        describing = await started(world, described(other))
 
     assert await forgetting == 2
     assert isinstance(await describing, Described)
@@ -194,9 +194,9 @@ async def test_a_bulk_replay_that_comes_second_makes_nothing(world: World, other
     run = await world.replay.start_replay(world.replay_operation(), plan, "key_test")
     world.clock.advance(LONG)
     async with Held(world, BEFORE_THE_DELETION):
-        forgetting = await started(world.sweep.forget(1))
+        forgetting = await started(world, world.sweep.forget(1))
         assert not forgetting.done()
-        stepping = await started(other.replay.step_replay(run, 10))  # type: ignore[arg-type]  # a run
+        stepping = await started(world, other.replay.step_replay(run, 10))  # type: ignore[arg-type]  # a run
         assert not stepping.done()
 
     assert await forgetting == 2
@@ -212,9 +212,9 @@ async def test_a_dead_letter_that_is_discarded_meanwhile_leaves_no_delivery(
 ) -> None:
     ref = await dead(world)
     async with Held(world, AFTER_THE_DELETION):
-        forgetting = await started(world.sweep.forget(1))
+        forgetting = await started(world, world.sweep.forget(1))
         assert not forgetting.done()
-        discarding = await started(other.replay.discard("default", ref, "key_test"))
+        discarding = await started(world, other.replay.discard("default", ref, "key_test"))
         assert not discarding.done()
 
     await forgetting

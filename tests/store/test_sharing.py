@@ -87,7 +87,7 @@ async def test_nothing_appears_behind_a_cursor(world: World, other: World) -> No
 async def test_a_late_commit_keeps_the_others_behind_it(world: World, other: World) -> None:
     numbering = "UPDATE tenants SET feed_position = feed_position + 1 WHERE id = 'default'"
     async with Held(world, numbering):
-        late = await started(other.posted(event("op")))
+        late = await started(world, other.posted(event("op")))
         assert not late.done()
         assert list((await other.read.feed("default", 0, 10)).events) == []
 
@@ -336,8 +336,8 @@ async def test_a_late_settle_and_that_of_who_has_the_leases_are_not_in_each_othe
     monkeypatch.setattr(settling, "wholly", counted)
     writing = asyncio.ensure_future(world.database.write(write))
     await held.wait()
-    first = await started(world.settle(reversed(late)))
-    second = await started(other.settle(sorted(current, key=lambda each: each.ref)))
+    first = await started(world, world.settle(reversed(late)))
+    second = await started(world, other.settle(sorted(current, key=lambda each: each.ref)))
     let_go.set()
     await writing
 

@@ -70,7 +70,7 @@ def is_missing(answer: object) -> bool:
 async def test_changes_of_one_tenant_at_once_all_hold(other: World, tenants: TenantStore) -> None:
     async with Held(other, ITS_ROW):
         changes = [
-            await started(tenants.change_tenant(ADMIN, "acme", members))
+            await started(other, tenants.change_tenant(ADMIN, "acme", members))
             for members in ({"name": "Renamed"}, {"portal_origins": ORIGINS})
         ]
     await asyncio.gather(*changes)
@@ -104,7 +104,7 @@ async def test_of_two_ends_of_one_tenant_there_is_one(
     world: World, other: World, tenants: TenantStore
 ) -> None:
     async with Held(other, ITS_ROW):
-        ends = [await started(tenants.delete_tenant(ADMIN, "acme")) for _ in range(2)]
+        ends = [await started(world, tenants.delete_tenant(ADMIN, "acme")) for _ in range(2)]
     answers = await asyncio.gather(*ends)
 
     assert [each is None for each in answers].count(True) == 1
@@ -119,7 +119,7 @@ async def test_a_key_that_is_made_while_its_tenant_ends_is_dead(
 ) -> None:
     work = {"end": tenants.delete_tenant(ADMIN, "acme"), "key": made(world, "key_b", "bee")}
     async with Held(other, ITS_ROW):
-        tasks = {name: await started(work[name]) for name in sorted(work, key=first.__ne__)}
+        tasks = {name: await started(world, work[name]) for name in sorted(work, key=first.__ne__)}
     assert await tasks["end"] is None
     answer = await tasks["key"]
 
@@ -156,7 +156,7 @@ async def test_the_second_of_two_rotations_at_once_judges_what_the_first_left(
 ) -> None:
     async with Held(other, ITS_ROW):
         tasks = [
-            await started(keys.rotate_key(ADMIN, "key_a", text(word), overlap))
+            await started(world, keys.rotate_key(ADMIN, "key_a", text(word), overlap))
             for word, overlap in zip(("one", "two"), overlaps, strict=True)
         ]
     answers = [is_conflict(each) for each in await asyncio.gather(*tasks)]
@@ -175,8 +175,8 @@ async def test_a_key_that_is_revoked_while_it_is_rotated_stays_so(
     world: World, other: World, keys: KeyStore
 ) -> None:
     async with Held(other, ITS_ROW):
-        revoked = await started(keys.revoke_key(ADMIN, "key_a"))
-        rotated = await started(keys.rotate_key(ADMIN, "key_a", text("one"), HOUR))
+        revoked = await started(world, keys.revoke_key(ADMIN, "key_a"))
+        rotated = await started(world, keys.rotate_key(ADMIN, "key_a", text("one"), HOUR))
     assert await revoked is None
 
     assert is_conflict(await rotated)

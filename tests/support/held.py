@@ -2,17 +2,37 @@
 
 import asyncio
 from collections.abc import Awaitable
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from service.store.database import Tx, Use
 from tests.support.world import World
 
+#: Seconds after which it is said that work neither ends nor waits.
+_PATIENCE: Final = 10.0
+_POLL: Final = 0.005
+#: Sessions of this database that somebody keeps from going on.
+_WAITING: Final = """
+SELECT pid FROM pg_stat_activity
+WHERE datname = current_database() AND wait_event_type = 'Lock' AND backend_type = 'client backend'
+"""
 
-async def started(work: Awaitable[Any]) -> asyncio.Task[Any]:
-    """Work under way, as far as it comes by itself."""
+
+async def started(world: World, work: Awaitable[Any]) -> asyncio.Task[Any]:
+    """Work under way, as far as it comes by itself: it is done, or waits for a lock.
+
+    ``world`` is one on the same database of PostgreSQL, to look from.
+    """
+    before = await _waiting(world)
     task = asyncio.ensure_future(work)
-    await asyncio.wait([task], timeout=0.2)
+    async with asyncio.timeout(_PATIENCE):
+        while not task.done() and await _waiting(world) <= before:
+            await asyncio.wait([task], timeout=_POLL)
     return task
+
+
+async def _waiting(world: World) -> set[int]:
+    async with world.database.read() as tx:
+        return {pid for (pid,) in await tx.sql(_WAITING)}
 
 
 class Held:

@@ -6,7 +6,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,8 +45,9 @@ class Cluster:
         return self.running.enter_context(Server(folder, self.settings, arguments, port))
 
 
-@pytest.fixture
-def cluster(tmp_path: Path, databases: Databases, valkey: Valkey) -> Iterator[Cluster]:
+@contextmanager
+def opened(folder: Path, databases: Databases, valkey: Valkey) -> Iterator[Cluster]:
+    """A cluster on a database of its own, of which nothing runs yet."""
     with databases.database() as url, ExitStack() as running:
         settings = {
             **LOCAL,
@@ -56,7 +57,23 @@ def cluster(tmp_path: Path, databases: Databases, valkey: Valkey) -> Iterator[Cl
             "RINGBACK_ADMIN_KEY": ADMIN,
             "RINGBACK_ENCRYPTION_KEYS": "k1:" + base64.b64encode(b"1" * 32).decode(),
         }
-        yield Cluster(tmp_path, settings, running)
+        yield Cluster(folder, settings, running)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, databases: Databases, valkey: Valkey) -> Iterator[Cluster]:
+    with opened(tmp_path, databases, valkey) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def apis(
+    tmp_path_factory: pytest.TempPathFactory, databases: Databases
+) -> Iterator[tuple[Server, Server]]:
+    """Two processes of an API for all tests that keep to keys of their own."""
+    folder = tmp_path_factory.mktemp("apis")
+    with Valkey() as valkey, opened(folder, databases, valkey) as cluster:
+        yield cluster.start("api"), cluster.start("api")
 
 
 Start = Callable[..., Any]
@@ -122,9 +139,9 @@ async def test_a_subscription_and_a_key_work_at_once_in_the_other_process(
     ],
 )
 async def test_a_key_revoked_at_one_api_is_dead_at_once_at_the_other(
-    start: Start, path: str, body: object
+    apis: tuple[Server, Server], path: str, body: object
 ) -> None:
-    one, other = await start("api"), await start("api")
+    one, other = apis
     scopes = ["events:write", "operations:read"]
     async with blackbox(one) as first, blackbox(other) as second:
         for number in range(5):
@@ -146,9 +163,9 @@ async def test_a_key_revoked_at_one_api_is_dead_at_once_at_the_other(
     ("scope", "named"), [("events:write", {"Ringback-Tenant": "nobody"}), ("operations:read", {})]
 )
 async def test_a_key_revoked_at_one_api_is_not_told_by_the_other_what_it_may_not_do(
-    start: Start, scope: str, named: Mapping[str, str]
+    apis: tuple[Server, Server], scope: str, named: Mapping[str, str]
 ) -> None:
-    one, other = await start("api"), await start("api")
+    one, other = apis
     async with blackbox(one) as first, blackbox(other) as second:
         new = {"tenantId": "default", "name": "brief", "scopes": [scope]}
         key = await first.post("/v1/api-keys", new, 201)
