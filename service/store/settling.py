@@ -133,7 +133,7 @@ async def settle(tx: Tx, results: Sequence[Settlement], write: Write) -> Kept:
 
 def is_plain(results: Sequence[Settlement]) -> bool:
     """Whether all that there is to write of results is that deliveries of no chain were taken."""
-    return all(
+    return bool(results) and all(
         isinstance(each.verdict, Delivered) and each.claimed.chain is None for each in results
     )
 
