@@ -8,9 +8,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCKS := deploy/lock
 SOURCES := service tests
-# More than there are cores: some of what is tested from outside waits. Each keeps to files of its own as long as it
+# Twice as many as there are cores: much of what is tested from outside waits. Each keeps to files of its own as long as it
 # can, for what their tests share, and who has none left takes over half of what another has: none is last for long.
-PYTEST_ARGS ?= -n 3 --dist worksteal
+PYTEST_ARGS ?= -n 4 --dist worksteal
 TORTURE_ARGS ?=
 SEED ?= 7
 WATCHERS ?= 2000
