@@ -27,7 +27,6 @@ from service.ports import (
     Settled,
     Settlement,
     StoreBusyError,
-    StoreUnavailableError,
 )
 from service.store import health, pacing, settling, tallying
 from service.store.announcing import Announcer
@@ -130,8 +129,8 @@ class DeliverStore:
     async def claim(self, quotas: Sequence[LaneQuota], lease: int) -> Claim:
         """Lease due deliveries of these lanes."""
         claim, moved = await self._claimed(quotas, lease)
-        if moved:  # what is leased stays so, whatever comes of these
-            with suppress(StoreUnavailableError):
+        if moved:  # what is leased stays so, whatever comes of these: it is met again next time
+            with suppress(Exception):
                 others = [each for each in quotas if each.lane in moved]
                 more, _ = await self._claimed(others, lease)
                 return Claim({**claim.lanes, **more.lanes}, [*claim.deliveries, *more.deliveries])
