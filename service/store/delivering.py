@@ -262,7 +262,7 @@ async def _limited(tx: Tx, states: dict[int, _State]) -> dict[int, _State]:
     busy = await tx.hold(f"lane/{no}" for no in limited)
     own = [no for no in limited if f"lane/{no}" not in busy]
     in_flight = await health.in_flight(tx, own)
-    rates = {no: states[no].lane.subscription.rate_limit_per_second for no in own}
+    rates = {no: states[no].lane.subscription.rate for no in own}
     allowances = await pacing.allowances(tx, {no: rate for no, rate in rates.items() if rate})
     for no in own:
         states[no] = replace(
@@ -276,7 +276,7 @@ def _is_limited(tx: Tx, state: _State) -> bool:
     if not tx.is_shared:
         return state.open_until is not None
     subscription = state.lane.subscription
-    limits = (state.open_until, subscription.max_concurrency, subscription.rate_limit_per_second)
+    limits = (state.open_until, subscription.max_concurrency, subscription.rate)
     return any(limit is not None for limit in limits)
 
 
