@@ -20,7 +20,7 @@ from service.domain.subscription import Subscription
 from service.ports import Dice
 from service.store import moving, subscribing
 from service.store.database import Expected, Trace, Tx
-from service.store.rows import OPERATION_COLUMNS, SUBSCRIPTION_COLUMNS, subscription_of
+from service.store.rows import SUBSCRIPTION_COLUMNS, subscription_of
 from service.store.schema import delivery_queue, event_ids, events, subscriptions, tenants
 from service.store.statements import Change, Insert, Many, Row, Statement
 
@@ -66,13 +66,7 @@ _NUMBER_THEM: Final = Many(
     tenants.c.id,
     tenants.c.feed_position,
 )
-#: Operations that are new, after the tenants. One that is there after all is left out before it is
-#: tried: else who writes it just then would be waited for, and may wait for the tenant himself.
-_BEHIND: Final = (
-    f"WHERE (SELECT count(*) FROM {_NUMBERED}) > 0 AND NOT EXISTS (SELECT FROM operations o "
-    f"WHERE o.tenant_id = v.column{OPERATION_COLUMNS.index('tenant_id') + 1} "
-    f"AND o.id = v.column{OPERATION_COLUMNS.index('id') + 1})"
-)
+_BEHIND: Final = f"WHERE (SELECT count(*) FROM {_NUMBERED}) > 0 AND {moving.UNSEEN}"
 #: The events as they were written; each value that goes to the server costs, so their ids are taken
 #: from there.
 _LOGGED: Final = "logged"

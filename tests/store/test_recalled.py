@@ -15,7 +15,7 @@ from service.store.planning import Recalled
 from tests.support.databases import Place
 from tests.support.held import Held, started
 from tests.support.messages import Messages
-from tests.support.world import World, event
+from tests.support.world import World, event, kept
 
 pytestmark = pytest.mark.anyio
 
@@ -101,12 +101,9 @@ async def test_an_id_that_is_there_is_a_duplicate_whoever_logged_it(
     assert (first.duplicate, second.duplicate) == (False, True)
 
 
-@pytest.mark.usefixtures("warm")
-async def test_who_does_not_know_an_operation_waits_for_nobody_who_waits_for_him(
-    world: World, other: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A deadlock would be seen by the server, but only after a second, in which nobody goes on."""
-    await world.posted(event("op", "STARTED"))
+@pytest.fixture
+def failed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the server said of statements that failed, by its name."""
     fetch, failed = asyncpg.Connection.fetch, list[str]()
 
     async def noting(connection: Any, query: str, *args: Any, **kw: Any) -> Any:  # noqa: ANN401  as it is
@@ -117,13 +114,41 @@ async def test_who_does_not_know_an_operation_waits_for_nobody_who_waits_for_him
             raise
 
     monkeypatch.setattr(asyncpg.Connection, "fetch", noting)
-    async with Held(world, "SELECT 1 FROM tenants WHERE id = 'default' FOR UPDATE"):
+    return failed
+
+
+#: A deadlock would be seen by the server, but only after a second, in which nobody goes on.
+DEADLOCK = asyncpg.DeadlockDetectedError.__name__
+HOLD = "SELECT 1 FROM tenants WHERE id = 'default' FOR UPDATE"
+
+
+@pytest.mark.usefixtures("warm")
+async def test_who_does_not_know_an_operation_waits_for_nobody_who_waits_for_him(
+    world: World, other: World, failed: list[str]
+) -> None:
+    await world.posted(event("op", "STARTED"))
+    async with Held(world, HOLD):
         stranger = await started(world, other.posted(event("op")))
         first = await started(world, world.posted(event("op")))
     answers = await asyncio.gather(stranger, first)
 
     assert sorted(made.sequence for (made,) in answers) == [2, 3]
-    assert asyncpg.DeadlockDetectedError.__name__ not in failed
+    assert DEADLOCK not in failed
+
+
+@pytest.mark.usefixtures("warm")
+async def test_nor_does_who_looked_before_it_was_there(
+    world: World, other: World, failed: list[str]
+) -> None:
+    async with Held(world, HOLD):
+        request = AcceptRequest("default", [event("op")], kept())  # so it is accepted in turn
+        stranger = await started(world, other.accept.accept([request]))
+        await world.described(type="report")
+        first = await started(world, world.posted(event("op")))
+    await asyncio.gather(stranger, first)
+
+    assert (await world.operation()).sequence == 2
+    assert DEADLOCK not in failed
 
 
 @pytest.mark.usefixtures("warm")
