@@ -27,7 +27,6 @@ from service.ports import (
     Settled,
     Settlement,
     StoreBusyError,
-    StoreUnavailableError,
 )
 from service.store import health, pacing, settling, tallying
 from service.store.announcing import Announcer
@@ -130,8 +129,8 @@ class DeliverStore:
     async def claim(self, quotas: Sequence[LaneQuota], lease: int) -> Claim:
         """Lease due deliveries of these lanes."""
         claim, moved = await self._claimed(quotas, lease)
-        if moved:  # what is leased stays so, whatever comes of these
-            with suppress(StoreUnavailableError):
+        if moved:  # what is leased stays so, whatever comes of these: it is met again next time
+            with suppress(Exception):
                 others = [each for each in quotas if each.lane in moved]
                 more, _ = await self._claimed(others, lease)
                 return Claim({**claim.lanes, **more.lanes}, [*claim.deliveries, *more.deliveries])
@@ -263,7 +262,7 @@ async def _limited(tx: Tx, states: dict[int, _State]) -> dict[int, _State]:
     busy = await tx.hold(f"lane/{no}" for no in limited)
     own = [no for no in limited if f"lane/{no}" not in busy]
     in_flight = await health.in_flight(tx, own)
-    rates = {no: states[no].lane.subscription.rate_limit_per_second for no in own}
+    rates = {no: states[no].lane.subscription.rate for no in own}
     allowances = await pacing.allowances(tx, {no: rate for no, rate in rates.items() if rate})
     for no in own:
         states[no] = replace(
@@ -277,7 +276,7 @@ def _is_limited(tx: Tx, state: _State) -> bool:
     if not tx.is_shared:
         return state.open_until is not None
     subscription = state.lane.subscription
-    limits = (state.open_until, subscription.max_concurrency, subscription.rate_limit_per_second)
+    limits = (state.open_until, subscription.max_concurrency, subscription.rate)
     return any(limit is not None for limit in limits)
 
 

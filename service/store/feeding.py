@@ -66,7 +66,7 @@ _NUMBER_THEM: Final = Many(
     tenants.c.id,
     tenants.c.feed_position,
 )
-_BEHIND: Final = f"WHERE (SELECT count(*) FROM {_NUMBERED}) > 0"
+_BEHIND: Final = f"WHERE (SELECT count(*) FROM {_NUMBERED}) > 0 AND {moving.UNSEEN}"
 #: The events as they were written; each value that goes to the server costs, so their ids are taken
 #: from there.
 _LOGGED: Final = "logged"

@@ -48,6 +48,13 @@ _rest: Final[Callable[[Operation], tuple[Any, ...]]] = attrgetter(*_CHANGED[1:])
 #: What is written together with moves counts them by this name.
 MOVED: Final = "moved"
 _UNLESS_THERE: Final = "ON CONFLICT (tenant_id, id) DO NOTHING RETURNING key"
+#: What is seen to be there is left out before it is tried, in a database that is shared: else who
+#: writes it just then would be waited for, and may wait for a tenant that was locked before.
+UNSEEN: Final = (
+    "NOT EXISTS (SELECT FROM operations o "
+    f"WHERE o.tenant_id = v.column{OPERATION_COLUMNS.index('tenant_id') + 1} "
+    f"AND o.id = v.column{OPERATION_COLUMNS.index('id') + 1})"
+)
 
 
 def _along_the_table() -> str:
@@ -115,6 +122,8 @@ async def write(tx: Tx, moves: Sequence[Move], beside: Sequence[Write] = ()) -> 
         MovedError: one of them is not as it was read.
     """
     new, moved = writes(moves)
+    if tx.is_shared:
+        new = new._replace(conflict=f"WHERE {UNSEEN} {new.conflict}")
     touched = await tx.together(new, moved, *beside)
     if touched[:2] != [len(new.rows), len(moved.rows)]:
         raise MovedError

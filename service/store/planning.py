@@ -119,6 +119,6 @@ def _names(group: Sequence[AcceptRequest]) -> dict[str, tuple[set[str], set[str]
 
 
 def _weight(operation: Operation) -> int:
-    """Bytes of JSON in one that has not ended."""
-    parts = (operation.progress, operation.warnings, operation.metadata)
-    return sum(len(part) for part in parts if part is not None)
+    """Bytes of JSON in it: what an event says before the end is kept as well."""
+    said = (operation.progress, operation.result, operation.error, operation.warnings)
+    return sum(len(part) for part in (*said, operation.metadata) if part is not None)

@@ -194,12 +194,13 @@ async def in_turn(tx: Tx, work: Work) -> tuple[Sequence[Settlement], bool]:
 
 
 def _newest(results: Sequence[Settlement]) -> list[Settlement]:
-    """Of several results of one delivery, that of its latest claim: the others lost their lease."""
-    latest: dict[DeliveryRef, int] = {}
+    """Of several results of one delivery the last of its latest claim: others lost their lease."""
+    latest: dict[DeliveryRef, Settlement] = {}
     for each in results:
-        claimed = each.claimed
-        latest[claimed.ref] = max(latest.get(claimed.ref, 0), claimed.token)  # tokens only grow
-    return [each for each in results if latest[each.claimed.ref] == each.claimed.token]
+        known = latest.setdefault(each.claimed.ref, each)
+        if known.claimed.token <= each.claimed.token:  # tokens only grow
+            latest[each.claimed.ref] = each
+    return list(latest.values())
 
 
 def _leases(finished: Iterable[Settlement]) -> list[Row]:

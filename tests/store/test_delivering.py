@@ -283,6 +283,20 @@ async def test_what_failed_waits_for_the_next_entry_of_its_schedule(world: World
     assert attempt["next_attempt_at"] == due
 
 
+@pytest.mark.parametrize("outcome", [200, 410, 500])
+async def test_a_result_that_is_told_twice_is_one(world: World, outcome: int) -> None:
+    hook = await world.subscribe()
+    refs = await world.queued(hook, 2)
+    claimed = await world.claim()
+
+    settled = await world.settle([*claimed, claimed[0]], outcome)
+
+    assert settled.late == 1
+    assert [len(await world.attempts(ref)) for ref in refs] == [1, 1]
+    expected = {200: "delivered", 410: "dead", 500: "pending"}[outcome]
+    assert [await world.status(ref) for ref in refs] == [expected] * 2
+
+
 async def test_the_earliest_retry_of_a_lane_is_told(world: World) -> None:
     lane = await world.subscribe()
     await world.queued(lane, 2)

@@ -142,8 +142,13 @@ async def test_an_open_lane_is_looked_up_now_and_then_only(
     assert [await said(), await said()] == [["SELECT", "WITH"], ["WITH"]]
 
 
+@pytest.mark.parametrize("error", [StoreUnavailableError, ValueError])
 async def test_what_was_leased_is_told_though_another_lane_could_not_be_looked_up(
-    world: World, other: World, hook: Subscription, monkeypatch: pytest.MonkeyPatch
+    world: World,
+    other: World,
+    hook: Subscription,
+    monkeypatch: pytest.MonkeyPatch,
+    error: type[Exception],
 ) -> None:
     moved = await world.subscribe("moved")
     await world.posted(event("second"))
@@ -156,7 +161,7 @@ async def test_what_was_leased_is_told_though_another_lane_could_not_be_looked_u
         if use is Use.CLAIM:
             claims.append(job)
         if len(claims) > 1:
-            raise StoreUnavailableError
+            raise error
         return await write(job, use, proof)
 
     monkeypatch.setattr(world.database, "write", once)

@@ -1,7 +1,10 @@
 """Operations judged as they were remembered, and what others did with them meanwhile."""
 
+import asyncio
 import itertools
+from typing import Any
 
+import asyncpg
 import pytest
 
 from service.domain.errors import Refusal
@@ -10,8 +13,9 @@ from service.ports import AcceptRequest
 from service.store import schema
 from service.store.planning import Recalled
 from tests.support.databases import Place
+from tests.support.held import Held, started
 from tests.support.messages import Messages
-from tests.support.world import World, event
+from tests.support.world import World, event, kept
 
 pytestmark = pytest.mark.anyio
 
@@ -97,6 +101,56 @@ async def test_an_id_that_is_there_is_a_duplicate_whoever_logged_it(
     assert (first.duplicate, second.duplicate) == (False, True)
 
 
+@pytest.fixture
+def failed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the server said of statements that failed, by its name."""
+    fetch, failed = asyncpg.Connection.fetch, list[str]()
+
+    async def noting(connection: Any, query: str, *args: Any, **kw: Any) -> Any:  # noqa: ANN401  as it is
+        try:
+            return await fetch(connection, query, *args, **kw)
+        except asyncpg.PostgresError as error:
+            failed.append(type(error).__name__)
+            raise
+
+    monkeypatch.setattr(asyncpg.Connection, "fetch", noting)
+    return failed
+
+
+#: A deadlock would be seen by the server, but only after a second, in which nobody goes on.
+DEADLOCK = asyncpg.DeadlockDetectedError.__name__
+HOLD = "SELECT 1 FROM tenants WHERE id = 'default' FOR UPDATE"
+
+
+@pytest.mark.usefixtures("warm")
+async def test_who_does_not_know_an_operation_waits_for_nobody_who_waits_for_him(
+    world: World, other: World, failed: list[str]
+) -> None:
+    await world.posted(event("op", "STARTED"))
+    async with Held(world, HOLD):
+        stranger = await started(world, other.posted(event("op")))
+        first = await started(world, world.posted(event("op")))
+    answers = await asyncio.gather(stranger, first)
+
+    assert sorted(made.sequence for (made,) in answers) == [2, 3]
+    assert DEADLOCK not in failed
+
+
+@pytest.mark.usefixtures("warm")
+async def test_nor_does_who_looked_before_it_was_there(
+    world: World, other: World, failed: list[str]
+) -> None:
+    async with Held(world, HOLD):
+        request = AcceptRequest("default", [event("op")], kept())  # so it is accepted in turn
+        stranger = await started(world, other.accept.accept([request]))
+        await world.described(type="report")
+        first = await started(world, world.posted(event("op")))
+    await asyncio.gather(stranger, first)
+
+    assert (await world.operation()).sequence == 2
+    assert DEADLOCK not in failed
+
+
 @pytest.mark.usefixtures("warm")
 async def test_of_what_is_remembered_and_of_what_is_new_nothing_is_looked_up(
     world: World, other: World, monkeypatch: pytest.MonkeyPatch
@@ -145,9 +199,13 @@ async def test_what_is_remembered_is_bounded() -> None:
     def operation(name: str) -> Operation:
         return Operation(key=1, tenant_id="t", id=name, created_at=0, updated_at=0)
 
-    recalled.note([operation("light"), changed(operation("heavy"), progress=b"x" * 3_000)])
+    heavy = [
+        changed(operation(f"heavy {member}"), **{member: b"x" * 3_000})
+        for member in ("progress", "result", "error", "warnings", "metadata")
+    ]
+    recalled.note([operation("light"), *heavy])
     recalled.note([changed(operation("ended"), status=Status.COMPLETED)])
-    assert await known("light", "heavy", "ended", "none") == ["light"]
+    assert await known("light", *(each.id for each in heavy), "ended", "none") == ["light"]
     recalled.note([changed(operation("light"), status=Status.FAILED)])
     assert await known("light") == []
 

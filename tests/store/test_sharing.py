@@ -1,7 +1,7 @@
 """Several processes on one PostgreSQL database: what each promises holds for all together."""
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import update
@@ -369,8 +369,18 @@ async def test_a_limit_of_concurrency_is_that_of_all_workers(world: World, other
     assert len(await other.claim(lane.no)) == 2
 
 
-async def test_a_rate_is_that_of_all_workers(world: World, other: World) -> None:
-    lane = await world.subscribe(rate_limit_per_second=4.0)
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"rate_limit_per_second": 4.0},
+        {"allowed_per_minute": 240},
+        {"rate_limit_per_second": 9.0, "allowed_per_minute": 240},
+    ],
+)
+async def test_a_rate_is_that_of_all_workers(
+    world: World, other: World, members: dict[str, Any]
+) -> None:
+    lane = await world.subscribe(**members)
     await world.queued(lane, 30)
 
     async def take() -> int:

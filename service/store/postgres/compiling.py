@@ -215,8 +215,7 @@ def many_text(statement: Many, first: int = 1) -> str:
     """The text of a statement about many rows: the rows first, then what is given."""
     behind = first + len(statement.types)
     numbers = {name: number for number, name in enumerate(_given(statement), behind)}
-    names = ", ".join(f"column{number}" for number, _ in enumerate(statement.types, 1))
-    table = f"{_unnest(statement.types, first)} AS v ({names})"
+    table = _unnest(statement.types, first)
     marks = (
         table if mark == "{rows}" else f"${numbers[mark[1:]]}" for mark in statement.parts[1::2]
     )
@@ -232,7 +231,7 @@ def many_arguments(
 
 @cache
 def insert_text(table: Table, columns: tuple[str, ...], conflict: str = "", first: int = 1) -> str:
-    """One INSERT of many rows into ``table``."""
+    """One INSERT of many rows into ``table``, which are called as those of a :class:`Many` are."""
     names = ", ".join(f'"{name}"' for name in columns)
     rows = _unnest([table.c[name].type for name in columns], first)
     return f'INSERT INTO "{table.name}" ({names}) SELECT * FROM {rows} {conflict}'
@@ -246,10 +245,10 @@ def numbered(text: str) -> str:
 
 
 def _unnest(types: Iterable[TypeEngine[Any]], first: int) -> str:
-    arrays = (
-        f"${number}::{kind.compile(dialect=_DIALECT)}[]" for number, kind in enumerate(types, first)
-    )
-    return f"unnest({', '.join(arrays)})"
+    kinds = [kind.compile(dialect=_DIALECT) for kind in types]
+    arrays = ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(kinds, first))
+    names = ", ".join(f"column{number}" for number, _ in enumerate(kinds, 1))
+    return f"unnest({arrays}) AS v ({names})"
 
 
 @cache
