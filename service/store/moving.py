@@ -49,11 +49,10 @@ _rest: Final[Callable[[Operation], tuple[Any, ...]]] = attrgetter(*_CHANGED[1:])
 MOVED: Final = "moved"
 _UNLESS_THERE: Final = "ON CONFLICT (tenant_id, id) DO NOTHING RETURNING key"
 #: What is seen to be there is left out before it is tried, in a database that is shared: else who
-#: writes it just then would be waited for, and may wait for a tenant that was locked before.
+#: writes it just then would be waited for, and may wait for a tenant that was locked before. All
+#: rows of operations begin with key, tenant and id.
 UNSEEN: Final = (
-    "NOT EXISTS (SELECT FROM operations o "
-    f"WHERE o.tenant_id = v.column{OPERATION_COLUMNS.index('tenant_id') + 1} "
-    f"AND o.id = v.column{OPERATION_COLUMNS.index('id') + 1})"
+    "NOT EXISTS (SELECT FROM operations o WHERE o.tenant_id = v.column2 AND o.id = v.column3)"
 )
 
 
@@ -95,6 +94,19 @@ def _update() -> Many:
 _UPDATE: Final = _update()
 
 
+#: What an event says of an operation that it begins; the rest only a description does.
+_BEGUN: Final = ("key", "tenant_id", "id", "created_at", *_CHANGED)
+
+
+def begin(condition: str) -> Many:
+    """Inserts operations that events begin, by the rows of :func:`begun`, under a condition."""
+    return Many(
+        f"INSERT INTO operations ({', '.join(_BEGUN)}, described) SELECT *, 0 FROM {{rows}} "
+        f"{condition} {_UNLESS_THERE}",
+        *(operations.c[name] for name in _BEGUN),
+    )
+
+
 class MovedError(Exception):
     """An operation moved after it was read; nothing was kept."""
 
@@ -121,31 +133,34 @@ async def write(tx: Tx, moves: Sequence[Move], beside: Sequence[Write] = ()) -> 
     Raises:
         MovedError: one of them is not as it was read.
     """
-    new, moved = writes(moves)
-    if tx.is_shared:
-        new = new._replace(conflict=f"WHERE {UNSEEN} {new.conflict}")
+    rows = [operation_row(each) for each in _made(moves)]
+    conflict = f"WHERE {UNSEEN} {_UNLESS_THERE}" if tx.is_shared else _UNLESS_THERE
+    new, moved = Insert(operations, OPERATION_COLUMNS, rows, conflict), moved_by(moves)
     touched = await tx.together(new, moved, *beside)
     if touched[:2] != [len(new.rows), len(moved.rows)]:
         raise MovedError
     return touched[2:]
 
 
-def writes(moves: Sequence[Move]) -> tuple[Insert, Change]:
-    """What is to be written of operations that are new and of others, by their names.
+def moved_by(moves: Sequence[Move]) -> Change:
+    """What is to be written of operations that were there before, by their names.
 
     Each of its rows gives one, unless an operation is not as it was read.
     """
-    in_order = sorted(moves, key=lambda move: (move[1].tenant_id, move[1].id))
-    new = [operation_row(after) for before, after in in_order if before is None]
-    moved = [
+    rows = [
         _row(before, after)
-        for before, after in in_order
+        for before, after in _in_order(moves)
         if before is not None and before.sequence != after.sequence
     ]
-    return (
-        Insert(operations, OPERATION_COLUMNS, new, _UNLESS_THERE),
-        Change(_UPDATE, moved, name=MOVED),
-    )
+    return Change(_UPDATE, rows, name=MOVED)
+
+
+def begun(moves: Sequence[Move]) -> list[Row]:
+    """Operations that events begin, as :func:`begin` takes them, by their names."""
+    return [
+        (each.key, each.tenant_id, each.id, each.created_at, each.status.value, *_rest(each))
+        for each in _made(moves)
+    ]
 
 
 async def mark_retried(tx: Tx, failed: Operation) -> None:
@@ -160,6 +175,14 @@ async def mark_retried(tx: Tx, failed: Operation) -> None:
     )
     if len(await tx.sql(text, (failed.retried_by, failed.key, Status.FAILED.value))) != 1:
         raise MovedError
+
+
+def _made(moves: Sequence[Move]) -> list[Operation]:
+    return [after for before, after in _in_order(moves) if before is None]
+
+
+def _in_order(moves: Sequence[Move]) -> list[Move]:
+    return sorted(moves, key=lambda move: (move[1].tenant_id, move[1].id))
 
 
 def _row(before: Operation, after: Operation) -> Row:

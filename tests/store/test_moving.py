@@ -179,7 +179,7 @@ async def test_a_group_is_not_judged_for_ever(
     def moved(_moves: Sequence[Move]) -> None:
         raise moving.MovedError
 
-    monkeypatch.setattr(moving, "writes", moved)
+    monkeypatch.setattr(moving, "moved_by", moved)
     with pytest.raises(StoreUnavailableError, match="each time"):
         await world.post(event("op", "COMPLETED"))
     monkeypatch.undo()
