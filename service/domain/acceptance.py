@@ -134,9 +134,8 @@ class Planner:
         self._operations[operation.tenant_id, operation.id] = operation
 
     def changed_operations(self) -> list[Operation]:
-        """The operations to insert or to update, by their keys."""
-        changed = (o for k, o in self._operations.items() if o is not self._before.get(k))
-        return sorted(changed, key=lambda operation: operation.key)
+        """The operations to insert or to update."""
+        return [o for k, o in self._operations.items() if o is not self._before.get(k)]
 
     def before(self, operation: Operation) -> Operation | None:
         """The operation as it was read; ``None`` when it is new."""

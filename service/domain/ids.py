@@ -6,7 +6,8 @@ delivery *is* the pair (event, subscription), so its id is made of the two keys 
 one delivery per pair is a primary key, not a promise.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import count
 from typing import NamedTuple
 
 _EPOCH = 1_577_836_800_000  # 2020-01-01T00:00:00Z
@@ -22,6 +23,8 @@ MAX_KEY = (1 << 63) - 1
 #: another zone's time.
 LEAD = 2 * 86_400_000 << _LOW_BITS
 
+#: Random pieces that are drawn together.
+_PIECES = 64
 _EVENT_DIGITS = 16
 _REF_DIGITS = 24
 
@@ -78,6 +81,12 @@ class DeliveryRef(NamedTuple):
 
     event_key: int
     subscription_no: int
+
+
+def drawn(draw: Callable[[int], bytes], size: int) -> Iterator[bytes]:
+    """Random pieces of ``size`` bytes without end, 64 at a time: the system is asked each time."""
+    blocks = (draw(_PIECES * size) for _ in count())
+    return (block[at : at + size] for block in blocks for at in range(0, _PIECES * size, size))
 
 
 def keyed(prefix: str, key: int, salt: bytes) -> str:

@@ -17,7 +17,7 @@ from service.domain.acceptance import (
     NewEvent,
 )
 from service.domain.errors import Refusal
-from service.domain.ids import KeyMaker
+from service.domain.ids import KeyMaker, drawn
 from service.ports import (
     AcceptRequest,
     AcceptResult,
@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
 #: Delivery rows in one transaction, so that nobody waits long behind a wide fan-out.
 MAX_DELIVERIES: Final = 5_000
+#: Random bytes of an event's id.
+_SALT: Final = 4
 
 _EVENT_KEY: Final = Statement(
     select(event_ids.c.event_key).where(
@@ -202,14 +204,15 @@ class AcceptStore:
         made = work.planner.events
         deliveries = self._feeds.foresee(made, tx.now)
         _bound(bounded, made, deliveries)
-        done = _done(tx, work, deliveries)
+        moves = work.moves()
+        done = _done(tx, work, moves, deliveries)
         asked = confirming.look(group, dead, tx.now)
         new = (made, deliveries, self._feeds.versions(made))
 
         async def trace(tx: Tx) -> bool:  # what made no event left none, and is asked once more
             return bool(made) and await _is_logged(tx, done)
 
-        await feeding.write(tx, work.moves(), new, asked, trace)
+        await feeding.write(tx, moves, new, asked, trace)
         return done
 
     async def _accept(
@@ -225,11 +228,12 @@ class AcceptStore:
         deliveries = await self._feeds.number(tx, made)
         _bound(bounded, made, deliveries)
         deliveries = await ordering.park(tx, deliveries, self._keys)
-        asked = confirming.look(group, dead, tx.now)
-        await confirming.judge(tx, asked, await _write(tx, work, deliveries, asked), dead)
+        moves, asked = work.moves(), confirming.look(group, dead, tx.now)
+        written = await _write(tx, made, moves, deliveries, asked)
+        await confirming.judge(tx, asked, written, dead)
         await self._note(tx, work.noted)
         await once.keep_answers(tx, work.kept)
-        return _done(tx, work, deliveries)
+        return _done(tx, work, moves, deliveries)
 
     async def announce(self, tx: Tx, new: list[NewEvent]) -> frozenset[int]:
         """Write events that have no operation, with what tells of them; the lanes they are for."""
@@ -239,7 +243,7 @@ class AcceptStore:
         return frozenset(row[1] for row in deliveries)
 
     def _making(self, tx: Tx) -> Making:
-        return Making(self._keys, tx.now, lambda: self._dice.bytes(4), self._ttl)
+        return Making(self._keys, tx.now, drawn(self._dice.bytes, _SALT).__next__, self._ttl)
 
     async def _note(self, tx: Tx, requests: Iterable[AcceptRequest]) -> None:
         for request in requests:
@@ -267,15 +271,20 @@ def _bound(bounded: bool, made: Sequence[NewEvent], deliveries: list[Row]) -> No
         raise GroupTooWideError
 
 
-async def _write(tx: Tx, work: Work, deliveries: list[Row], beside: Change) -> int:
+async def _write(
+    tx: Tx,
+    new: list[NewEvent],
+    moves: list[moving.Move],
+    deliveries: list[Row],
+    beside: Change,
+) -> int:
     """Write it; how many rows that gives which is done beside it."""
-    new = work.planner.events
     if not new:
         return (await tx.together(beside))[0]
-    return (await moving.write(tx, work.moves(), (*feeding.inserts(new, deliveries), beside)))[-1]
+    return (await moving.write(tx, moves, (*feeding.inserts(new, deliveries), beside)))[-1]
 
 
-def _done(tx: Tx, work: Work, deliveries: list[Row]) -> _Done:
+def _done(tx: Tx, work: Work, moves: list[moving.Move], deliveries: list[Row]) -> _Done:
     lanes = frozenset(row[1] for row in deliveries if row[2] <= tx.now)
-    changed = work.planner.changed_operations()
+    changed = [after for _, after in moves]
     return _Done(work.answers, lanes, work.planner.events, len(deliveries), changed)

@@ -147,12 +147,12 @@ def moved_by(moves: Sequence[Move]) -> Change:
 
     Each of its rows gives one, unless an operation is not as it was read.
     """
-    rows = [
-        _row(before, after)
-        for before, after in _in_order(moves)
+    moved = [
+        (before, after)
+        for before, after in moves
         if before is not None and before.sequence != after.sequence
     ]
-    return Change(_UPDATE, rows, name=MOVED)
+    return Change(_UPDATE, [_row(*each) for each in sorted(moved, key=_name)], name=MOVED)
 
 
 def begun(moves: Sequence[Move]) -> list[Row]:
@@ -178,11 +178,12 @@ async def mark_retried(tx: Tx, failed: Operation) -> None:
 
 
 def _made(moves: Sequence[Move]) -> list[Operation]:
-    return [after for before, after in _in_order(moves) if before is None]
+    return [after for _, after in sorted((m for m in moves if m[0] is None), key=_name)]
 
 
-def _in_order(moves: Sequence[Move]) -> list[Move]:
-    return sorted(moves, key=lambda move: (move[1].tenant_id, move[1].id))
+def _name(move: Move) -> tuple[str, str]:
+    """What operations are locked in the order of."""
+    return move[1].tenant_id, move[1].id
 
 
 def _row(before: Operation, after: Operation) -> Row:

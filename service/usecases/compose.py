@@ -9,7 +9,7 @@ from typing import Final
 from service.domain import request as requests
 from service.domain import trace, verification
 from service.domain.certificates import unpacked
-from service.domain.ids import delivery_id
+from service.domain.ids import delivery_id, drawn
 from service.domain.request import Envelope, OutboundRequest, SigningKeys, Target
 from service.domain.signature import Sign, key_bytes
 from service.domain.subscription import (
@@ -49,7 +49,8 @@ class Composer:
     def __init__(self, vault: Vault, clock: Clock, dice: Dice, wire: Wire) -> None:
         self._vault = vault
         self._clock = clock
-        self._dice = dice
+        #: For the trace and the span of each request.
+        self._random = drawn(dice.bytes, 24)
         self._wire = wire
         self._opened: OrderedDict[_Stamp, tuple[SigningKeys, Target]] = OrderedDict()
 
@@ -76,7 +77,7 @@ class Composer:
         self, opened: tuple[SigningKeys, Target], lane: Lane, claimed: Claimed
     ) -> OutboundRequest:
         keys, target = opened
-        random = self._dice.bytes(24)
+        random = next(self._random)
         return requests.build(
             Envelope(
                 event_id=claimed.event_id,

@@ -163,8 +163,19 @@ def form(write: Write) -> Form:
 def values(write: Write) -> tuple[Any, ...]:
     """Its parameters in their places."""
     if isinstance(write, Insert):
-        return tuple(zip(*write.rows, strict=True))
+        return arrays(write.rows)
     return many_arguments(write.statement, write.rows, write.given)
+
+
+def arrays(rows: Sequence[Sequence[Any]]) -> tuple[Row, ...]:
+    """The columns of rows, as ``unnest`` takes them.
+
+    To a column that is shorter than another one it adds NULL: of one that is NULL in all rows
+    nothing goes to the server, since each value that does costs both sides.
+    """
+    columns = tuple(zip(*rows, strict=True))
+    told = tuple(() if each.count(None) == len(rows) else each for each in columns)
+    return told if any(told) else columns
 
 
 @cache
@@ -226,7 +237,7 @@ def many_arguments(
     statement: Many, rows: Sequence[Sequence[Any]], given: Mapping[str, Any]
 ) -> tuple[Any, ...]:
     """Its parameters in their places."""
-    return (*zip(*rows, strict=True), *(given[name] for name in _given(statement)))
+    return (*arrays(rows), *(given[name] for name in _given(statement)))
 
 
 @cache

@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import asyncpg
 from asyncpg import Connection
+from asyncpg.protocol import protocol as codecs
 
 from service.ports import StoreUnavailableError
 from service.store.database import Use
@@ -84,6 +85,9 @@ _PROBES: Final = {
 }
 #: Statements that each connection keeps prepared.
 _PREPARED: Final = 500
+#: Of each value in an array the driver asks two abstract base classes whether it is an array too,
+#: which takes twice as long as to encode it. No array of ours is of any other kind than these.
+codecs.IterableABC = (list, tuple)
 
 
 def of_transaction(limits: Mapping[str, str]) -> str:

@@ -130,7 +130,7 @@ class PostgresTx:
         found: list[Row] = []
         text = compiling.insert_text(table, columns, conflict)
         for start in range(0, len(rows), _CHUNK):
-            found += await self._rows(text, tuple(zip(*rows[start : start + _CHUNK], strict=True)))
+            found += await self._rows(text, compiling.arrays(rows[start : start + _CHUNK]))
         return found
 
     async def together(self, *writes: Write) -> list[int]:
@@ -188,8 +188,7 @@ class PostgresTx:
             found = await tx._rows(compiling.LEASED, (token,))  # noqa: SLF001  of its own kind
             return found if found[1:] else None
 
-        columns = zip(*lanes, strict=True)
-        given = (until, token, *columns, self._reckoned())
+        given = (until, token, *compiling.arrays(lanes), self._reckoned())
         (identity, *rows) = await self._alone(compiling.LEASE, given, look)
         self._identified(*identity[-2:])
         return Leased(
