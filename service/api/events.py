@@ -159,7 +159,7 @@ class Events:
     def _taking(
         self, call: Call, items: list[EventIn | Refusal] | list[EventIn]
     ) -> Callable[[Once | None], Awaitable[_Taken]]:
-        traceparent = trace.of_header(call.request.headers.get("traceparent"))
+        traceparent = trace.of_header(bodies.header(call.request, b"traceparent"))
         for each in items if traceparent else ():
             if isinstance(each, EventIn) and each.traceparent is None:
                 each.traceparent = traceparent

@@ -25,6 +25,9 @@ _WITHOUT_CONTROLS: Final = dict.fromkeys(_CONTROLS, "?")
 #: Of what is text at most one character in so many is such a one: else it is shorter as base64.
 _TEXT_PER_CONTROL: Final = 16
 
+#: The times of an attempt's parts where none is known.
+_UNKNOWN: Final = (None, None, None, None)
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -122,9 +125,13 @@ def _text(body: bytes, *, cut: bool) -> str | None:
 
 def _timings(timing: Timing) -> Timings | None:
     parts = (timing.resolve, timing.connect, timing.tls, timing.first_byte)
-    if not any(part is not None for part in parts):
+    if parts == _UNKNOWN:
         return None
-    return Timings(*(None if part is None else round(part, 3) for part in parts))
+    return Timings(*map(_rounded, parts))
+
+
+def _rounded(ms: float | None) -> float | None:
+    return None if ms is None else round(ms, 3)
 
 
 def _joined(headers: Iterable[tuple[str, str]]) -> dict[str, str]:

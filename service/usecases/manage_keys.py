@@ -136,7 +136,7 @@ class KeyUse:
         if found is None or self._is_alone:
             return await self.find(digest)
         self._note(found)
-        return replace(found.principal, unconfirmed=digest)
+        return found.principal
 
     async def _look_up(self, digest: bytes) -> FoundKey | None:
         changes = self._changes
@@ -179,6 +179,8 @@ class KeyUse:
     def _remember(self, digest: bytes, found: FoundKey) -> None:
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
+        if not self._is_alone:
+            found = replace(found, principal=replace(found.principal, unconfirmed=digest))
         self._known[digest] = found, self._clock.monotonic() + _GOOD_FOR
 
 

@@ -22,7 +22,7 @@ _UTF8: Final = ("utf-8", "utf8", "us-ascii")
 
 async def read(request: Request, limit: int = MAX_BODY) -> bytes | Refusal:
     """The whole body; refused, as early as can be known, when it is too large."""
-    announced = _header(request, b"content-length")
+    announced = header(request, b"content-length")
     if _LENGTH.fullmatch(announced) and int(announced) > limit:
         return too_large("The body", int(announced), limit)
     parts: list[bytes] = []
@@ -52,10 +52,10 @@ def too_large(what: str, size: int | None, limit: int) -> Refusal:
 
 def media_type(request: Request, known: Sequence[str] = JSON_TYPES) -> str | Refusal:
     """The content type without its parameters, when it is one of ``known`` and in UTF-8."""
-    encoding = _header(request, b"content-encoding")
+    encoding = header(request, b"content-encoding")
     if encoding and encoding.strip().lower() != "identity":
         return _unsupported(f"The content-encoding {encoding!r} is not supported; send it plain.")
-    given = _header(request, b"content-type")
+    given = header(request, b"content-type")
     if given in known:
         return given  # as nearly everybody writes it
     name, *parameters = [part.strip() for part in given.split(";")]
@@ -72,8 +72,8 @@ def media_type(request: Request, known: Sequence[str] = JSON_TYPES) -> str | Ref
     return name.lower()
 
 
-def _header(request: Request, wanted: bytes) -> str:
-    """The first header of that name, or nothing."""
+def header(request: Request, wanted: bytes) -> str:
+    """The first header of that name (lower case), or nothing."""
     for name, value in request.scope["headers"]:
         if name == wanted:
             return str(value, "latin-1")
