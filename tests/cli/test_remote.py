@@ -244,6 +244,19 @@ def test_dead_letters_are_counted_replayed_and_discarded(
     assert run("dead-letter", "discard", "--all", "--yes").out == "Nothing to discard.\n"
 
 
+def test_what_is_on_its_way_again_is_neither_counted_nor_discarded(
+    run: Terminal, receivers: Receivers
+) -> None:
+    dead(run, receivers)
+    (one,) = run("subscription", "list", "-o", "jsonl").lines
+    assert run("subscription", "pause", one["id"]).code == 0
+    assert run("dead-letter", "replay", "--all", "--yes").code == 0
+
+    assert run("dead-letter", "summary", "-o", "jsonl").lines == []
+    assert run("dead-letter", "discard", "--all", "--yes").out == "Nothing to discard.\n"
+    assert len(run("dead-letter", "list", "--open", "-o", "jsonl").lines) == 1
+
+
 def test_a_replay_says_why_it_leaves_letters_out(run: Terminal, receivers: Receivers) -> None:
     dead(run, receivers, count=2)
     (one,) = run("subscription", "list", "-o", "jsonl").lines

@@ -6,10 +6,11 @@ import typer
 
 from service.cli import exact, inputs, replaying, shown
 from service.cli.asking import Yes, confirm
-from service.cli.client import Connected, named
+from service.cli.client import Api, Connected, named
 from service.cli.commanding import Needs, command, group
 from service.cli.commands.replays import DryRun, Rate
 from service.cli.render import Printed
+from service.domain.delivery import DeadLetterState
 
 app = group("dead-letter", "What could not be delivered, why, and sending it after all.")
 Json = Any
@@ -127,7 +128,7 @@ def discard(
 ) -> None:
     """Delete dead letters for good: those named, or all open ones that a filter selects."""
     _check_scope(names, query, everything=everything)
-    chosen = names or [each["id"] for each in api.pages(_PATH, {**query, "resolved": False}, None)]
+    chosen = names or _open(api, query)
     if not chosen:
         out.done("Nothing to discard.", {"discarded": 0})
         return
@@ -136,6 +137,12 @@ def discard(
     for name in chosen:
         api.send("DELETE", named(_ONE, name))
         out.done(f"{name} is discarded.", {"id": name, "discarded": True})
+
+
+def _open(api: Api, query: Query) -> list[str]:
+    """The ids of those that can be discarded; what is being replayed cannot."""
+    found = api.pages(_PATH, {**query, "resolved": False}, None)
+    return [each["id"] for each in found if each["state"] == DeadLetterState.OPEN]
 
 
 def _check_scope(names: list[str] | None, query: Query, *, everything: bool) -> None:
