@@ -4,7 +4,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from service.cli import exact, inputs, replaying, shown
+from service.cli import exact, inputs, replaying, several, shown
 from service.cli.asking import Yes, confirm
 from service.cli.client import Api, Connected, named
 from service.cli.commanding import Needs, command, group
@@ -106,9 +106,12 @@ def replay(  # noqa: PLR0913  an argument is an option of the command line here
         return
     if dry_run or rate is not None:
         raise typer.BadParameter("--dry-run and --rate go with a filter, not with ids")
-    for name in names:
+
+    def again(name: str) -> None:
         answer = api.post(named(f"{_ONE}/replay", name))
         out.done(f"{name}: {answer['deliveryId']} is sent again.", answer)
+
+    several.each(names, again)
 
 
 @command(
@@ -134,9 +137,12 @@ def discard(
         return
     what = f"{len(chosen)} dead letters" if chosen[1:] else chosen[0]
     confirm(f"Discard {what} for good?", yes=yes)
-    for name in chosen:
+
+    def drop(name: str) -> None:
         api.send("DELETE", named(_ONE, name))
         out.done(f"{name} is discarded.", {"id": name, "discarded": True})
+
+    several.each(chosen, drop)
 
 
 def _open(api: Api, query: Query) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from service.cli import copying, inputs, shown
+from service.cli import copying, inputs, several, shown
 from service.cli.asking import Yes, confirm
 from service.cli.client import Api, Connected, named
 from service.cli.commanding import Needs, command, group
@@ -133,9 +133,12 @@ def curl(
 @command(app, "retry", "ringback delivery retry dlv_0653be4ce6e0000100000001")
 def retry(names: Names, api: Connected, out: Printed) -> None:
     """Send deliveries now, whatever their schedule says."""
-    for name in names:
+
+    def again(name: str) -> None:
         answer = api.post(named(f"{_ONE}/retry", name))
         out.done(f"{answer['deliveryId']} is sent again.", answer)
+
+    several.each(names, again)
 
 
 @command(app, "cancel", "ringback delivery cancel dlv_0653be4ce6e0000100000001 --yes")
@@ -148,9 +151,12 @@ def cancel(
 ) -> None:
     """Take deliveries that wait out of the queue; they are not sent."""
     confirm(f"Cancel {len(names)} deliveries?" if names[1:] else f"Cancel {names[0]}?", yes=yes)
-    for name in names:
+
+    def one(name: str) -> None:
         answer = api.post(named(f"{_ONE}/cancel", name))
         out.done(f"{answer['id']} is {answer['status']}.", answer)
+
+    several.each(names, one)
 
 
 def _moves(api: Api, query: dict[str, str | None], since: str) -> Iterator[Json]:
