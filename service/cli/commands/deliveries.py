@@ -12,6 +12,7 @@ from service.cli.asking import Yes, confirm
 from service.cli.client import Api, Connected, named
 from service.cli.commanding import Needs, command, group
 from service.cli.exits import CommandError, Exit
+from service.cli.following import Patience
 from service.cli.render import Form, Printed, say
 from service.domain import times
 
@@ -162,8 +163,14 @@ def cancel(
 def _moves(api: Api, query: dict[str, str | None], since: str) -> Iterator[Json]:
     """Deliveries of events since a time, each whenever its status or its attempts have changed."""
     known: dict[str, tuple[str, str]] = {}
+    patience = Patience()
     while True:
-        found = list(api.pages(_PATH, {**query, "since": since}, _MOST))
+        try:
+            found = list(api.pages(_PATH, {**query, "since": since}, _MOST))
+        except CommandError as error:
+            patience.pause(error)
+            continue
+        patience.there()
         for delivery in reversed(found):
             state = (delivery["status"], delivery["attemptCount"])
             if known.get(delivery["id"]) != state:
