@@ -93,11 +93,13 @@ class Api:
         """A successful answer; what is busy is asked again, with POSTs that happen once."""
         own = {"content-type": "application/json"} if content is not None else {}
         given = {**own, **(headers or {})}
+        # what a file has that is no UTF-8 goes as it is: the service says where
+        body = None if content is None else content.encode("utf-8", "surrogateescape")
         repeats = 0
         while True:
             with _explained(self.url):
                 answer = self._client.request(
-                    method, path, params=_given(query), content=content, headers=given
+                    method, path, params=_given(query), content=body, headers=given
                 )
             if answer.is_success:
                 return answer

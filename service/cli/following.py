@@ -30,22 +30,45 @@ def feed_end(api: Api) -> str:
         after = cursor
 
 
+class Patience:
+    """How long somebody is awaited who was there before; who never was is not."""
+
+    def __init__(self) -> None:
+        self._failures = 0
+        self._was_there = False
+
+    def there(self) -> None:
+        """An answer has come."""
+        self._failures, self._was_there = 0, True
+
+    def pause(self, error: CommandError | None = None) -> None:
+        """Wait until the next try; the longer, the more have failed.
+
+        Raises:
+            CommandError: the error, where it is no use to go on.
+        """
+        if error is not None:
+            self._failures += 1
+            is_cut = self._was_there and error.code is Exit.UNAVAILABLE
+            if not is_cut or self._failures > _FAILURES:
+                raise error
+        time.sleep(min(_PAUSE * 2**self._failures, _LONGEST_PAUSE))
+
+
 def tail(api: Api, path: str, query: Query, after: str) -> Iterator[Json]:
     """The events of a stream behind a place, without end; what never opens is not awaited."""
-    place, failures, has_opened = after, 0, False
+    place, patience = after, Patience()
     while True:
+        cut = None
         try:
             with api.stream(path, {**query, "after": place}) as messages:
-                failures, has_opened = 0, True
+                patience.there()
                 for name, event in messages:
                     place = name or place
                     yield event
         except CommandError as error:
-            failures += 1
-            is_cut = has_opened and error.code is Exit.UNAVAILABLE
-            if not is_cut or failures > _FAILURES:
-                raise
-        time.sleep(min(_PAUSE * 2**failures, _LONGEST_PAUSE))
+            cut = error
+        patience.pause(cut)
 
 
 def operation_events(api: Api, name: str) -> Iterator[Json]:

@@ -1,5 +1,6 @@
 """What is given on a command line in JSON, in files, in lists, or as a time."""
 
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from service.cli import exact, moments
 
 Json = Any
 _STANDARD_INPUT: Final = "-"
+_NUMBER: Final = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
 
 Limit = Annotated[int, typer.Option(min=1, help="How many at most.")]
 
@@ -58,6 +60,15 @@ def words(text: str | None) -> list[str] | None:
     if text is None:
         return None
     return [part for each in text.split(",") if (part := each.strip())]
+
+
+def numbers(option: str, text: str | None) -> list[exact.Number] | None:
+    """The parts of a comma list of numbers, as they are written; ``None`` stays so."""
+    parts = words(text)
+    bad = [part for part in parts or () if not _NUMBER.fullmatch(part)]
+    if bad:
+        raise typer.BadParameter(f"{option}: {bad[0]!r} is no number; give it as 0,5,300")
+    return None if parts is None else [exact.Number(part) for part in parts]
 
 
 def pairs(given: list[str] | None, separator: str = ":") -> dict[str, str] | None:

@@ -16,14 +16,16 @@ _WHOLE: Final = 100.0
 _GOOD: Final = frozenset({"COMPLETED", "COMPLETED_WITH_ERRORS"})
 
 
-def watch(api: Api, out: Out, name: str) -> Json:
+def watch(api: Api, out: Out, name: str, total: int | None = None) -> Json:
     """Follow an operation until it ends, and show it then.
+
+    ``total``: of how many things it is, where it may not know that itself.
 
     Raises:
         CommandError: it failed or was cancelled.
     """
     if out.form is Form.TABLE and sys.stderr.isatty():
-        with _bar(name) as advance:
+        with _bar(name, total) as advance:
             for event in operation_events(api, name):
                 advance(event)
     else:
@@ -43,14 +45,17 @@ def watch(api: Api, out: Out, name: str) -> Json:
     return operation
 
 
-def percentage(progress: Json) -> float | None:
+def percentage(progress: Json, total: int | None = None) -> float | None:
     """How far an event says its operation is, from 0 to 100; ``None``: it does not say."""
+    if total and isinstance(progress, dict) and "percentage" not in progress:
+        current = exact.plain(progress.get("current"))
+        return min(_WHOLE * current / total, _WHOLE) if isinstance(current, int | float) else None
     number = exact.plain(progress.get("percentage") if isinstance(progress, dict) else progress)
     return float(number) if isinstance(number, int | float) else None
 
 
 @contextmanager
-def _bar(name: str) -> Iterator[Callable[[Json], None]]:
+def _bar(name: str, total: int | None) -> Iterator[Callable[[Json], None]]:
     """A bar that events move."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
@@ -66,7 +71,7 @@ def _bar(name: str) -> Iterator[Callable[[Json], None]]:
 
         def advance(event: Json) -> None:
             said = event.get("message") or event["type"]
-            done = _WHOLE if event["status"] in _GOOD else percentage(event.get("progress"))
+            done = _WHOLE if event["status"] in _GOOD else percentage(event.get("progress"), total)
             words = f"{printable(name)}  {printable(said)}"
             if done is None:
                 progress.update(task, description=words)

@@ -41,7 +41,7 @@ def run(api: Api, out: Out, path: str, body: dict[str, Json], *, dry_run: bool, 
     started = api.post(path, fixed)
     name = started["operationId"]
     say(f"Replay {name}. Ctrl-C leaves it running; `ringback operation cancel {name}` stops it.")
-    ended = progress.watch(api, out, name)
+    ended = progress.watch(api, out, name, count)
     _tell(ended.get("result", {}))
     return count
 

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from service.cli import exact
 from service.cli.moments import short
 from service.cli.render import Column
 
@@ -9,6 +10,13 @@ from service.cli.render import Column
 def _patterns(text: str) -> str:
     """A JSON array of patterns as they are written on a command line."""
     return text.strip("[]").replace('"', "")
+
+
+def _faults(text: str) -> str:
+    """What is wrong by a problem document: each fault, or where none is named what it says."""
+    problem = exact.loads(text)
+    faults = [f"{each['pointer'] or '/'}: {each['detail']}" for each in problem.get("errors", [])]
+    return "; ".join(faults) or str(problem["detail"])
 
 
 EVENT: Final = (
@@ -26,7 +34,11 @@ ACCEPTED: Final = (
     Column("sequence", "sequence"),
     Column("status", "status"),
     Column("duplicate", "duplicate"),
-    Column("refused", "problem.detail", is_text=True, is_needed=True),
+)
+POSTED: Final = (
+    *ACCEPTED,
+    Column("line", "line"),
+    Column("refused", "problem", _faults, is_text=True, is_needed=True),
 )
 OPERATION: Final = (
     Column("operation", "operationId"),

@@ -75,8 +75,11 @@ class DeadLetterReads:
     async def dead_letter_summary(
         self, tenant_id: str, which: DeadLetterFilter
     ) -> list[DeadLetterCount]:
-        """Counts by subscription, reason and error, largest first; unresolved ones by default."""
-        states = [state.value for state in _states(resolved=bool(which.resolved))]
+        """Counts by subscription, reason and error, largest first; of open ones by default.
+
+        What is replayed just now is neither: another replay would not send it.
+        """
+        state = DeadLetterState.RESOLVED if which.resolved else DeadLetterState.OPEN
         count = func.count().label("count")
         async with self._database.read() as tx:
             conditions = [*await _owned(tx, tenant_id, which), *_wanted(which)]
@@ -88,7 +91,7 @@ class DeadLetterReads:
                     func.max(dead_letters.c.dead_at).label("last_dead_at"),
                     subscription_id_of(dead_letters).label("subscription_id"),
                 )
-                .where(dead_letters.c.state.in_(states), *conditions)
+                .where(dead_letters.c.state == state.value, *conditions)
                 .group_by(*_GROUP)
                 .order_by(count.desc(), *_GROUP)
             )

@@ -134,7 +134,9 @@ class Replays:
         budget = self._budgets.setdefault(run.operation.key, _Budget(now, now))
         if run.operation.status is Status.PENDING:
             await self._say(run, "STARTED")
-        allowed = budget.allowance(run.plan.rate_per_second, now)
+        # counting reaches no receiver, so nobody is to be spared
+        rate = None if run.plan.dry_run else run.plan.rate_per_second
+        allowed = budget.allowance(rate, now)
         step = ReplayStep(run, frozenset(), finished=False)
         while allowed > 0 and not step.finished:
             before = step.run.replayed

@@ -144,6 +144,22 @@ def test_progress_is_read_in_both_forms(progress: object, shown: float | None) -
     assert percentage(progress) == shown
 
 
+@pytest.mark.parametrize(
+    ("progress", "shown"),
+    [
+        ({"current": exact.Number("5")}, 25.0),
+        ({"current": exact.Number("30")}, 100.0),
+        ({"current": exact.Number("5"), "percentage": exact.Number("50")}, 50.0),
+        ({}, None),
+        (None, None),
+    ],
+)
+def test_what_does_not_know_its_end_is_measured_by_what_was_counted(
+    progress: object, shown: float | None
+) -> None:
+    assert percentage(progress, 20) == shown
+
+
 def argument_list(command: str) -> list[str]:
     """What a shell makes of a command."""
     script = f'curl() {{ printf "%s\\0" "$@"; }}\n{command}'

@@ -244,6 +244,37 @@ def test_dead_letters_are_counted_replayed_and_discarded(
     assert run("dead-letter", "discard", "--all", "--yes").out == "Nothing to discard.\n"
 
 
+def test_of_several_the_refused_ones_do_not_keep_the_others_back(
+    run: Terminal, receivers: Receivers
+) -> None:
+    dead(run, receivers, count=2).status = 204
+    one, two = (each["id"] for each in run("dead-letter", "list", "-o", "jsonl").lines)
+
+    done = run("dead-letter", "discard", "dl_none", one, "--yes")
+    again = run("dead-letter", "replay", one, two)
+    sent = run("delivery", "retry", two.replace("dl_", "dlv_"), "nope")
+    off = run("delivery", "cancel", "nope", "neither", "--yes")
+
+    assert [each.code for each in (done, again, sent, off)] == [7] * 4
+    assert (done.out, "1 of 2 were refused" in done.err) == (f"{one} is discarded.\n", True)
+    assert "dl_none: There is no dead letter" in done.err
+    assert again.out.startswith(f"{two}: ")
+    assert "2 of 2 were refused" in off.err
+
+
+def test_what_is_on_its_way_again_is_neither_counted_nor_discarded(
+    run: Terminal, receivers: Receivers
+) -> None:
+    dead(run, receivers)
+    (one,) = run("subscription", "list", "-o", "jsonl").lines
+    assert run("subscription", "pause", one["id"]).code == 0
+    assert run("dead-letter", "replay", "--all", "--yes").code == 0
+
+    assert run("dead-letter", "summary", "-o", "jsonl").lines == []
+    assert run("dead-letter", "discard", "--all", "--yes").out == "Nothing to discard.\n"
+    assert len(run("dead-letter", "list", "--open", "-o", "jsonl").lines) == 1
+
+
 def test_a_replay_says_why_it_leaves_letters_out(run: Terminal, receivers: Receivers) -> None:
     dead(run, receivers, count=2)
     (one,) = run("subscription", "list", "-o", "jsonl").lines
@@ -347,6 +378,7 @@ def test_what_a_subscription_never_had_is_replayed(run: Terminal, receivers: Rec
         ("event", "list", "--operation", "o", "--type", "a"),
         ("subscription", "create", "ftp://example.com/"),
         ("subscription", "create", "https://example.com/", "-H", "nothing"),
+        ("subscription", "create", "https://example.com/", "--retry-schedule", "0,soon"),
         ("subscription", "create", "https://example.com/", "--more", "[]"),
         ("subscription", "create", "https://example.com/", "--more", '{"colour": 1}'),
         ("delivery", "list", "--status", "lost"),

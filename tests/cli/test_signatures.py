@@ -86,6 +86,14 @@ def test_it_says_which_check_failed(
     assert ("Check the clocks" in done.err) == (failed == {"timestamp"})
 
 
+def test_who_forgot_the_headers_is_told_how_to_give_them() -> None:
+    done, _ = verified({})
+
+    assert done.code == 1
+    assert "--headers FILE" in done.err
+    assert "secret ID" not in done.err
+
+
 def test_another_secret_and_an_added_line_end_are_told_apart() -> None:
     other, _ = verified(signed(), secret="another secret")  # noqa: S106  made up
     longer, _ = verified(signed(), BODY + b"\n")

@@ -122,6 +122,7 @@ async def test_what_forms_answer_with(
         home = f"/subscriptions/{letter['subscriptionId']}"
         for button in ("Rotate", "Send a test event"):
             await watched.go(home)
+            await page.get_by_text("Rotate…").click()
             await page.get_by_role("button", name=button).click()
             await expect(page.get_by_role("link", name="To the subscription")).to_be_visible()
             assert await grave(page) == [], button

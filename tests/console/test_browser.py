@@ -242,6 +242,8 @@ async def test_a_subscription_is_made_tested_rotated_and_paused(
         await receiver.wait_for(1)
         await watched.shot("trial")
         await page.get_by_role("link", name="To the subscription").click()
+        await expect(page.get_by_role("button", name="Rotate")).to_be_hidden()
+        await page.get_by_text("Rotate…").click()
         await page.get_by_role("button", name="Rotate").click()
         await expect(page.get_by_label("Secret 1")).not_to_have_text(secret)
         await page.get_by_role("link", name="To the subscription").click()

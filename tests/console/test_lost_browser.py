@@ -161,6 +161,7 @@ async def test_a_secret_is_copied_in_a_frame_too(
     page.on("pageerror", lambda error: faults.append(str(error)))
     frame = await embedding(page, receiver, await link(server, "acme"))
     await frame.get_by_role("link", name=made["id"]).click()
+    await frame.get_by_text("Rotate…").click()
     await frame.get_by_role("button", name="Rotate").click()
     copy = frame.locator("button[data-copy]").first
     await copy.click()
@@ -198,6 +199,7 @@ async def test_what_a_form_did_is_not_done_again_by_loading_the_page_again(
         await expect(page.get_by_role("heading", name="Test event")).to_be_visible()
         await reloaded(page)
         await expect(page.get_by_role("heading", name=made["id"])).to_be_visible()
+        await page.get_by_text("Rotate…").click()
         await page.get_by_role("button", name="Rotate").click()
         await expect(page.get_by_label("Secret 1")).to_be_visible()
         await reloaded(page)

@@ -448,14 +448,15 @@ async def test_pages_of_dead_letters_miss_nothing_and_repeat_nothing(
         assert found == sorted(refs, reverse=True)
 
 
-async def test_the_summary_counts_what_is_unresolved(
+async def test_the_summary_counts_what_a_replay_would_send(
     read: ReadStore, log: Log, subscribe: MakeSubscription
 ) -> None:
     one, two = await subscribe("s1"), await subscribe("s2")
     for event, dead_at in ((1, 100), (2, 50), (3, 70)):
         await log.dead(event, one, dead_at=dead_at, status_code=500, error_class="http_status")
     await log.dead(4, one, state="resolved")
-    await log.dead(5, two, reason="gone", state="replaying", dead_at=9)
+    await log.dead(5, two, reason="gone", dead_at=9)
+    await log.dead(6, two, reason="gone", state="replaying", dead_at=8)  # on its way already
 
     found = await read.dead_letter_summary("default", DeadLetterFilter())
 
@@ -465,6 +466,7 @@ async def test_the_summary_counts_what_is_unresolved(
     ]
     assert (found[0].error_class, found[0].status_code) == ("http_status", 500)
     assert (found[0].first_dead_at, found[0].last_dead_at) == (50, 100)
+    assert await read.dead_letter_summary("default", DeadLetterFilter(resolved=False)) == found
     resolved = await read.dead_letter_summary("default", DeadLetterFilter(resolved=True))
     assert [each.count for each in resolved] == [1]
     assert await read.dead_letter_summary("other", DeadLetterFilter()) == []

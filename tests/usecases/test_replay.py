@@ -254,7 +254,7 @@ async def test_a_dry_run_tells_what_it_would_do(world: World, turns: Turns) -> N
     await world.queued(lane, 1)
     (claimed, *_) = [each for each in await world.claim() if each.ref.subscription_no == lane.no]
     await world.settle([claimed], 410)
-    await turns.start(world.plan(dry_run=True))
+    await turns.start(world.plan(dry_run=True, rate_per_second=1.0))  # to count takes no pace
 
     await turns.turn()
 

@@ -4,12 +4,13 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from service.cli import exact, inputs, replaying, shown
+from service.cli import exact, inputs, replaying, several, shown
 from service.cli.asking import Yes, confirm
-from service.cli.client import Connected, named
+from service.cli.client import Api, Connected, named
 from service.cli.commanding import Needs, command, group
 from service.cli.commands.replays import DryRun, Rate
 from service.cli.render import Printed
+from service.domain.delivery import DeadLetterState
 
 app = group("dead-letter", "What could not be delivered, why, and sending it after all.")
 Json = Any
@@ -105,9 +106,12 @@ def replay(  # noqa: PLR0913  an argument is an option of the command line here
         return
     if dry_run or rate is not None:
         raise typer.BadParameter("--dry-run and --rate go with a filter, not with ids")
-    for name in names:
+
+    def again(name: str) -> None:
         answer = api.post(named(f"{_ONE}/replay", name))
         out.done(f"{name}: {answer['deliveryId']} is sent again.", answer)
+
+    several.each(names, again)
 
 
 @command(
@@ -127,15 +131,24 @@ def discard(
 ) -> None:
     """Delete dead letters for good: those named, or all open ones that a filter selects."""
     _check_scope(names, query, everything=everything)
-    chosen = names or [each["id"] for each in api.pages(_PATH, {**query, "resolved": False}, None)]
+    chosen = names or _open(api, query)
     if not chosen:
         out.done("Nothing to discard.", {"discarded": 0})
         return
     what = f"{len(chosen)} dead letters" if chosen[1:] else chosen[0]
     confirm(f"Discard {what} for good?", yes=yes)
-    for name in chosen:
+
+    def drop(name: str) -> None:
         api.send("DELETE", named(_ONE, name))
         out.done(f"{name} is discarded.", {"id": name, "discarded": True})
+
+    several.each(chosen, drop)
+
+
+def _open(api: Api, query: Query) -> list[str]:
+    """The ids of those that can be discarded; what is being replayed cannot."""
+    found = api.pages(_PATH, {**query, "resolved": False}, None)
+    return [each["id"] for each in found if each["state"] == DeadLetterState.OPEN]
 
 
 def _check_scope(names: list[str] | None, query: Query, *, everything: bool) -> None:

@@ -7,11 +7,12 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from service.cli import copying, inputs, shown
+from service.cli import copying, inputs, several, shown
 from service.cli.asking import Yes, confirm
 from service.cli.client import Api, Connected, named
 from service.cli.commanding import Needs, command, group
 from service.cli.exits import CommandError, Exit
+from service.cli.following import Patience
 from service.cli.render import Form, Printed, say
 from service.domain import times
 
@@ -133,9 +134,12 @@ def curl(
 @command(app, "retry", "ringback delivery retry dlv_0653be4ce6e0000100000001")
 def retry(names: Names, api: Connected, out: Printed) -> None:
     """Send deliveries now, whatever their schedule says."""
-    for name in names:
+
+    def again(name: str) -> None:
         answer = api.post(named(f"{_ONE}/retry", name))
         out.done(f"{answer['deliveryId']} is sent again.", answer)
+
+    several.each(names, again)
 
 
 @command(app, "cancel", "ringback delivery cancel dlv_0653be4ce6e0000100000001 --yes")
@@ -148,16 +152,25 @@ def cancel(
 ) -> None:
     """Take deliveries that wait out of the queue; they are not sent."""
     confirm(f"Cancel {len(names)} deliveries?" if names[1:] else f"Cancel {names[0]}?", yes=yes)
-    for name in names:
+
+    def one(name: str) -> None:
         answer = api.post(named(f"{_ONE}/cancel", name))
         out.done(f"{answer['id']} is {answer['status']}.", answer)
+
+    several.each(names, one)
 
 
 def _moves(api: Api, query: dict[str, str | None], since: str) -> Iterator[Json]:
     """Deliveries of events since a time, each whenever its status or its attempts have changed."""
     known: dict[str, tuple[str, str]] = {}
+    patience = Patience()
     while True:
-        found = list(api.pages(_PATH, {**query, "since": since}, _MOST))
+        try:
+            found = list(api.pages(_PATH, {**query, "since": since}, _MOST))
+        except CommandError as error:
+            patience.pause(error)
+            continue
+        patience.there()
         for delivery in reversed(found):
             state = (delivery["status"], delivery["attemptCount"])
             if known.get(delivery["id"]) != state:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from service.cli import exact, inputs, shown
+from service.cli import exact, inputs, posting, shown
 from service.cli.client import Api, Connected, named
 from service.cli.commanding import Needs, command, group
 from service.cli.exits import CommandError, Exit
@@ -18,8 +18,6 @@ app = group("event", "Post what happened, and read it back.")
 Json = Any
 
 _PATH: Final = "/v1/events"
-#: Events in one request.
-_BATCH: Final = 1_000
 _LOOK_EVERY: Final = 0.2
 #: Events in one answer at most.
 _PAGE: Final = 200
@@ -104,7 +102,7 @@ def send(  # noqa: PLR0913  an argument is an option of the command line here
     if source is not None:
         if kind is not None or members or wait:
             raise typer.BadParameter("--from goes without a type, members or --wait")
-        _send_many(api, out, source)
+        posting.post(api, out, source, idempotency_key)
         return
     if kind is None or "operationId" not in members:
         raise typer.BadParameter("give a TYPE and --operation, or --from FILE")
@@ -171,23 +169,6 @@ def tail_events(
     query = {"types": types, "operationType": operation_types}
     for event in islice(tail(api, f"{_PATH}/stream", query, begin), count):
         out.line(event, shown.EVENT)
-
-
-def _send_many(api: Api, out: Out, source: str) -> None:
-    """Post the lines of a file, batch by batch; what is refused does not keep the others back."""
-    lines = iter([each for each in inputs.content(source).split("\n") if each.strip()])
-    verdicts = []
-    while batch := list(islice(lines, _BATCH)):
-        body = "\n".join(batch)
-        verdicts += api.post_text(_PATH, body, "application/x-ndjson")["data"]
-    out.listed(verdicts, shown.ACCEPTED, "The file holds no events.")
-    refused = sum("problem" in verdict for verdict in verdicts)
-    if refused:
-        raise CommandError(
-            f"{refused} of {len(verdicts)} events were refused; the others are committed.",
-            "Mend those and send them again.",
-            Exit.PARTIAL,
-        )
 
 
 def _await_deliveries(api: Api, out: Out, verdict: Json, seconds: float) -> None:

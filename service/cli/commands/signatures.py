@@ -20,6 +20,9 @@ from service.domain.signature import (
 #: What to do where it was signed at another time than now, and where it is not what was signed.
 _OF_TIME: Final = frozenset((SignatureFault.TOO_OLD, SignatureFault.TOO_NEW))
 _LATE: Final = "Check the clocks; --now takes the time of receipt (unix seconds) of what was kept."
+_HEADLESS: Final = (
+    "Give all headers of the delivery as they came: --headers FILE, or -H 'name: value' for each."
+)
 _UNLIKE: Final = (
     "Check that it is this subscription's secret or public key (`ringback subscription "
     "secret ID`), and the body's raw bytes."
@@ -121,8 +124,14 @@ def verify(  # noqa: PLR0913  an argument is an option of the command line here
         failed = [each.check for each in found if each.verdict == "fault"]
         raise CommandError(
             f"It does not verify: {fault.value}. Failed: {', '.join(failed)}.",
-            _LATE if fault in _OF_TIME and failed == ["timestamp"] else _UNLIKE,
+            _advice(fault, failed),
         )
+
+
+def _advice(fault: SignatureFault, failed: list[str]) -> str:
+    if fault is SignatureFault.MISSING_HEADER:
+        return _HEADLESS
+    return _LATE if fault in _OF_TIME and failed == ["timestamp"] else _UNLIKE
 
 
 def _head(text: str) -> list[str]:

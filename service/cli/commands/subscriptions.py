@@ -47,7 +47,6 @@ def _fields(  # noqa: PLR0913  an argument is an option of the command line here
     ] = None,
 ) -> Body:
     """The members of a subscription that options give."""
-    seconds = inputs.words(retry_schedule)
     given = {
         "eventTypes": inputs.words(events),
         "operationTypes": inputs.words(operation_types),
@@ -57,7 +56,7 @@ def _fields(  # noqa: PLR0913  an argument is an option of the command line here
         "payload": payload,
         "ordering": ordering,
         "signing": signing,
-        "retrySchedule": None if seconds is None else [inputs.json_text(each) for each in seconds],
+        "retrySchedule": inputs.numbers("--retry-schedule", retry_schedule),
         "maxConcurrency": max_concurrency,
         "rateLimitPerSecond": None if rate is None else exact.Number(rate),
     }

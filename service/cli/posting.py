@@ -1,0 +1,101 @@
+"""Events of a file: posted batch by batch, and what is refused is told by its line."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+from service.cli import exact, inputs, shown
+from service.cli.client import Api
+from service.cli.exits import CommandError, Exit
+from service.cli.render import Out
+
+Json = Any
+
+_PATH: Final = "/v1/events"
+_MEDIA_TYPE: Final = "application/x-ndjson"
+#: Events and bytes in one request.
+_EVENTS: Final = 1_000
+_BYTES: Final = 16 * 1024 * 1024
+
+
+class Line(NamedTuple):
+    """A line of the file that is not empty; counted from 1, as editors do."""
+
+    number: int
+    text: str
+
+
+def post(api: Api, out: Out, source: str, key: str | None) -> None:
+    """Post the lines of a file; what is refused does not keep the others back.
+
+    Raises:
+        CommandError: some were refused, or it could not go on.
+    """
+    texts = enumerate(inputs.content(source).split("\n"), start=1)
+    lines = [Line(number, text) for number, text in texts if text.strip()]
+    posting = _Posting(api, lines, key)
+    empty = "Nothing was posted." if lines else "The file holds no events."
+    out.listed(posting.verdicts(), shown.POSTED, empty)
+    if posting.stopped is not None:
+        raise _cut(posting.stopped, lines[posting.told :])
+    if posting.refused:
+        raise CommandError(
+            f"{posting.refused} of {posting.told} events were refused; the others are committed.",
+            "Mend those and send them again.",
+            Exit.PARTIAL,
+        )
+
+
+class _Posting:
+    """How far it is: verdicts so far, refusals among them, and what stopped it."""
+
+    def __init__(self, api: Api, lines: Sequence[Line], key: str | None) -> None:
+        self.told = 0
+        self.refused = 0
+        self.stopped: CommandError | None = None
+        self._api = api
+        self._lines = lines
+        self._key = key
+
+    def verdicts(self) -> Iterator[Json]:
+        """The verdict of each line, as far as it comes."""
+        for turn, batch in enumerate(_batches(self._lines)):
+            # a key is of one request: each has its own, and the same one when all is sent again
+            key = self._key if self._key is None or not turn else f"{self._key}-{turn + 1}"
+            body = "\n".join(each.text for each in batch)
+            try:
+                answer = self._api.post_text(_PATH, body, _MEDIA_TYPE, key)
+            except CommandError as error:
+                self.stopped = error
+                return
+            for line, verdict in zip(batch, answer["data"], strict=True):
+                self.told += 1
+                if "problem" not in verdict:
+                    yield verdict
+                    continue
+                self.refused += 1
+                # its index is of the request, of which the file knows nothing
+                yield {"line": exact.Number(line.number), "problem": verdict["problem"]}
+
+
+def _batches(lines: Sequence[Line]) -> Iterator[list[Line]]:
+    """As many as a request takes; one that is too large by itself is refused by the service."""
+    batch: list[Line] = []
+    size = 0
+    for line in lines:
+        more = len(line.text.encode("utf-8", "surrogateescape")) + 1
+        if batch and (len(batch) == _EVENTS or size + more > _BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(line)
+        size += more
+    if batch:
+        yield batch
+
+
+def _cut(error: CommandError, left: Sequence[Line]) -> CommandError:
+    """Why it stopped, and where; what came before it has its verdicts."""
+    return CommandError(
+        f"{error} Stopped at line {left[0].number}; {len(left)} are left.",
+        f"{error.advice} Then send the file from that line on.",
+        error.code,
+    )
