@@ -36,7 +36,7 @@ def post(api: Api, out: Out, source: str, key: str | None) -> None:
     empty = "Nothing was posted." if lines else "The file holds no events."
     out.listed(posting.verdicts(), shown.POSTED, empty)
     if posting.stopped is not None:
-        raise _cut(posting.stopped, lines[posting.told :])
+        raise _cut(posting.stopped, lines[posting.told :], key)
     if posting.refused:
         raise CommandError(
             f"{posting.refused} of {posting.told} events were refused; the others are committed.",
@@ -92,10 +92,12 @@ def _batches(lines: Sequence[Line]) -> Iterator[list[Line]]:
         yield batch
 
 
-def _cut(error: CommandError, left: Sequence[Line]) -> CommandError:
+def _cut(error: CommandError, left: Sequence[Line], key: str | None) -> CommandError:
     """Why it stopped, and where; what came before it has its verdicts."""
+    # with a key what was taken is answered as it was then, and keys of other batches would not fit
+    again = "from that line on" if key is None else "once more, with the same key"
     return CommandError(
         f"{error} Stopped at line {left[0].number}; {len(left)} are left.",
-        f"{error.advice} Then send the file from that line on.",
+        f"{error.advice} Then send the file {again}.",
         error.code,
     )

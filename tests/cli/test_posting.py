@@ -54,3 +54,14 @@ def test_what_stops_a_file_says_where_to_go_on(run: Terminal) -> None:
     assert "UTF-8" in done.err
     assert "Stopped at line 1001; 1 are left." in done.err
     assert posted(run) == 1_000
+
+
+def test_what_stops_a_file_with_a_key_is_gone_on_with_by_that_key(run: Terminal) -> None:
+    good = {"operationId": "o", "type": "note"}
+    bad = lines(*[good] * 1_000) + b'{"type": "\xff"}\n'
+    stopped = run(*SEND, "--idempotency-key", "k", stdin=bad)
+    mended = lines(*[good] * 1_001)
+    done = run(*SEND, "--idempotency-key", "k", stdin=mended)
+
+    assert "once more, with the same key" in stopped.err
+    assert (done.code, posted(run)) == (0, 1_001)
