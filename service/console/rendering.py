@@ -13,7 +13,7 @@ from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
 from service.console.receivers import receiver
-from service.domain import ids, times
+from service.domain import ids, times, urls
 from service.web import templates
 
 _MINUTE: Final = 60
@@ -69,6 +69,7 @@ def environment() -> Environment:
         "brief": brief,
         "typed": escape,
         "receiver": receiver,
+        "told": urls.told,
         "shown": shown,
     }
     made.finalize = legible
