@@ -35,6 +35,11 @@ def pages(letter: dict[str, str]) -> list[str]:
     ]
 
 
+def pages_of_old(letter: dict[str, str]) -> list[str]:
+    """Those that name a subscription that was deleted: nothing more can be sent to it."""
+    return [each for each in pages(letter) if not each.startswith("/deliveries/replay")]
+
+
 @pytest.mark.parametrize("root", ["/console", "/portal"])
 async def test_the_url_stands_beside_the_id_without_its_query(
     api: Api, admin: Visitor, receiver: Receiver, root: str
@@ -80,7 +85,32 @@ async def test_one_that_was_deleted_is_still_known(
     letter = await one_dead(api, receiver, description="Accounting")
     await api.call("DELETE", f"/v1/subscriptions/{letter['subscriptionId']}")
 
-    assert (await admin.get("/console/deliveries")).says("Accounting (deleted)")
+    for path in pages_of_old(letter):
+        assert (await admin.get(f"/console{path}")).says("Accounting (deleted)"), path
+
+
+async def test_that_it_was_deleted_is_said_of_one_with_a_long_name_too(
+    api: Api, admin: Visitor, receiver: Receiver
+) -> None:
+    letter = await one_dead(api, receiver, description="Accounting " * 20)
+    await api.call("DELETE", f"/v1/subscriptions/{letter['subscriptionId']}")
+
+    for path in pages_of_old(letter):
+        assert (await admin.get(f"/console{path}")).says("… (deleted)"), path
+
+
+@pytest.mark.parametrize("root", ["/console", "/portal"])
+async def test_lists_leave_out_what_may_be_secret_and_the_page_of_one_says_all(
+    api: Api, admin: Visitor, root: str
+) -> None:
+    token = "d3b07384d113edec49eaa6238ad5ff00"
+    made = await api.subscribe(f"https://example.com/hooks/{token}?key=hush-hush")
+    who = admin if root == "/console" else await consumer(api)
+    page = await who.get(f"{root}/subscriptions")
+    assert page.says("https://example.com/hooks/…?…")
+    assert token not in page.html
+    assert "hush-hush" not in page.html
+    assert (await who.get(f"{root}/subscriptions/{made['id']}")).says(made["url"])
 
 
 async def test_a_tenant_is_told_of_its_own_only(api: Api, receiver: Receiver) -> None:
