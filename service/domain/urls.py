@@ -23,7 +23,7 @@ _WORD: Final = 8
 
 
 def told(url: str, hidden: str = _HIDDEN) -> str:
-    """The URL without a name, a password, its query, and parts of its path that look like tokens."""
+    """The URL without a name, a password, its query, and what looks like a token in its path."""
     parts = urlsplit(url)
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
     port = f":{parts.port}" if parts.port else ""

@@ -1,4 +1,4 @@
-"""A page that is embedded where browsers keep nothing for it: what it does without that, it does."""
+"""A page that is embedded where browsers keep nothing for it goes on without that."""
 
 import asyncio
 import re
