@@ -6,7 +6,7 @@ from typing import Final
 
 from service.console.attempts import seen
 from service.console.grouping import grouped
-from service.console.receivers import receivers
+from service.console.receivers import Known, receivers
 from service.console.replaying import RATES, paced
 from service.console.services import Services
 from service.console.visits import Action, Page, Visit
@@ -157,7 +157,7 @@ class DeadLetters:
 
     async def _receivers(
         self, visit: Visit, about: Iterable[DeadLetterView | DeadLetterCount]
-    ) -> Mapping[str, str]:
+    ) -> Mapping[str, Known]:
         return await receivers(visit, self._reads, [each.subscription_id for each in about])
 
     async def _found(self, visit: Visit) -> DeadLetterView | Refusal:
