@@ -25,6 +25,12 @@ async def receivers(visit: Visit, reads: ReadStore, names: Iterable[str]) -> Map
     return {name: Known(receiver(each), each.is_deleted) for name, each in found.items()}
 
 
+async def shut(reads: ReadStore, tenant: str, names: Iterable[str]) -> frozenset[str]:
+    """Those of some subscriptions to which nothing can be sent: they are disabled, or deleted."""
+    found = await reads.receivers(tenant, frozenset(names))
+    return frozenset(name for name, each in found.items() if each.is_deleted or each.is_disabled)
+
+
 def receiver(one: Subscription | ReceiverView) -> str:
     """Its description; its URL where it has none, without what looks secret in that."""
     return one.description or urls.told(one.url)

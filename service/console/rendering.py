@@ -41,7 +41,16 @@ _LOOKS: Final[Mapping[str, str]] = {
     ),
     **dict.fromkeys(("dead", "disabled", "open", "FAILED", "revoked", "failed"), "bad"),
     **dict.fromkeys(
-        ("paused", "half_open", "replaying", "COMPLETED_WITH_ERRORS", "expired", "missing"), "warn"
+        (
+            "paused",
+            "half_open",
+            "replaying",
+            "COMPLETED_WITH_ERRORS",
+            "expired",
+            "missing",
+            "left out",
+        ),
+        "warn",
     ),
     **dict.fromkeys(("delivering", "PROCESSING"), "busy"),
 }

@@ -142,3 +142,44 @@ async def test_a_page_asks_for_all_of_them_at_once(
         await api.post("/v1/events", {"operationId": f"op-2{number}", "type": "STARTED"})
 
     assert await statements() == few
+
+
+async def test_no_link_leads_to_one_that_was_deleted_and_no_button_sends_to_it(
+    api: Api, admin: Visitor, receiver: Receiver
+) -> None:
+    letter = await one_dead(api, receiver, description="Accounting")
+    subscription = f"/subscriptions/{letter['subscriptionId']}"
+    for path in ("", "/deliveries", "/dead-letters", "/dead-letters/all"):
+        assert f"/console{subscription}" in (await admin.get(f"/console{path}")).links, path
+    await api.call("DELETE", f"/v1{subscription}")
+
+    for path in pages_of_old(letter):
+        assert f"/console{subscription}" not in (await admin.get(f"/console{path}")).links, path
+    for path in (f"/dead-letters/{letter['id']}", f"/deliveries/{letter['deliveryId']}"):
+        page = await admin.get(f"/console{path}")
+        assert page.says("was deleted, so nothing can be sent to it any more"), path
+        assert not [each for each in page.forms if each.endswith(("/replay", "/retry"))], path
+
+
+@pytest.mark.parametrize("is_deleted", [True, False])
+async def test_what_a_replay_would_leave_out_is_not_counted(
+    api: Api, admin: Visitor, receiver: Receiver, *, is_deleted: bool
+) -> None:
+    letter = await one_dead(api, receiver, description="Accounting", eventTypes=["COMPLETED"])
+    if is_deleted:
+        await api.call("DELETE", f"/v1/subscriptions/{letter['subscriptionId']}")
+    other = await api.subscribe(receiver.url("/other"), eventTypes=["other"])
+    await api.post("/v1/events", {"operationId": "op-2", "type": "other"})
+    await api.deliver()
+    # what answers 410 is disabled
+    await api.post(f"/v1/subscriptions/{other['id']}/resume", status=200)
+
+    replay = "/console/dead-letters/replay"
+    page = await admin.get(replay)
+    assert page.says("1 open dead letter would be sent again")
+    assert page.says("1 is left out, whose subscription is disabled or deleted")
+    assert page.says("gone left out")
+    assert page.forms[replay]
+    page = await admin.get(f"{replay}?subscriptionId={letter['subscriptionId']}")
+    assert page.says("1 is left out, whose subscription is disabled or deleted")
+    assert replay not in page.forms
