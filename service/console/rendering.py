@@ -52,7 +52,7 @@ _LOOKS: Final[Mapping[str, str]] = {
         ),
         "warn",
     ),
-    **dict.fromkeys(("delivering", "PROCESSING"), "busy"),
+    **dict.fromkeys(("delivering", "PROCESSING", "IN_PROGRESS"), "busy"),
 }
 
 
