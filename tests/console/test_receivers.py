@@ -89,6 +89,25 @@ async def test_one_that_was_deleted_is_still_known(
         assert (await admin.get(f"/console{path}")).says("Accounting (deleted)"), path
 
 
+async def test_who_did_not_get_an_event_yet_is_not_said_to_have_got_it(
+    api: Api, admin: Visitor, receiver: Receiver
+) -> None:
+    letter = await one_dead(api, receiver)
+    page = await admin.get(f"/console/events/{letter['eventId']}")
+    assert page.says("To whom it goes")
+    assert not page.says("got it")
+
+
+async def test_what_was_discarded_is_not_said_to_have_been_delivered(
+    api: Api, admin: Visitor, receiver: Receiver
+) -> None:
+    letter = await one_dead(api, receiver)
+    await admin.press(f"/console/dead-letters/{letter['id']}/discard")
+    page = await admin.get("/console")
+    assert page.says("No dead letters are open")
+    assert not page.says("was delivered")
+
+
 async def test_that_it_was_deleted_is_said_of_one_with_a_long_name_too(
     api: Api, admin: Visitor, receiver: Receiver
 ) -> None:
