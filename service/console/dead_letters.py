@@ -6,7 +6,7 @@ from typing import Final
 
 from service.console.attempts import seen
 from service.console.grouping import grouped
-from service.console.receivers import receivers
+from service.console.receivers import Known, receivers, shut
 from service.console.replaying import RATES, paced
 from service.console.services import Services
 from service.console.visits import Action, Page, Visit
@@ -118,11 +118,14 @@ class DeadLetters:
             return asked
         now = self._clock.now()
         which = visit.bounds.narrowed(replace(asked, resolved=False, until=now + 1))
-        counts = await self._reads.dead_letter_summary(visit.tenant, which)
+        found = await self._reads.dead_letter_summary(visit.tenant, which)
+        closed = await shut(self._reads, visit.tenant, [each.subscription_id for each in found])
         shown = {
-            "groups": grouped(counts),
-            "receivers": await self._receivers(visit, counts),
-            "count": sum(each.count for each in counts),
+            "groups": grouped(found),
+            "receivers": await self._receivers(visit, found),
+            "count": sum(each.count for each in found if each.subscription_id not in closed),
+            "left_out": sum(each.count for each in found if each.subscription_id in closed),
+            "closed": closed,
             "given": visit.given,
             "until": times.render(now + 1),
             "rates": RATES,
@@ -157,7 +160,7 @@ class DeadLetters:
 
     async def _receivers(
         self, visit: Visit, about: Iterable[DeadLetterView | DeadLetterCount]
-    ) -> Mapping[str, str]:
+    ) -> Mapping[str, Known]:
         return await receivers(visit, self._reads, [each.subscription_id for each in about])
 
     async def _found(self, visit: Visit) -> DeadLetterView | Refusal:

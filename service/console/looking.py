@@ -6,6 +6,8 @@
    many they are. Then all of them hear of changes later.
 3. Only what the last look found is kept. So a change that is undone between two looks is not told,
    and nobody's being slow costs memory.
+4. Between the moment at which somebody is let in and that at which he listens he may sign out. So
+   sessions that ended are kept in mind: whoever begins to listen on behalf of one is let go.
 """
 
 import asyncio
@@ -28,6 +30,9 @@ MOST: Final = 1_000
 _LEAST: Final = 2.0
 _LONGEST: Final = 30.0
 _SHARE: Final = 0.05
+#: Sessions that ended and are kept in mind: more than end while one stream is being opened. A
+#: hundred bytes each.
+_ENDED: Final = 10_000
 #: Seconds after which one who was turned away may ask again.
 _RETRY: Final = 30
 
@@ -129,6 +134,8 @@ class Looks:
         self._listening: Counter[str] = Counter()
         #: Those of a session who follow something else than a page.
         self._others: dict[str, set[Listener]] = {}
+        #: Sessions out of which somebody signed, the last ones last.
+        self._ended: dict[str, None] = {}
         self._turn = asyncio.Lock()
 
     @property
@@ -137,7 +144,10 @@ class Looks:
         return self._listening.total()
 
     def end(self, session: str) -> None:
-        """Let all go who listen on behalf of a session: somebody signed out of it."""
+        """Let all go who listen, or are about to, on behalf of a session: it was signed out of."""
+        self._ended[session] = None
+        if len(self._ended) > _ENDED:
+            del self._ended[next(iter(self._ended))]
         for place, sight in self._sights.items():
             if place.session == session:
                 sight.show(OVER)
@@ -155,6 +165,8 @@ class Looks:
                 return
             others = self._others.setdefault(session, set())
             others.add(follower)
+            if session in self._ended:
+                follower.stop()
             try:
                 yield follower
             finally:
@@ -174,7 +186,7 @@ class Looks:
         sight = self._sights.get(place)
         if sight is None or sight.shown == OVER:
             sight = self._sights[place] = Sight(look, shown, self._turn)
-        sight.show(shown)
+        sight.show(OVER if session in self._ended else shown)
         looker = Looker(sight, seen, self._closing)
         sight.lookers.add(looker)
         self._listening[session] += 1

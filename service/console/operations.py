@@ -33,6 +33,7 @@ _ONE: Final = f"{_PATH}/{{id}}"
 _MANY: Final = 100
 #: Bytes of an event that a page shows among a hundred others, and reads anew with each that comes.
 _MOST: Final = 16 * 1024
+_THROUGH: Final = (Status.COMPLETED, Status.COMPLETED_WITH_ERRORS)
 _progress: Final = msgspec.json.Decoder(float | Progress)
 
 
@@ -83,6 +84,7 @@ class Operations:
             "log": list(reversed(log)),
             "most": _MOST,
             "is_open": not is_end(operation.status),
+            "is_through": operation.status in _THROUGH,
             "is_failed": operation.status is Status.FAILED,
             "replay_type": REPLAY_TYPE,
         }
@@ -134,8 +136,9 @@ class Operations:
 
 
 def _percentage(operation: Operation) -> float | None:
-    """How far it is, 0 to 100; ``None``: not told."""
-    return percentage(Raw(operation.progress or b""))
+    """How far it is, 0 to 100; ``None``: not told. What completed is through, whatever it told."""
+    told = percentage(Raw(operation.progress or b""))
+    return told if told is None or operation.status not in _THROUGH else 100.0
 
 
 def _told(operation: Operation) -> Progress | None:

@@ -13,7 +13,7 @@ from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
 from service.console.receivers import receiver
-from service.domain import ids, times
+from service.domain import ids, times, urls
 from service.web import templates
 
 _MINUTE: Final = 60
@@ -41,9 +41,18 @@ _LOOKS: Final[Mapping[str, str]] = {
     ),
     **dict.fromkeys(("dead", "disabled", "open", "FAILED", "revoked", "failed"), "bad"),
     **dict.fromkeys(
-        ("paused", "half_open", "replaying", "COMPLETED_WITH_ERRORS", "expired", "missing"), "warn"
+        (
+            "paused",
+            "half_open",
+            "replaying",
+            "COMPLETED_WITH_ERRORS",
+            "expired",
+            "missing",
+            "left out",
+        ),
+        "warn",
     ),
-    **dict.fromkeys(("delivering", "PROCESSING"), "busy"),
+    **dict.fromkeys(("delivering", "PROCESSING", "IN_PROGRESS"), "busy"),
 }
 
 
@@ -69,6 +78,7 @@ def environment() -> Environment:
         "brief": brief,
         "typed": escape,
         "receiver": receiver,
+        "told": urls.told,
         "shown": shown,
     }
     made.finalize = legible

@@ -207,6 +207,7 @@ class ReceiverView:
     url: str
     description: str | None
     is_deleted: bool
+    is_disabled: bool
 
 
 class ReadStore(Protocol):

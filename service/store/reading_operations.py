@@ -7,7 +7,7 @@ from sqlalchemy import bindparam, or_, select
 
 from service.domain.ids import key_floor
 from service.domain.operation import Operation
-from service.domain.subscription import Subscription
+from service.domain.subscription import Subscription, SubscriptionStatus
 from service.ports import EventView, OperationFilter, Page, ReceiverView, Span
 from service.store.database import Database, Tx
 from service.store.paging import Condition, down_to, floor_of, page_of
@@ -119,10 +119,15 @@ class OperationReads:
         wanted = (it.tenant_id == tenant_id, it.id.in_(sorted(names)))
         async with self._database.read() as tx:
             rows = await tx.query(
-                select(it.id, it.url, it.description, it.deleted_at).where(*wanted)
+                select(it.id, it.url, it.description, it.deleted_at, it.status).where(*wanted)
             )
         return {
-            row["id"]: ReceiverView(row["url"], row["description"], row["deleted_at"] is not None)
+            row["id"]: ReceiverView(
+                row["url"],
+                row["description"],
+                is_deleted=row["deleted_at"] is not None,
+                is_disabled=row["status"] == SubscriptionStatus.DISABLED,
+            )
             for row in rows
         }
 

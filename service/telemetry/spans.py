@@ -222,7 +222,7 @@ def _of_request(url: str, headers: dict[str, str]) -> dict[str, AttributeValue]:
         "http.request.method": "POST",
         "server.address": parts.hostname or "",
         "server.port": parts.port or _PORTS[parts.scheme],
-        "url.full": urls.told(url, "?REDACTED"),
+        "url.full": urls.told(url, "REDACTED"),
     }
     found |= {name: headers[header] for header, name in _NAMED.items() if header in headers}
     again = int(headers["x-webhook-attempt"]) - 1

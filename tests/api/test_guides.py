@@ -179,4 +179,7 @@ async def test_a_browser_is_led_back_from_a_page_that_is_not_there(api: Api) -> 
 async def test_a_program_is_told_by_a_problem(api: Api, accept: str) -> None:
     answer = await api.client.get("/docs/nope", headers={"accept": accept})
 
-    problem(answer, 404, "not-found")
+    assert problem(answer, 404, "not-found")["detail"] == (
+        "There is no page 'nope' here. The guides are listed at https://ringback.test/docs/index, "
+        "and what programs ask for is described at https://ringback.test/openapi.json."
+    )

@@ -1,7 +1,8 @@
 """Looks at pages: one for all windows that show the same, and none when nobody listens."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Final
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from service.console import looking
 from service.console.looking import OVER, UNKNOWN, Change, Looker, Looks, Place
 from service.domain.errors import Refusal
+from service.usecases.listening import Listener
 
 pytestmark = pytest.mark.anyio
 
@@ -179,3 +181,42 @@ async def test_so_many_listen_in_one_process_and_no_more(
         looks.listening(portal, scene.look, "a", "a") as refused,
     ):
         assert isinstance(refused, Refusal)
+
+
+class Follower(Listener):
+    """Somebody who follows something else than a page."""
+
+
+@asynccontextmanager
+async def following(meanwhile: Callable[[], None]) -> AsyncGenerator[Follower | Refusal]:
+    follower = Follower(asyncio.Event())
+    meanwhile()
+    yield follower
+
+
+async def test_who_signed_out_before_he_listens_is_let_go_at_once(scene: Scene) -> None:
+    looks = Looks(asyncio.Event())
+    async with looks.beside("me", following(lambda: looks.end("me"))) as follower:
+        assert isinstance(follower, Follower)
+        assert follower.is_over
+    async with looks.listening(HERE, scene.look, "a", "a") as looker:
+        assert isinstance(looker, Looker)
+        assert await heard(looker) == [[Change(1, is_last=True)]]
+    async with looks.beside("you", following(lambda: None)) as other:
+        assert isinstance(other, Follower)
+        assert not other.is_over
+
+
+async def test_so_many_sessions_that_ended_are_kept_in_mind_the_last_ones(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(looking, "_ENDED", 2)
+    looks = Looks(asyncio.Event())
+    for session in ("first", "second", "third"):
+        looks.end(session)
+    told: dict[str, bool] = {}
+    for session in ("first", "second", "third"):
+        async with looks.listening(HERE._replace(session=session), scene.look, "a", "a") as looker:
+            assert isinstance(looker, Looker)
+            told[session] = await looker.next(PACE / 4) == [Change(1, is_last=True)]
+    assert told == {"first": False, "second": True, "third": True}

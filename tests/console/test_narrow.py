@@ -1,10 +1,10 @@
 """What a telephone shows, in a real Chromium."""
 
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, ViewportSize, expect
 
 from tests.console.test_accessibility import grave
-from tests.console.test_browser import NARROW, opened, server
+from tests.console.test_browser import NARROW, WIDE, opened, server
 from tests.support.browsing import needs_chromium
 from tests.support.server import Server
 
@@ -102,3 +102,53 @@ async def test_what_an_event_of_an_operation_says_is_read_without_scrolling_side
             assert await page.evaluate("document.documentElement.scrollWidth") <= width
         assert await grave(page) == []
         await watched.shot("operation-json-open")
+
+
+async def test_a_long_id_pushes_the_status_out_of_no_telephone(
+    browser: Browser, server: Server
+) -> None:
+    async with server.client() as client, opened(browser, server, "light", NARROW) as watched:
+        name = "o" * 64
+        await client.post(f"/v1/operations/{name}/events", json={"type": "STARTED"})
+        await watched.sign_in(server.admin_key)
+        await watched.go("/operations")
+        row = watched.page.get_by_role("row").filter(has_text=name)
+        status = await row.locator(".state").bounding_box()
+        await watched.shot("operations-long-id")
+        assert status is not None
+        assert status["x"] + status["width"] <= NARROW["width"]
+
+
+async def test_rows_of_subscriptions_are_a_few_lines_whatever_they_are_called(
+    browser: Browser, server: Server
+) -> None:
+    async with server.client() as client, opened(browser, server, "light", NARROW) as watched:
+        hook = {"url": "http://127.0.0.1:9/", "description": "What the warehouse sells " * 9}
+        made = (await client.post("/v1/subscriptions", json=hook)).json()
+        await watched.sign_in(server.admin_key)
+        await watched.go("/subscriptions")
+        row = await watched.page.get_by_role("row").filter(has_text=made["id"]).bounding_box()
+        await watched.shot("subscriptions-narrow")
+        assert row is not None
+        assert row["height"] <= FEW_LINES + 10  # an id is two lines, and so is its name
+
+
+@pytest.mark.parametrize("size", [NARROW, WIDE])
+async def test_words_and_numbers_are_not_broken_in_two(
+    browser: Browser, server: Server, size: ViewportSize
+) -> None:
+    """There stood ``subscriptions:rea`` and ``d``, and ``1 ms / 2`` and ``ms``."""
+    async with server.client() as client, opened(browser, server, "light", size) as watched:
+        scopes = ["deliveries:read", "subscriptions:read", "subscriptions:write"]
+        body = {"tenantId": "default", "name": "reader", "scopes": scopes}
+        assert (await client.post("/v1/api-keys", json=body)).is_success
+        made = (await client.post("/v1/subscriptions", json={"url": "http://127.0.0.1:9/"})).json()
+        await watched.sign_in(server.admin_key)
+        for path, few in (("/keys", 3), (f"/subscriptions/{made['id']}", 2), ("", 2)):
+            await watched.go(path)
+            whole = watched.page.locator("main .whole")
+            lines = await whole.evaluate_all("all => all.map(each => each.getClientRects().length)")
+            assert len(lines) >= few, path
+            assert set(lines) == {1}, path
+        await watched.go("/keys")
+        await watched.shot(f"keys-{size['width']}")

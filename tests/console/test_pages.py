@@ -509,3 +509,25 @@ async def test_a_method_that_is_not_there_is_refused(admin: Visitor) -> None:
 def test_the_address_of_the_stream_is_not_in_the_openapi_document() -> None:
     paths = msgspec.json.decode(description("https://x.test"))["paths"]
     assert not [path for path in paths if path.startswith("/console")]
+
+
+async def test_a_subscription_says_what_it_wants_as_people_write_it(
+    api: Api, admin: Visitor
+) -> None:
+    headers = {"x-tenant": "north", "authorization": "secret"}
+    made = await api.subscribe(rateLimitPerSecond=50, headers=headers)
+    page = await admin.get(f"/console/subscriptions/{made['id']}")
+    assert page.says("Deliveries per second 50 Created")
+    assert "****</code><br><code>" in page.html
+
+
+async def test_until_when_a_subscription_is_held_back_stands_in_the_list(
+    api: Api, admin: Visitor, receiver: Receiver
+) -> None:
+    receiver.script = lambda _: Reply(429, (("retry-after", "7200"),))
+    await api.subscribe(receiver.url("/hook"))
+    await api.post("/v1/events", {"operationId": "op-1", "type": "STARTED"})
+    await api.deliver()
+    page = await admin.get("/console/subscriptions")
+    assert page.says("held until")
+    assert "<br>" not in page.html

@@ -35,6 +35,11 @@ def pages(letter: dict[str, str]) -> list[str]:
     ]
 
 
+def pages_of_old(letter: dict[str, str]) -> list[str]:
+    """Those that name a subscription that was deleted: nothing more can be sent to it."""
+    return [each for each in pages(letter) if not each.startswith("/deliveries/replay")]
+
+
 @pytest.mark.parametrize("root", ["/console", "/portal"])
 async def test_the_url_stands_beside_the_id_without_its_query(
     api: Api, admin: Visitor, receiver: Receiver, root: str
@@ -80,7 +85,53 @@ async def test_one_that_was_deleted_is_still_known(
     letter = await one_dead(api, receiver, description="Accounting")
     await api.call("DELETE", f"/v1/subscriptions/{letter['subscriptionId']}")
 
-    assert (await admin.get("/console/deliveries")).says("Accounting (deleted)")
+    for path in pages_of_old(letter):
+        assert (await admin.get(f"/console{path}")).says("Accounting (deleted)"), path
+
+
+async def test_who_did_not_get_an_event_yet_is_not_said_to_have_got_it(
+    api: Api, admin: Visitor, receiver: Receiver
+) -> None:
+    letter = await one_dead(api, receiver)
+    page = await admin.get(f"/console/events/{letter['eventId']}")
+    assert page.says("To whom it goes")
+    assert not page.says("got it")
+
+
+async def test_what_was_discarded_is_not_said_to_have_been_delivered(
+    api: Api, admin: Visitor, receiver: Receiver
+) -> None:
+    letter = await one_dead(api, receiver)
+    await admin.press(f"/console/dead-letters/{letter['id']}/discard")
+    none = {"": "No dead letters are open", "/dead-letters/all": "There are no dead letters"}
+    for path, words in none.items():
+        page = await admin.get(f"/console{path}")
+        assert page.says(words)
+        assert not page.says("was delivered")
+
+
+async def test_that_it_was_deleted_is_said_of_one_with_a_long_name_too(
+    api: Api, admin: Visitor, receiver: Receiver
+) -> None:
+    letter = await one_dead(api, receiver, description="Accounting " * 20)
+    await api.call("DELETE", f"/v1/subscriptions/{letter['subscriptionId']}")
+
+    for path in pages_of_old(letter):
+        assert (await admin.get(f"/console{path}")).says("… (deleted)"), path
+
+
+@pytest.mark.parametrize("root", ["/console", "/portal"])
+async def test_lists_leave_out_what_may_be_secret_and_the_page_of_one_says_all(
+    api: Api, admin: Visitor, root: str
+) -> None:
+    drawn = "d3b07384d113edec49eaa6238ad5ff00"
+    made = await api.subscribe(f"https://example.com/hooks/{drawn}?key=hush-hush")
+    who = admin if root == "/console" else await consumer(api)
+    page = await who.get(f"{root}/subscriptions")
+    assert page.says("https://example.com/hooks/…?…")
+    assert drawn not in page.html
+    assert "hush-hush" not in page.html
+    assert (await who.get(f"{root}/subscriptions/{made['id']}")).says(made["url"])
 
 
 async def test_a_tenant_is_told_of_its_own_only(api: Api, receiver: Receiver) -> None:
@@ -112,3 +163,44 @@ async def test_a_page_asks_for_all_of_them_at_once(
         await api.post("/v1/events", {"operationId": f"op-2{number}", "type": "STARTED"})
 
     assert await statements() == few
+
+
+async def test_no_link_leads_to_one_that_was_deleted_and_no_button_sends_to_it(
+    api: Api, admin: Visitor, receiver: Receiver
+) -> None:
+    letter = await one_dead(api, receiver, description="Accounting")
+    subscription = f"/subscriptions/{letter['subscriptionId']}"
+    for path in ("", "/deliveries", "/dead-letters", "/dead-letters/all"):
+        assert f"/console{subscription}" in (await admin.get(f"/console{path}")).links, path
+    await api.call("DELETE", f"/v1{subscription}")
+
+    for path in pages_of_old(letter):
+        assert f"/console{subscription}" not in (await admin.get(f"/console{path}")).links, path
+    for path in (f"/dead-letters/{letter['id']}", f"/deliveries/{letter['deliveryId']}"):
+        page = await admin.get(f"/console{path}")
+        assert page.says("was deleted, so nothing can be sent to it any more"), path
+        assert not [each for each in page.forms if each.endswith(("/replay", "/retry"))], path
+
+
+@pytest.mark.parametrize("is_deleted", [True, False])
+async def test_what_a_replay_would_leave_out_is_not_counted(
+    api: Api, admin: Visitor, receiver: Receiver, *, is_deleted: bool
+) -> None:
+    letter = await one_dead(api, receiver, description="Accounting", eventTypes=["COMPLETED"])
+    if is_deleted:
+        await api.call("DELETE", f"/v1/subscriptions/{letter['subscriptionId']}")
+    other = await api.subscribe(receiver.url("/other"), eventTypes=["other"])
+    await api.post("/v1/events", {"operationId": "op-2", "type": "other"})
+    await api.deliver()
+    # what answers 410 is disabled
+    await api.post(f"/v1/subscriptions/{other['id']}/resume", status=200)
+
+    replay = "/console/dead-letters/replay"
+    page = await admin.get(replay)
+    assert page.says("1 open dead letter would be sent again")
+    assert page.says("1 is left out, whose subscription is disabled or deleted")
+    assert page.says("gone left out")
+    assert page.forms[replay]
+    page = await admin.get(f"{replay}?subscriptionId={letter['subscriptionId']}")
+    assert page.says("1 is left out, whose subscription is disabled or deleted")
+    assert replay not in page.forms

@@ -159,13 +159,15 @@ async def test_what_failed_says_why_and_how_often(
 
 
 async def test_what_may_be_secret_in_an_address_is_left_out(recorded: Recorded) -> None:
-    url = "http://me:secret@[::1]:9000/hook?token=secret"
+    drawn = "d3b07384d113edec49eaa6238ad5ff00"
+    url = f"http://me:secret@[::1]:9000/hook/{drawn}?token=secret"
     await TracedSender(Answering(responded(204)), recorded.tracing).send(attempt(PRODUCER, 1, url))
 
     found = attributes(recorded.only)
-    assert found["url.full"] == "http://[::1]:9000/hook?REDACTED"
+    assert found["url.full"] == "http://[::1]:9000/hook/REDACTED?REDACTED"
     assert (found["server.address"], found["server.port"]) == ("::1", 9000)
     assert "secret" not in str(found)
+    assert drawn not in str(found)
 
 
 def test_the_other_questions_go_through() -> None:

@@ -1,5 +1,6 @@
 """The guides as anybody may read them. What they are and in which order, their index says."""
 
+from dataclasses import replace
 from functools import cached_property
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -73,10 +74,19 @@ class Guide:
 
     def _missing(self, call: Call, name: str) -> Answer | Refusal:
         if not takes_pages(call.request.scope):
-            return not_found("page", name)
+            return self._led_back(not_found("page", name))
         template = templates.environment("service.api").get_template("missing.html")
         shown = template.render(root="../", name="", missing=name, groups=self._groups)
         return publishing.missing(shown.encode("utf-8", "replace"))
+
+    def _led_back(self, refusal: Refusal) -> Refusal:
+        """Why there is no such page, and where to find those that there are."""
+        url = self._public_url
+        where = (
+            f"The guides are listed at {url}/docs/{INDEX}, and what programs ask for is described "
+            f"at {url}/openapi.json."
+        )
+        return replace(refusal, detail=f"{refusal.detail} {where}")
 
     @cached_property
     def _style(self) -> bytes:

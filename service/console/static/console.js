@@ -10,6 +10,11 @@ const live = () => document.getElementById("live");
 const lost = document.getElementById("lost");
 const gone = document.getElementById("gone");
 
+/** What comes of something that browsers refuse a page around which nothing may be kept; else nothing. */
+function tried(what) {
+  try { return what(); } catch { return undefined; }
+}
+
 /** Reads the page anew and merges its live part into what is shown. */
 function refresh() {
   if (live() && !document.hidden) live().dispatchEvent(new CustomEvent("refresh"));
@@ -29,7 +34,7 @@ function placed() {
       return place > 1 ? ask(place - 1) : have();
     });
     // over plain HTTP, and where a page is embedded without a store of its own, nobody keeps places
-    if (navigator.locks) ask(STREAMS).catch(() => have(() => {})); else have(() => {});
+    (async () => ask(STREAMS))().catch(() => have(() => {}));
   });
 }
 
@@ -132,9 +137,11 @@ document.addEventListener("htmx:after:swap", (event) => {
 });
 // Who signs out in one tab comes to a page without that button, and all others then read theirs again:
 // they are led to where one signs in, whichever process has their streams.
-const others = new BroadcastChannel("ringback");
-others.addEventListener("message", refresh);
-if (!document.querySelector('form[action$="/sign-out"]')) others.postMessage("out");
+tried(() => {
+  const others = new BroadcastChannel("ringback");
+  others.addEventListener("message", refresh);
+  if (!document.querySelector('form[action$="/sign-out"]')) others.postMessage("out");
+});
 
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) { hangUp(); } else { refresh(); showDistances(); }
@@ -160,7 +167,7 @@ document.addEventListener("click", async (event) => {
 
 // A page that a form answered with: to load it again leads on, and sends the form no second time.
 const done = document.querySelector("[data-done]");
-if (done) history.replaceState(null, "", done.dataset.done);
+if (done) tried(() => history.replaceState(null, "", done.dataset.done));
 
 // "/" goes to the filters, as in other consoles.
 document.addEventListener("keydown", (event) => {
@@ -172,7 +179,7 @@ document.addEventListener("keydown", (event) => {
 // Where the navigation is a strip, the page that is open is in sight.
 document.querySelector("nav.pages [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 
-if (navigator.clipboard) showCopying();
+if (tried(() => navigator.clipboard)) showCopying();
 setClock();
 setInterval(() => { if (!document.hidden) showDistances(); }, 1000);
 follow();

@@ -72,7 +72,10 @@ frame.addEventListener("load", () => {
 });
 for (const each of document.querySelectorAll(".again")) each.addEventListener("click", look);
 
-history.replaceState(null, "", location.pathname);
+try {
+  history.replaceState(null, "", location.pathname);
+} catch { // some browsers refuse that in a frame; the form below leads on all the same
+}
 if (!secret) {
   location.replace(form.dataset.home);
 } else {
