@@ -145,6 +145,29 @@ async def test_accepting_claiming_and_settling(
     assert {"INSERT", "UPDATE", "DELETE", "SELECT"} <= {sql.split()[0] for sql, _ in given}
 
 
+async def accept_claim_and_settle(world: World) -> None:
+    await world.posted(*(event(f"new{n}") for n in range(4)))
+    await world.posted(*(event(f"new{n}") for n in range(4)))
+    await world.settle(await world.claim(1, quota=8))
+    await world.settle(await world.claim(1, quota=1), 500)
+    await world.deliver.flush()
+
+
+async def test_plans_that_are_kept_from_an_empty_store_are_good_for_a_full_one(
+    url: str, clock: FakeClock, given: list[Given]
+) -> None:
+    async with opened_world(url, clock, breaker=True) as world:
+        await world.subscribe("sub")
+        given.clear()
+        await accept_claim_and_settle(world)
+    kept = tuple(given)
+    of_empty = await plans.kept_badly(url, kept)
+    await plans.fill_backlog(url, clock.now())
+
+    assert of_empty == {}
+    assert await plans.kept_badly(url, kept) == {}
+
+
 async def test_sweeping_and_retention(world: World, filled: Place, given: list[Given]) -> None:
     await world.sweep.due_lanes()
     await world.sweep.reclaim(world.schedule)

@@ -280,10 +280,10 @@ async def test_what_is_hot_reads_no_table_whole_by_plans_that_are_kept_and_the_r
     await database.open()
 
     async def settings(tx: Tx) -> list[str]:
-        names = ("enable_seqscan", "plan_cache_mode")
+        names = ("enable_seqscan", "enable_bitmapscan", "plan_cache_mode")
         return [(await tx.sql(f"SHOW {name}"))[0][0] for name in names]
 
-    hot, rest = ["off", "force_generic_plan"], ["on", "auto"]
+    hot, rest = ["off", "off", "force_generic_plan"], ["on", "on", "auto"]
     for use in (Use.ACCEPT, Use.REST, Use.CLAIM, Use.REST, Use.SETTLE):  # by turns
         assert await database.write(settings, use) == (rest if use is Use.REST else hot)
     async with database.read() as tx:

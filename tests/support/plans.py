@@ -14,6 +14,7 @@ import asyncpg
 from service.domain.ids import key_floor
 from service.lab.bench import filling
 from service.lab.bench.filling import Bulk, Words
+from service.store.postgres.connections import HOT_LIMITS
 from tests.support.databases import Place
 
 #: A statement and its parameters.
@@ -36,10 +37,13 @@ LARGE: Final = frozenset(
 )
 #: Holds what is in flight only: to read all of it is what it is for.
 IN_FLIGHT: Final = "ix_delivery_queue_leases"
+#: How a row is found by an index, in the order of that.
+_BY_INDEX: Final = frozenset(("Index Scan", "Index Only Scan"))
 #: Statements that have a plan.
 _PLANNED: Final = ("SELECT", "WITH", "INSERT", "UPDATE", "DELETE")
 
 _ROWS: Final = 200_000
+_BACKLOG: Final = 50_000
 _SUBSCRIPTIONS: Final = 100
 _NUMBERS: Final = (
     "WITH RECURSIVE n(i) AS (SELECT CAST(1 AS BIGINT) UNION ALL SELECT i + 1 FROM n "
@@ -105,6 +109,18 @@ def bulk(now: int, first_no: int) -> Bulk:
         dead=15,
         subscriptions=_SUBSCRIPTIONS,
     )
+
+
+async def fill_backlog(url: str, now: int) -> None:
+    """Let one subscription have very much that is due, and the server look at what it has."""
+    rows = Bulk(count=_BACKLOG, since=now - 7_200_000, first_no=1, feed=100, due=now, waiting=100)
+    connection = await asyncpg.connect(url)
+    try:
+        for statements in filling.texts(rows, filling.POSTGRES):
+            await connection.execute("; ".join(statements))
+        await connection.execute("ANALYZE")
+    finally:
+        await connection.close()
 
 
 def texts(rows: Bulk, words: Words) -> Iterator[list[str]]:
@@ -199,6 +215,42 @@ async def _on_postgres(url: str, given: dict[str, Any]) -> dict[str, list[str]]:
         return found
     finally:
         await connection.close()
+
+
+async def kept_badly(url: str, given: Sequence[Given]) -> dict[str, list[str]]:
+    """By statement of the hot path, what is bad about its plan, which is kept for all values.
+
+    What it reads of a large table it is to find by an index, in the order of that, as far as it is
+    wanted: neither is it to read all there is to sort it, nor to join it with the whole.
+    """
+    once = {sql: values for sql, values in given if sql.startswith(_PLANNED)}
+    connection = await asyncpg.connect(url, server_settings=HOT_LIMITS)
+    try:
+        found = {}
+        for sql, values in once.items():
+            nothing = ", ".join("NULL" for _ in values)  # such a plan is the same for all
+            await connection.execute(f"PREPARE kept AS {sql}")
+            explained = f"EXPLAIN (FORMAT JSON) EXECUTE kept{f'({nothing})' if nothing else ''}"
+            (plan,) = await connection.fetch(explained)
+            await connection.execute("DEALLOCATE kept")
+            found[sql] = [
+                f"{node['Node Type']} of {_large(node)}"
+                for node in _nodes(json.loads(plan[0])[0]["Plan"])
+                if _is_careless(node)
+            ]
+        return {sql: faults for sql, faults in found.items() if faults}
+    finally:
+        await connection.close()
+
+
+def _is_careless(node: dict[str, Any]) -> bool:
+    kind = node["Node Type"]
+    if kind == "Sort":
+        return any(inner.get("Relation Name") == "delivery_queue" for inner in _nodes(node))
+    # of dead letters there are none at first, or a few; once there are, the server soon counts them
+    if _large(node) in (None, "dead_letters") or kind == "ModifyTable":
+        return False
+    return kind not in _BY_INDEX or "Index Cond" not in node
 
 
 async def _plan(connection: Any, sql: str, values: Any) -> dict[str, Any]:  # noqa: ANN401  the library has no types

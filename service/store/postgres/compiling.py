@@ -56,7 +56,9 @@ _LANES: Final = (
     "WHERE h.subscription_no = given.no AND h.trips > 0))"
 )
 #: A lane's own oldest due rows, whatever the backlogs of the others; what another claim has locked
-#: is not waited for. Nothing where it is another time here than the process thinks.
+#: is not waited for. Nothing where it is another time here than the process thinks. What is picked
+#: goes on as arrays: of those the server expects few rows, of a limit that it does not know a tenth
+#: of all, and for so many it would read the whole queue each time.
 LEASE: Final = (
     f"WITH lane AS MATERIALIZED ({_LANES}), "
     "picked AS (SELECT due.event_key, due.subscription_no FROM lane "
@@ -65,8 +67,10 @@ LEASE: Final = (
     "ORDER BY q.due_at LIMIT lane.room FOR UPDATE SKIP LOCKED) AS due "
     f"WHERE coalesce(abs({_BEGUN} - $7::bigint) <= {OFF}, TRUE)), "
     "leased AS (UPDATE delivery_queue AS d SET due_at = $1, token = $2, "
-    "attempts = d.attempts + 1, step = d.step + 1 FROM picked "
-    "WHERE d.event_key = picked.event_key AND d.subscription_no = picked.subscription_no "
+    "attempts = d.attempts + 1, step = d.step + 1 FROM unnest("
+    "ARRAY(SELECT event_key FROM picked), ARRAY(SELECT subscription_no FROM picked)) "
+    "AS each (event_key, subscription_no) "
+    "WHERE d.event_key = each.event_key AND d.subscription_no = each.subscription_no "
     "RETURNING d.event_key, d.subscription_no, d.attempts, d.step, d.trigger, d.operation_key) "
     + _WITH_EVENTS.format(identity=_IDENTITY)
     + " UNION ALL SELECT NULL, no, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL"
