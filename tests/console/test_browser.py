@@ -177,6 +177,8 @@ def paths(letter: dict[str, Any]) -> dict[str, str]:
         "subscription-new": "/subscriptions/new",
         "subscription": f"/subscriptions/{letter['subscriptionId']}",
         "subscription-edit": f"/subscriptions/{letter['subscriptionId']}/edit",
+        "subscription-replay": f"/subscriptions/{letter['subscriptionId']}/replay"
+        "?only=all&reach=604800000",
         "operations": "/operations",
         "operation": f"/operations/{letter['operationId']}",
         "events": "/events",
