@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from service.console.visits import Visit
 from service.domain import urls
 from service.domain.api_keys import Scope
-from service.domain.subscription import Subscription
+from service.domain.subscription import Subscription, SubscriptionStatus
 from service.ports import ReadStore, ReceiverView
 
 
@@ -23,3 +23,8 @@ async def receivers(visit: Visit, reads: ReadStore, names: Iterable[str]) -> Map
 def receiver(one: Subscription | ReceiverView) -> str:
     """Its description; its URL without what may be secret, where it has none."""
     return one.description or urls.told(one.url)
+
+
+def is_able(one: Subscription | None) -> bool:
+    """Whether anything can be sent to it; ``None``: it was deleted."""
+    return one is not None and one.status is not SubscriptionStatus.DISABLED
