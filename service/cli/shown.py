@@ -145,6 +145,7 @@ TRIAL_CARD: Final = (
     Column("error", "errorClass"),
     Column("what happened", "message", is_text=True),
     Column("response", "response.body"),
+    Column("response is in", "response.bodyEncoding", "{}, since it is not text".format),
 )
 DEAD_LETTER: Final = (
     Column("dead letter", "id"),

@@ -24,6 +24,7 @@ from service.console.services import Services
 from service.console.sessions import Cookies, Sessions
 from service.console.site import CONSOLE, PORTAL
 from service.console.subscription_editing import SubscriptionEditing
+from service.console.subscription_replays import SubscriptionReplays
 from service.console.subscriptions import Subscriptions
 from service.console.tenants import Tenants
 from service.console.visits import Action
@@ -78,6 +79,7 @@ def shared(services: Services, layout: Layout) -> list[Action]:
         *Deliveries(services).actions(),
         *SubscriptionEditing(services).actions(),
         *Subscriptions(services).actions(),
+        *SubscriptionReplays(services).actions(),
         *Operations(services, layout).actions(),
         *Events(services).actions(),
     ]

@@ -6,7 +6,7 @@ from typing import Final
 
 from service.console.attempts import seen
 from service.console.grouping import grouped
-from service.console.receivers import Known, receivers, shut
+from service.console.receivers import Known, is_able, receivers, shut
 from service.console.replaying import RATES, paced
 from service.console.services import Services
 from service.console.visits import Action, Page, Visit
@@ -84,8 +84,11 @@ class DeadLetters:
         if isinstance(view, Refusal):
             return view
         attempts = await self._reads.attempts(view.ref)
+        subscription = await self._reads.subscription(visit.tenant, view.subscription_id)
         shown = {
             "letter": view,
+            "subscription": subscription,
+            "is_able": is_able(subscription),
             "receivers": await self._receivers(visit, [view]),
             "attempts": [seen(each) for each in attempts],
             "is_open": view.state == DeadLetterState.OPEN,

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
+from service.console import moments
 from service.console.forms import told
 from service.console.rendering import Templates
 from service.console.site import LIVE, Site
@@ -107,7 +108,8 @@ class Layout:
         """The page about what was refused, and why, with what was typed into the form."""
         kind = problems.TABLE[refusal.kind]
         title = _TITLES.get(refusal.kind, kind.title)
-        values = {"detail": told(refusal), "faults": refusal.faults, "typed": typed}
+        faults = moments.told(refusal.faults)
+        values = {"detail": told(refusal), "faults": faults, "typed": typed}
         return self.page(request, visit, Page("error.html", title, values, kind.status))
 
     def here(self, request: Request) -> str:

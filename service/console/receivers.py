@@ -6,7 +6,7 @@ from typing import NamedTuple
 from service.console.visits import Visit
 from service.domain import urls
 from service.domain.api_keys import Scope
-from service.domain.subscription import Subscription
+from service.domain.subscription import Subscription, SubscriptionStatus
 from service.ports import ReadStore, ReceiverView
 
 
@@ -34,3 +34,8 @@ async def shut(reads: ReadStore, tenant: str, names: Iterable[str]) -> frozenset
 def receiver(one: Subscription | ReceiverView) -> str:
     """Its description; its URL where it has none, without what looks secret in that."""
     return one.description or urls.told(one.url)
+
+
+def is_able(one: Subscription | None) -> bool:
+    """Whether anything can be sent to it; ``None``: it was deleted."""
+    return one is not None and one.status is not SubscriptionStatus.DISABLED

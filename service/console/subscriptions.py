@@ -5,14 +5,13 @@ from typing import Any, Final
 from service.console import bounds
 from service.console.attempts import seen
 from service.console.day import Day
-from service.console.replaying import RATES, paced
 from service.console.services import Services
+from service.console.subscription_replays import REACHES, WHICH
 from service.console.visits import Action, Page, Visit
 from service.domain.api_keys import Scope
 from service.domain.certificates import read_facts
 from service.domain.errors import Refusal, not_found
 from service.domain.subscription import Subscription, SubscriptionStatus
-from service.ports import Replayed, ReplayPlan
 from service.web import queries
 from service.web.answers import Answer
 from service.web.listings import SUBSCRIPTIONS
@@ -21,14 +20,6 @@ _PATH: Final = "/subscriptions"
 _ONE: Final = f"{_PATH}/{{id}}"
 #: Seconds for which the present secret may go on signing beside a new one.
 OVERLAPS: Final = {"86400": "for a day", "3600": "for an hour", "0": "not at all"}
-#: Milliseconds back from now, for what a replay reaches.
-REACHES: Final = {"3600000": "hour", "86400000": "day", "604800000": "7 days"}
-WHICH: Final = {
-    "dead": "what is dead",
-    "missing": "what it never got, because it came later or was disabled",
-    "all": "everything, delivered or not",
-}
-
 _ALL: Final = SUBSCRIPTIONS.also({"done": queries.text})
 
 
@@ -53,7 +44,6 @@ class Subscriptions:
             Action("POST", f"{_ONE}/rotate-secret", write, self.rotate),
             Action("POST", f"{_ONE}/reveal", read, self.reveal),
             Action("POST", f"{_ONE}/delete", write, self.delete, whole=True),
-            Action("POST", f"{_ONE}/replay", Scope.DELIVERIES_REPLAY, self.replay),
             *self._day.actions(),
         ]
 
@@ -90,7 +80,6 @@ class Subscriptions:
             shown["day"] = await self._day.shown(found, visit)
             shown["circuit"] = self._services.about.circuit_of(stats)
         shown |= {"overlaps": OVERLAPS, "reaches": REACHES, "which": WHICH}
-        shown["rates"] = RATES
         return Page("subscription.html", "Subscription", shown)
 
     async def pause(self, visit: Visit) -> Answer | Refusal:
@@ -135,29 +124,6 @@ class Subscriptions:
         """Delete it; what waits for it becomes dead letters."""
         refusal = await self._manage.delete(visit.principal, visit.name())
         return refusal or visit.to(f"{_PATH}?done=deleted")
-
-    async def replay(self, visit: Visit) -> Answer | Refusal:
-        """Send it what it should have got; an operation shows how far that is."""
-        found = await self._found(visit)
-        if isinstance(found, Refusal):
-            return found
-        only, reach = visit.form.one("only"), visit.form.one("reach")
-        if only not in WHICH or reach not in REACHES:
-            return not_found("replay of", f"{only} {reach}")
-        now = self._services.clock.now()
-        plan = ReplayPlan(
-            kind="subscription",
-            only=only,  # type: ignore[arg-type]  # one of the three, as was just looked at
-            since=now - int(reach),
-            until=now + 1,
-            subscription_no=found.no,
-            dry_run=visit.form.one("dryRun") == "true",
-        )
-        run = await self._services.replays.start(visit.principal, paced(plan, visit.form))
-        if isinstance(run, Replayed):
-            raise TypeError("A replay without an Idempotency-Key was replayed.")
-        here = f"{_PATH}/{visit.name()}"
-        return run if isinstance(run, Refusal) else visit.started(run.operation.id, here)
 
     async def _found(self, visit: Visit) -> Subscription | Refusal:
         found = await self._reads.subscription(visit.tenant, visit.name())

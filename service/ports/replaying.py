@@ -33,7 +33,7 @@ class ReplayRun:
     operation: Operation
     plan: ReplayPlan
     cursor: DeliveryRef
-    #: How many it is about, where that can be counted beforehand (dead letters).
+    #: How many it is about, where that can be counted beforehand.
     matched: int | None
     replayed: int
     skipped: int
@@ -62,12 +62,20 @@ class ReplayStore(Protocol):
         """Reopen one delivery: the same one, its schedule anew."""
 
     async def start_replay(
-        self, operation: Operation, plan: ReplayPlan, actor: str, once: Once | None = None
+        self,
+        operation: Operation,
+        plan: ReplayPlan,
+        actor: str,
+        once: Once | None = None,
+        matched: int | None = None,
     ) -> ReplayRun | Refusal | Replayed:
-        """Write down a bulk replay and the operation that shows it."""
+        """Write down a bulk replay and the operation that shows it.
+
+        ``matched``: how many it is about, as counted before; dead letters are counted by the store.
+        """
 
     async def count_replay(self, tenant_id: str, plan: ReplayPlan) -> int | None:
-        """How many dead letters a plan is about; ``None`` where only looking at each tells."""
+        """How many deliveries a plan is about; ``None`` where too many would have to be seen."""
 
     async def running_replays(self) -> list[ReplayRun]:
         """The bulk replays that are neither finished nor cancelled."""

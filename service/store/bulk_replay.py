@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 
 from service.domain import ids
 from service.domain.delivery import DeadLetterState, Trigger
@@ -42,6 +42,8 @@ from service.store.statements import CHUNK, Row, Statement
 _START: Final = DeliveryRef(0, -1)
 #: Milliseconds after its last look in which nobody else carries on what a process carries through.
 _CARRIED: Final = 10_000
+#: Chunks of events that are looked at to count what matches: 10,000 events, some 0.1 s.
+MOST_LOOKS: Final = 20
 
 RUNNING: Final = Statement(
     select(replays.c.operation_key).where(replays.c.finished_at.is_(None)).limit(1)
@@ -112,6 +114,27 @@ def run_row(run: ReplayRun) -> dict[str, Any]:
 
 
 async def count(tx: Tx, tenant_id: str, plan: ReplayPlan) -> int | None:
+    """How many deliveries the plan is about now; ``None`` where too many would have to be seen.
+
+    It locks nothing, and so may be asked where nothing is written.
+    """
+    if plan.only == "dead":
+        return await count_dead(tx, tenant_id, plan)
+    subscription = await _open_subscription(tx, tenant_id, plan)
+    if subscription is None:
+        return 0
+    found, after = 0, _START.event_key
+    for _ in range(MOST_LOOKS):
+        seen = _candidates(tenant_id, plan, after).where(events.c.key >= forgotten.FLOOR)
+        rows = await tx.query(seen)
+        found += sum(_is_wanted(plan, subscription, row) for row in rows)
+        if len(rows) < CHUNK:
+            return found
+        after = rows[-1]["key"]
+    return None
+
+
+async def count_dead(tx: Tx, tenant_id: str, plan: ReplayPlan) -> int | None:
     """How many dead letters the plan is about now; ``None`` where only looking at each tells."""
     if plan.only != "dead" or not all(is_literal(each) for each in plan.event_types):
         return None
@@ -224,10 +247,10 @@ def _advanced(
 
 
 async def _step_events(tx: Tx, run: ReplayRun, limit: int) -> ReplayStep:
-    subscription = await _open_subscription(tx, run)
+    subscription = await _open_subscription(tx, run.operation.tenant_id, run.plan)
     if subscription is None:  # disabled or deleted meanwhile: nothing can be sent
         return ReplayStep(run, frozenset(), finished=True)
-    rows = await _candidates(tx, run)
+    rows = await _held_candidates(tx, run)
     missing: list[Row] = []
     again: list[Row] = []
     cursor = run.cursor
@@ -235,11 +258,11 @@ async def _step_events(tx: Tx, run: ReplayRun, limit: int) -> ReplayStep:
         if len(missing) + len(again) == limit:
             break
         cursor = DeliveryRef(row["key"], subscription.no)
-        if not _matches(run.plan, subscription, row):
+        if not _is_wanted(run.plan, subscription, row):
             continue
-        if row["status"] is None and row["due_at"] is None:
+        if row["status"] is None:
             missing.append((row["key"], subscription.no))
-        elif row["status"] is not None and run.plan.only == "all":
+        else:
             again.append((row["key"], subscription.no, row["attempts"]))
     if not run.plan.dry_run:
         await enqueue(tx, missing, Trigger.REPLAY)
@@ -249,11 +272,11 @@ async def _step_events(tx: Tx, run: ReplayRun, limit: int) -> ReplayStep:
     return _advanced(run, cursor, lanes, skipped=0, more=more)
 
 
-async def _open_subscription(tx: Tx, run: ReplayRun) -> Subscription | None:
+async def _open_subscription(tx: Tx, tenant_id: str, plan: ReplayPlan) -> Subscription | None:
     rows = await tx.query(
         select(*(subscriptions.c[name] for name in SUBSCRIPTION_COLUMNS)).where(
-            subscriptions.c.no == run.plan.subscription_no,
-            subscriptions.c.tenant_id == run.operation.tenant_id,
+            subscriptions.c.no == plan.subscription_no,
+            subscriptions.c.tenant_id == tenant_id,
             subscriptions.c.deleted_at.is_(None),
             subscriptions.c.status != "disabled",
         )
@@ -261,12 +284,20 @@ async def _open_subscription(tx: Tx, run: ReplayRun) -> Subscription | None:
     return subscription_of(tuple(rows[0].values())) if rows else None
 
 
-async def _candidates(tx: Tx, run: ReplayRun) -> list[dict[str, Any]]:
-    """The next events of the tenant, with what the subscription has of each."""
-    no = run.plan.subscription_no
-    queued, done = delivery_queue.c, deliveries.c
-    floor = max(ids.key_floor(run.plan.since), await forgotten.hold(tx))
+async def _held_candidates(tx: Tx, run: ReplayRun) -> list[dict[str, Any]]:
+    """The next events, which retention leaves as long as this is not committed."""
+    floor = await forgotten.hold(tx)
+    wanted = _candidates(run.operation.tenant_id, run.plan, run.cursor.event_key)
     return await tx.query(
+        wanted.where(events.c.key >= floor).with_for_update(of=events, read=True, key_share=True)
+    )
+
+
+def _candidates(tenant_id: str, plan: ReplayPlan, after: int) -> Select[Any]:
+    """The next events of the tenant, with what the subscription has of each."""
+    no = plan.subscription_no
+    queued, done = delivery_queue.c, deliveries.c
+    return (
         select(
             events.c.key,
             events.c.type,
@@ -282,16 +313,21 @@ async def _candidates(tx: Tx, run: ReplayRun) -> list[dict[str, Any]]:
             delivery_queue, and_(queued.event_key == events.c.key, queued.subscription_no == no)
         )
         .where(
-            events.c.key > run.cursor.event_key,
-            events.c.key >= floor,
-            events.c.key < ids.key_floor(run.plan.until),
-            events.c.tenant_id == run.operation.tenant_id,
+            events.c.key > after,
+            events.c.key >= ids.key_floor(plan.since),
+            events.c.key < ids.key_floor(plan.until),
+            events.c.tenant_id == tenant_id,
         )
         .order_by(events.c.key)
         .limit(CHUNK)
-        # as long as one is wanted, retention leaves it
-        .with_for_update(of=events, read=True, key_share=True)
     )
+
+
+def _is_wanted(plan: ReplayPlan, subscription: Subscription, row: Mapping[str, Any]) -> bool:
+    """Whether a candidate is sent: what waits already is not sent twice."""
+    if not _matches(plan, subscription, row):
+        return False
+    return row["due_at"] is None if row["status"] is None else plan.only == "all"
 
 
 def _matches(plan: ReplayPlan, subscription: Subscription, row: Mapping[str, Any]) -> bool:

@@ -98,14 +98,19 @@ class ReplayStore:
         return refusal
 
     async def start_replay(
-        self, operation: Operation, plan: ReplayPlan, actor: str, only: Once | None = None
+        self,
+        operation: Operation,
+        plan: ReplayPlan,
+        actor: str,
+        only: Once | None = None,
+        matched: int | None = None,
     ) -> ReplayRun | Refusal | Replayed:
         """Write down a bulk replay and the operation that shows it."""
 
         async def body(tx: Tx) -> ReplayRun | Refusal:
-            matched = await bulk_replay.count(tx, operation.tenant_id, plan)
+            dead = await bulk_replay.count_dead(tx, operation.tenant_id, plan)
             await tx.insert(operations, OPERATION_COLUMNS, [operation_row(operation)])
-            run = bulk_replay.begun(operation, plan, matched)
+            run = bulk_replay.begun(operation, plan, matched if dead is None else dead)
             await tx.change(insert(replays).values(bulk_replay.run_row(run)))
             await auditing.note(
                 tx,
@@ -123,7 +128,7 @@ class ReplayStore:
         return await self._database.write(job)
 
     async def count_replay(self, tenant_id: str, plan: ReplayPlan) -> int | None:
-        """How many dead letters a plan is about; ``None`` where only looking at each tells."""
+        """How many deliveries a plan is about; ``None`` where too many would have to be seen."""
         async with self._database.read() as tx:
             return await bulk_replay.count(tx, tenant_id, plan)
 

@@ -77,12 +77,15 @@ class Replays:
             updated_at=now,
             described=True,
         )
-        result = await self._store.start_replay(operation, plan, principal.key_id, once)
+        # a dry run finds out itself; the store counts dead letters as it writes the replay down
+        counts = plan.only != "dead" and not plan.dry_run
+        matched = await self.count(principal, plan) if counts else None
+        result = await self._store.start_replay(operation, plan, principal.key_id, once, matched)
         self._started.set()
         return result
 
     async def count(self, principal: Principal, plan: ReplayPlan) -> int | None:
-        """How many dead letters a plan is about now; ``None`` where only looking at each tells."""
+        """How many deliveries a plan is about now; ``None`` where that takes an operation."""
         return await self._store.count_replay(principal.tenant_id, plan)
 
     async def cancel_delivery(
@@ -152,15 +155,18 @@ class Replays:
 
     async def _finish(self, run: ReplayRun) -> None:
         """First the event, then the note: a crash between the two only says it again."""
+        done = run.replayed + run.skipped
         if run.plan.dry_run:
-            run = replace(run, matched=run.replayed + run.skipped, replayed=0)
+            run = replace(run, matched=done, replayed=0)
         result = {
-            "matched": run.replayed + run.skipped if run.matched is None else run.matched,
+            "matched": done if run.matched is None else run.matched,
             "replayed": run.replayed,
             "skipped": run.skipped,
             "dryRun": run.plan.dry_run,
         }
-        await self._say(run, "COMPLETED", progress=_progress(run), result=result)
+        # none is left, whatever was counted before; of none at all there is no share
+        progress = {"current": done, "total": done, "percentage": 100.0}
+        await self._say(run, "COMPLETED", progress=progress, result=result)
         await self._store.finish_replay(run)
         self._budgets.pop(run.operation.key, None)
 

@@ -27,6 +27,8 @@ _PATTERN: Final = "[A-Za-z0-9_.:/*-]{1,128}"
 PATTERNS: Final = f"{_PATTERN}(,{_PATTERN}){{0,99}}"
 _PATTERNS: Final = re.compile(PATTERNS)
 _NUMBER: Final = re.compile(r"[0-9]{1,19}")
+#: What a time should have been.
+NO_MOMENT: Final = "must be an RFC 3339 time such as 2025-01-31T12:00:00Z"
 
 
 def read(request: HTTPConnection, readers: Mapping[str, Reader]) -> dict[str, Any] | Refusal:
@@ -65,7 +67,7 @@ def moment(value: str) -> int:
     # '+' is a space in a query unless it is written as %2B, which many forget.
     at = times.parse(value.replace(" ", "+"))
     if at is None:
-        raise ValueError("must be an RFC 3339 time such as 2025-01-31T12:00:00Z")
+        raise ValueError(NO_MOMENT)
     return at
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +13,10 @@ from hypothesis import strategies as st
 from service.cli import asking, client, copying, exact, moments, render
 from service.cli.exits import CommandError, Exit, of_status
 from service.cli.progress import percentage
+from service.cli.render import Form, Out
+from service.cli.shown import TRIAL_CARD
 from service.domain import times
+from service.domain.attempt_log import ResponseDetail
 from service.domain.signature import key_bytes, sign_body
 from service.settings import load
 from tests.support.terminal import Keyboard
@@ -241,3 +245,16 @@ def test_what_is_no_address_is_told(url: str) -> None:
 
 def test_the_variables_of_the_command_line_are_no_faults_of_the_services() -> None:
     assert load({"RINGBACK_URL": "http://h", "RINGBACK_API_KEY": "rb_1"}) == load({})
+
+
+@pytest.mark.parametrize("encoding", [None, "base64"])
+def test_a_response_that_is_no_text_is_said_to_be_shown_otherwise(
+    capsys: pytest.CaptureFixture[str], encoding: str | None
+) -> None:
+    response = ResponseDetail({}, "/w==", body_truncated=False, body_encoding=encoding)
+    trial = exact.loads(msgspec.json.encode({"response": response}).decode())
+
+    Out(Form.TABLE).one(trial, TRIAL_CARD)
+
+    said = "response is in\tbase64, since it is not text\n"
+    assert capsys.readouterr().out == "response\t/w==\n" + (said if encoding else "")

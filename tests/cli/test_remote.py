@@ -35,6 +35,16 @@ def until(look: Callable[[], Ended], wanted: Callable[[Ended], bool]) -> Ended:
     raise AssertionError("It did not come to be.")
 
 
+def is_signed(command: str, secret: str, body: bytes) -> bool:
+    """Whether the headers of a curl command are fresh signatures of that body."""
+    headers = dict(
+        line.strip().removeprefix("-H '").split("'")[0].split(": ", 1)
+        for line in command.splitlines()
+        if line.strip().startswith("-H ")
+    )
+    return verify_standard([key_bytes(secret)], headers, body, int(time.time())) is None
+
+
 def dead(run: Terminal, receivers: Receivers, count: int = 1) -> Receiver:
     """A receiver that has failed until there were so many dead letters."""
     receiver = receivers(500)
@@ -199,13 +209,26 @@ def test_curl_holds_no_signature_unless_asked(run: Terminal, receivers: Receiver
     assert "s3cret" not in plain.out + signed.out
     assert secret not in plain.out + signed.out
     assert base64.b64encode(key_bytes(secret)).decode() not in signed.out
-    headers = dict(
-        line.strip().removeprefix("-H '").split("'")[0].split(": ", 1)
-        for line in signed.out.splitlines()
-        if line.strip().startswith("-H ")
-    )
+    assert is_signed(signed.out, secret, receiver.requests[0].body)
+
+
+def test_curl_of_a_thin_payload_has_and_signs_what_was_sent(
+    run: Terminal, receivers: Receivers
+) -> None:
+    receiver = receivers(204)
+    name = created(run, receiver.url, "--payload", "thin")
+    send = ("event", "send", "note", "--operation", "o", "--data", '"whole"', "--wait")
+    (delivery,) = run(*send, "-o", "jsonl").lines
+    plain = run("delivery", "curl", delivery["id"])
+    signed = run("delivery", "curl", delivery["id"], "--signed")
+    secret = run("subscription", "secret", name, "-o", "jsonl").lines[0]["secret"]
+
     body = receiver.requests[0].body
-    assert verify_standard([key_bytes(secret)], headers, body, int(time.time())) is None
+    assert b"whole" not in body
+    assert f"--data-raw '{body.decode()}'" in plain.out
+    assert f"--data-raw '{body.decode()}'" in signed.out
+    assert "whole event" not in plain.err
+    assert is_signed(signed.out, secret, body)
 
 
 def test_curl_of_what_a_deleted_subscription_got(run: Terminal, receivers: Receivers) -> None:

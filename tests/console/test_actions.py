@@ -247,9 +247,10 @@ async def test_what_a_subscription_never_got_is_sent(
     made = await api.subscribe(receiver.url())
     path = f"/console/subscriptions/{made['id']}/replay"
 
-    page = await admin.press(
-        path, {"only": "missing", "reach": "3600000", "dryRun": "false", "rate": "10"}
-    )
+    preview = await admin.get(f"{path}?only=missing&reach=3600000")
+    assert preview.says("1 event that it never got would be sent to it.")
+    assert (await api.get("/v1/operations?type=ringback.replay"))["data"] == []
+    page = await admin.press(path, {**preview.fields, "rate": "10"})
 
     assert page.says("ringback.replay")
     entry = await newest(api)
@@ -258,6 +259,20 @@ async def test_what_a_subscription_never_got_is_sent(
     assert f"/console/audit-log?target={entry['target']}" in page.links
     wrong = await admin.send(path, {"only": "some", "reach": "3600000"})
     assert wrong.status_code == 404
+
+
+async def test_of_what_nobody_knows_the_end_it_is_said_how_far_it_is_so_far(
+    api: Api, admin: Visitor
+) -> None:
+    update = {"type": "STATUS_UPDATE", "progress": {"current": 7}}
+    await api.post("/v1/operations/job/events", update)
+
+    page = await admin.get("/console/operations/job")
+
+    assert page.says("Done 7 so far")
+    assert not any(tag == "progress" for tag, _ in page.tags)
+    await api.post("/v1/operations/job/cancel", {}, 200)
+    assert not (await admin.get("/console/operations/job")).says("so far")
 
 
 async def test_an_operation_is_cancelled_and_another_tried_again(api: Api, admin: Visitor) -> None:

@@ -177,6 +177,8 @@ def paths(letter: dict[str, Any]) -> dict[str, str]:
         "subscription-new": "/subscriptions/new",
         "subscription": f"/subscriptions/{letter['subscriptionId']}",
         "subscription-edit": f"/subscriptions/{letter['subscriptionId']}/edit",
+        "subscription-replay": f"/subscriptions/{letter['subscriptionId']}/replay"
+        "?only=all&reach=604800000",
         "operations": "/operations",
         "operation": f"/operations/{letter['operationId']}",
         "events": "/events",
@@ -331,6 +333,33 @@ async def test_what_a_filter_shows_is_replayed_slowly_and_stopped(
         await expect(state).to_have_text("CANCELLED")
         left = (await client.get(f"/v1/dead-letters{query}&resolved=false")).json()["data"]
         assert 0 < len(left) <= len(many)
+
+
+@needs_chromium
+async def test_all_that_a_subscription_had_is_counted_asked_about_and_sent_to_the_end_of_the_bar(
+    browser: Browser, server: Server, receiver: Receiver
+) -> None:
+    async with server.client() as client, opened(browser, server) as watched:
+        hook = {"url": receiver.url("/again"), "eventTypes": ["again"]}
+        made = (await client.post("/v1/subscriptions", json=hook)).json()
+        many = [{"type": "again", "operationId": f"again-{n}"} for n in range(3)]
+        await client.post("/v1/events", json=many)
+        await receiver.wait_for(3)
+        page = watched.page
+        await watched.sign_in(server.admin_key)
+        await watched.go(f"/subscriptions/{made['id']}")
+        await page.get_by_label("What", exact=True).select_option("all")
+        await page.get_by_label("Of the last", exact=True).select_option("3600000")
+        await page.get_by_role("button", name="Send again…").click()
+        await expect(page.get_by_text("3 deliveries would be sent")).to_be_visible()
+        await watched.shot("send-again")
+        await page.get_by_label("Pace").select_option("1")
+        await page.get_by_role("button", name="Send 3").click()
+        await expect(page.get_by_text("of 3")).to_be_visible()
+        await watched.shot("send-again-under-way")
+        await expect(page.locator("#live > p .state")).to_have_text("COMPLETED", timeout=15_000)
+        await expect(page.get_by_role("progressbar")).to_have_attribute("value", "100.0")
+        await watched.shot("send-again-done")
 
 
 @needs_chromium

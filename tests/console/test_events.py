@@ -1,7 +1,9 @@
 """Events on their page: found by what is known of them, a page at a time, each visitor his own."""
 
+import re
 import tracemalloc
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import pytest
 
@@ -237,3 +239,24 @@ async def test_a_filter_that_cannot_be_read_can_be_left_out(admin: Visitor) -> N
     page = await admin.get("/console/deliveries?since=yesterday", 422)
     assert page.says("Without the filter")
     assert not page.says("Try again")
+
+
+@pytest.mark.parametrize("path", ["/console/deliveries", "/console/events", "/console/audit-log"])
+async def test_of_a_time_that_is_none_both_ways_to_write_it_are_named(
+    admin: Visitor, path: str
+) -> None:
+    page = await admin.get(f"{path}?since=garbage", 422)
+
+    told = next(text for text in page.text if "RFC 3339" in text)
+    assert "as the tables show it" in told
+    examples = re.findall(r"such as ([^,.]+)", told)
+    assert len(examples) == 2
+    for example in examples:
+        await admin.get(f"{path}?{urlencode({'since': example})}")
+
+
+async def test_programs_are_told_of_one_way_to_write_a_time(api: Api) -> None:
+    answer = await api.call("GET", "/v1/deliveries?since=garbage")
+
+    assert "tables" not in answer.text
+    assert "must be an RFC 3339 time" in answer.text

@@ -54,6 +54,8 @@ def paths(letter: dict[str, Any]) -> dict[str, str]:
         "subscription": f"/subscriptions/{letter['subscriptionId']}",
         "subscription-new": "/subscriptions/new",
         "subscription-edit": f"/subscriptions/{letter['subscriptionId']}/edit",
+        "subscription-replay": f"/subscriptions/{letter['subscriptionId']}/replay"
+        "?only=all&reach=604800000",
         "events": "/events",
         "event": f"/events/{letter['eventId']}",
     }

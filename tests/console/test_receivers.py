@@ -178,7 +178,7 @@ async def test_no_link_leads_to_one_that_was_deleted_and_no_button_sends_to_it(
         assert f"/console{subscription}" not in (await admin.get(f"/console{path}")).links, path
     for path in (f"/dead-letters/{letter['id']}", f"/deliveries/{letter['deliveryId']}"):
         page = await admin.get(f"/console{path}")
-        assert page.says("was deleted, so nothing can be sent to it any more"), path
+        assert page.says("was deleted, and nothing can be sent to it any more"), path
         assert not [each for each in page.forms if each.endswith(("/replay", "/retry"))], path
 
 

@@ -12,7 +12,7 @@ from service.domain.ids import DeliveryRef, delivery_id
 from service.domain.operation import REPLAY_TYPE
 from service.domain.subscription import Subscription
 from service.ports import Replayed, ReplayPlan, ReplayRun, ReplayStep
-from service.store import schema
+from service.store import bulk_replay, schema
 from tests.support.world import SCHEDULE, World, event, fault, kept, ref_of, refused
 
 pytestmark = pytest.mark.anyio
@@ -736,3 +736,22 @@ async def test_a_delivery_of_which_nothing_is_left_to_send_is_not_sent_again(wor
 
     assert refusal.kind is RefusalKind.NOT_FOUND
     assert await world.rows(schema.delivery_queue) == []
+
+
+@pytest.mark.parametrize("only", ["missing", "all"])
+async def test_what_a_subscription_would_be_sent_is_counted_up_to_a_bound(
+    world: World, monkeypatch: pytest.MonkeyPatch, only: str
+) -> None:
+    await world.posted(event("op-1"), event("op-2"))
+    lane = await world.subscribe("late")
+    await world.posted(event("op-3"))
+    plan = world.plan(kind="subscription", only=only, subscription_no=lane.no)
+
+    assert await world.replay.count_replay("default", plan) == 2
+    assert await world.replay.count_replay("other", plan) == 0
+    monkeypatch.setattr(bulk_replay, "CHUNK", 1)
+    assert await world.replay.count_replay("default", plan) == 2
+    monkeypatch.setattr(bulk_replay, "MOST_LOOKS", 2)
+    assert await world.replay.count_replay("default", plan) is None
+    await world.set_status(lane, "disabled")
+    assert await world.replay.count_replay("default", plan) == 0

@@ -15,14 +15,14 @@ from service.domain.ids import DeliveryRef
 from service.domain.operation import REPLAY_TYPE
 from service.ports import Principal, ReplayPlan, ReplayRun, ReplayStep, StoreUnavailableError
 from service.pubsub import InProcessBackplane
-from service.store import schema
+from service.store import bulk_replay, schema
 from service.store.replaying import ReplayStore
 from service.usecases import replay as replay_module
 from service.usecases.accept import Accept
 from service.usecases.replay import Replays
 from tests.support.dice import SeededDice
 from tests.support.sending import PATIENCE, Wakes
-from tests.support.world import World
+from tests.support.world import World, event
 
 pytestmark = pytest.mark.anyio
 
@@ -136,6 +136,61 @@ async def test_a_bulk_replay_is_an_operation_with_events(world: World, turns: Tu
     assert await turns.finished()
     await turns.turn()
     assert len(await turns.events()) == 2
+
+
+async def test_what_never_was_is_counted_first_so_that_it_is_known_how_far_it_is(
+    world: World, turns: Turns
+) -> None:
+    await world.posted(*(event(f"op-{number}") for number in range(4)))
+    lane = await world.subscribe("late")
+    plan = world.plan(only="missing", subscription_no=lane.no, rate_per_second=1)
+    await turns.start(plan)
+
+    await turns.turn()
+    await turns.turn(1_000)
+
+    (_, update) = await turns.events()
+    assert update["progress"] == {"current": 2, "total": 4, "percentage": 50.0}
+    while not await turns.finished():
+        await turns.turn(1_000)
+    completed = (await turns.events())[-1]
+    assert completed["progress"] == {"current": 4, "total": 4, "percentage": 100.0}
+    assert completed["result"] == {"matched": 4, "replayed": 4, "skipped": 0, "dryRun": False}
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize("many", [0, 3])
+async def test_at_its_end_it_is_all_done_whatever_was_known_before(
+    world: World, turns: Turns, monkeypatch: pytest.MonkeyPatch, many: int, *, dry_run: bool
+) -> None:
+    await world.posted(*(event(f"op-{number}") for number in range(many)))
+    lane = await world.subscribe("late")
+    monkeypatch.setattr(bulk_replay, "MOST_LOOKS", 0)
+    await turns.start(
+        world.plan(only="missing", subscription_no=lane.no, dry_run=dry_run, rate_per_second=1)
+    )
+
+    while not await turns.finished():
+        await turns.turn(1_000)
+
+    started, *updates, completed = await turns.events()
+    assert started["type"] == "STARTED"
+    assert all(each["progress"].keys() == {"current"} for each in updates)
+    assert completed["progress"] == {"current": many, "total": many, "percentage": 100.0}
+
+
+async def test_what_was_gone_before_its_turn_leaves_no_part_of_the_bar_empty(
+    world: World, turns: Turns
+) -> None:
+    refs = await dead(world, 3)
+    await turns.start(world.plan())
+    await world.replay.discard("default", refs[0], "key_test")
+
+    await turns.turn()
+
+    completed = (await turns.events())[-1]
+    assert completed["progress"] == {"current": 2, "total": 2, "percentage": 100.0}
+    assert completed["result"] == {"matched": 3, "replayed": 2, "skipped": 0, "dryRun": False}
 
 
 async def test_no_more_is_replayed_than_the_rate_allows(world: World, turns: Turns) -> None:

@@ -41,10 +41,10 @@ LIMITS: Final = {
     "default_transaction_isolation": "read committed",
     "default_transaction_read_only": "off",
 }
-#: What is accepted, claimed and settled is looked up by indexes alone, and in their order: as far as
-#: it is wanted, not all there is of it. A plan that is kept from when a table was nearly empty
-#: would read all of it long after it has grown. And its plans are made once: the server would make
-#: them anew for each group that is small, which costs more than to carry them out.
+#: What is accepted, claimed and settled is looked up by indexes alone, and in their order: only as
+#: far as it is wanted. A plan that is kept from when a table was nearly empty would read all of it
+#: long after it has grown. And its plans are made once: the server would make them anew for each
+#: group that is small, which costs more than to carry them out.
 HOT: Final = frozenset((Use.ACCEPT, Use.CLAIM, Use.SETTLE))
 HOT_LIMITS: Final = {
     **LIMITS,

@@ -1,0 +1,60 @@
+"""Nothing goes to a subscription that is disabled or gone: pages say so, and what to do instead."""
+
+from typing import Any
+
+import pytest
+
+from tests.console.test_pages import dead
+from tests.support.api import Api
+from tests.support.console import Visitor, consumer
+from tests.support.receiver import Receiver
+
+pytestmark = pytest.mark.anyio
+
+
+def pages(letter: dict[str, Any], root: str = "/console") -> dict[str, str]:
+    """Pages from which something is sent again, and where their buttons lead."""
+    delivery = f"{root}/deliveries/{letter['deliveryId']}"
+    gone = f"{root}/dead-letters/{letter['id']}"
+    return {delivery: f"{delivery}/retry", gone: f"{gone}/replay"}
+
+
+async def test_to_a_disabled_one_nothing_is_offered_before_it_is_resumed(
+    api: Api, admin: Visitor, receiver: Receiver
+) -> None:
+    letter = await dead(api, receiver)
+    home = f"/console/subscriptions/{letter['subscriptionId']}"
+
+    for path, form in pages(letter).items():
+        page = await admin.get(path)
+        assert page.says("The subscription is disabled, and nothing can be sent to it."), path
+        assert home in page.links
+        assert form not in page.forms
+        assert (await admin.send(form)).status_code == 409
+    await admin.press(f"{home}/resume")
+    for path, form in pages(letter).items():
+        page = await admin.get(path)
+        assert not page.says("nothing can be sent"), path
+        assert form in page.forms
+
+
+async def test_to_a_deleted_one_nothing_is_offered_ever(
+    api: Api, admin: Visitor, receiver: Receiver
+) -> None:
+    letter = await dead(api, receiver)
+    await admin.press(f"/console/subscriptions/{letter['subscriptionId']}/delete")
+
+    for path, form in pages(letter).items():
+        page = await admin.get(path)
+        assert page.says("The subscription was deleted, and nothing can be sent to it any more.")
+        assert form not in page.forms, path
+    letters = await admin.get(f"/console/dead-letters/{letter['id']}")
+    assert f"/console/dead-letters/{letter['id']}/discard" in letters.forms
+
+
+async def test_who_may_not_send_again_is_not_told_why_not(api: Api, receiver: Receiver) -> None:
+    letter = await dead(api, receiver)
+    guest = await consumer(api, scopes=["deliveries:read"])
+
+    for path in pages(letter, "/portal"):
+        assert not (await guest.get(path)).says("nothing can be sent")
