@@ -42,7 +42,9 @@ from service.store.statements import CHUNK, Row, Statement
 _START: Final = DeliveryRef(0, -1)
 #: Milliseconds after its last look in which nobody else carries on what a process carries through.
 _CARRIED: Final = 10_000
-#: Chunks of events that are looked at to count what matches: 10,000 events, some 0.1 s.
+#: Events of anybody that one look goes past: of a tenant who has few it would not end in time else.
+LOOKED: Final = 5_000
+#: Looks to count what matches: at 10,000 events of the tenant, or fewer among others; some 0.1 s.
 MOST_LOOKS: Final = 20
 
 RUNNING: Final = Statement(
@@ -123,14 +125,17 @@ async def count(tx: Tx, tenant_id: str, plan: ReplayPlan) -> int | None:
     subscription = await _open_subscription(tx, tenant_id, plan)
     if subscription is None:
         return 0
-    found, after = 0, _START.event_key
+    found, place = 0, _START.event_key
     for _ in range(MOST_LOOKS):
-        seen = _candidates(tenant_id, plan, after).where(events.c.key >= forgotten.FLOOR)
-        rows = await tx.query(seen)
+        wanted, end = await _next(tx, tenant_id, plan, place, forgotten.FLOOR)
+        rows = await tx.query(wanted)
         found += sum(_is_wanted(plan, subscription, row) for row in rows)
-        if len(rows) < CHUNK:
+        if len(rows) == CHUNK:
+            place = rows[-1]["key"]
+        elif end is None:
             return found
-        after = rows[-1]["key"]
+        else:
+            place = end
     return None
 
 
@@ -250,7 +255,10 @@ async def _step_events(tx: Tx, run: ReplayRun, limit: int) -> ReplayStep:
     subscription = await _open_subscription(tx, run.operation.tenant_id, run.plan)
     if subscription is None:  # disabled or deleted meanwhile: nothing can be sent
         return ReplayStep(run, frozenset(), finished=True)
-    rows = await _held_candidates(tx, run)
+    floor = await forgotten.hold(tx)
+    wanted, end = await _next(tx, run.operation.tenant_id, run.plan, run.cursor.event_key, floor)
+    # as long as one is wanted, retention leaves it
+    rows = await tx.query(wanted.with_for_update(of=events, read=True, key_share=True))
     missing: list[Row] = []
     again: list[Row] = []
     cursor = run.cursor
@@ -267,9 +275,11 @@ async def _step_events(tx: Tx, run: ReplayRun, limit: int) -> ReplayStep:
     if not run.plan.dry_run:
         await enqueue(tx, missing, Trigger.REPLAY)
         await reopen(tx, again, Trigger.REPLAY)
-    more = len(rows) == CHUNK or (bool(rows) and cursor.event_key != rows[-1]["key"])
+    left = len(rows) == CHUNK or (bool(rows) and cursor.event_key != rows[-1]["key"])
+    if not left and end is not None:  # those of others that come behind the last one are seen, too
+        cursor = DeliveryRef(end, subscription.no)
     lanes = [subscription.no] * (len(missing) + len(again))
-    return _advanced(run, cursor, lanes, skipped=0, more=more)
+    return _advanced(run, cursor, lanes, skipped=0, more=left or end is not None)
 
 
 async def _open_subscription(tx: Tx, tenant_id: str, plan: ReplayPlan) -> Subscription | None:
@@ -284,18 +294,28 @@ async def _open_subscription(tx: Tx, tenant_id: str, plan: ReplayPlan) -> Subscr
     return subscription_of(tuple(rows[0].values())) if rows else None
 
 
-async def _held_candidates(tx: Tx, run: ReplayRun) -> list[dict[str, Any]]:
-    """The next events, which retention leaves as long as this is not committed."""
-    floor = await forgotten.hold(tx)
-    wanted = _candidates(run.operation.tenant_id, run.plan, run.cursor.event_key)
-    return await tx.query(
-        wanted.where(events.c.key >= floor).with_for_update(of=events, read=True, key_share=True)
+async def _next(
+    tx: Tx, tenant_id: str, plan: ReplayPlan, after: int, floor: int | ColumnElement[int]
+) -> tuple[Select[Any], int | None]:
+    """What finds the next events of the tenant, and the key that it looks up to at most.
+
+    ``None``: to the last there is.
+    """
+    span = (
+        events.c.key > after,
+        events.c.key >= ids.key_floor(plan.since),
+        events.c.key >= floor,
+        events.c.key < ids.key_floor(plan.until),
     )
+    key = select(events.c.key).where(*span).order_by(events.c.key)
+    rows = await tx.query(key.offset(LOOKED - 1).limit(1))
+    end: int | None = rows[0]["key"] if rows else None
+    wanted = _candidates(tenant_id, plan.subscription_no).where(*span)
+    return wanted if end is None else wanted.where(events.c.key <= end), end
 
 
-def _candidates(tenant_id: str, plan: ReplayPlan, after: int) -> Select[Any]:
-    """The next events of the tenant, with what the subscription has of each."""
-    no = plan.subscription_no
+def _candidates(tenant_id: str, no: int) -> Select[Any]:
+    """Events of the tenant, with what the subscription has of each."""
     queued, done = delivery_queue.c, deliveries.c
     return (
         select(
@@ -312,12 +332,7 @@ def _candidates(tenant_id: str, plan: ReplayPlan, after: int) -> Select[Any]:
         .outerjoin(
             delivery_queue, and_(queued.event_key == events.c.key, queued.subscription_no == no)
         )
-        .where(
-            events.c.key > after,
-            events.c.key >= ids.key_floor(plan.since),
-            events.c.key < ids.key_floor(plan.until),
-            events.c.tenant_id == tenant_id,
-        )
+        .where(events.c.tenant_id == tenant_id)
         .order_by(events.c.key)
         .limit(CHUNK)
     )

@@ -555,6 +555,32 @@ async def test_missing_creates_only_what_never_existed(world: World) -> None:
     assert await names(world) == {"missing": (0, "replay"), "pending": (0, "schedule")}
 
 
+@pytest.mark.parametrize("only", ["missing", "all"])
+async def test_a_tenant_who_has_few_among_many_is_looked_for_bit_by_bit(
+    world: World, monkeypatch: pytest.MonkeyPatch, only: str
+) -> None:
+    monkeypatch.setattr(bulk_replay, "LOOKED", 3)
+    await world.tenant("other")
+    for n in range(7):
+        await world.posted(*(event(f"o{n}") for _ in range(n)), tenant="other")
+        await world.posted(event(f"own{n}"))
+    lane = await world.subscribe("late")
+    plan = world.plan(subscription_no=lane.no, only=only)
+
+    counted = await world.replay.count_replay("default", plan)
+    run = await start(world, plan)
+    looks = []
+    while not looks or not looks[-1].finished:
+        looks.append(await world.replay.step_replay(looks[-1].run if looks else run, 2))
+
+    assert counted == 7
+    assert len(await world.rows(schema.delivery_queue)) == 7
+    assert looks[-1].run.replayed == 7
+    assert len(looks) >= 28 // 3  # of three events of anybody at most
+    cursors = [each.run.cursor for each in looks]
+    assert cursors == sorted(cursors)
+
+
 async def test_all_reopens_what_is_finished_and_leaves_the_rest(world: World) -> None:
     lane = await history(world)
 

@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import httpx
 
@@ -108,8 +108,9 @@ async def run(plan: Plan, service: Service) -> Figures:
             posted = await post(client, plan)
             # what the service keeps of what it sent is its watchers' cost as well
             during = max(during, memory(pid))
-            seen = json.loads(await line(process))
+            said = await line(process)
             used = cpu(pid).total - used
+            seen = await _report(process, said)
     late = sorted(
         at - posted[sequence - 1]
         for sequence in range(1, plan.events + 1)
@@ -131,6 +132,22 @@ async def run(plan: Plan, service: Service) -> Figures:
         kib_per_watcher=round((during - before) / plan.watchers, 1),
         us_per_reach=round(used * 1_000_000 / max(len(late), 1), 1),
     )
+
+
+async def _report(process: asyncio.subprocess.Process, said: str) -> dict[str, Any]:
+    """What the watchers saw.
+
+    Raises:
+        BenchError: their process did not say all of it.
+    """
+    code = await process.wait()
+    try:
+        seen: dict[str, Any] = json.loads(said)
+    except ValueError as error:
+        raise BenchError(
+            f"The watchers' process ended with {code} amid its report, of {len(said)} characters."
+        ) from error
+    return seen
 
 
 def allow_files(count: int) -> None:
