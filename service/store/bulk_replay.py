@@ -127,7 +127,7 @@ async def count(tx: Tx, tenant_id: str, plan: ReplayPlan) -> int | None:
         return 0
     found, place = 0, _START.event_key
     for _ in range(MOST_LOOKS):
-        wanted, end = await _next(tx, tenant_id, plan, place, forgotten.FLOOR)
+        wanted, end = await _next(tx, plan, subscription, place, forgotten.FLOOR)
         rows = await tx.query(wanted)
         found += sum(_is_wanted(plan, subscription, row) for row in rows)
         if len(rows) == CHUNK:
@@ -256,7 +256,7 @@ async def _step_events(tx: Tx, run: ReplayRun, limit: int) -> ReplayStep:
     if subscription is None:  # disabled or deleted meanwhile: nothing can be sent
         return ReplayStep(run, frozenset(), finished=True)
     floor = await forgotten.hold(tx)
-    wanted, end = await _next(tx, run.operation.tenant_id, run.plan, run.cursor.event_key, floor)
+    wanted, end = await _next(tx, run.plan, subscription, run.cursor.event_key, floor)
     # as long as one is wanted, retention leaves it
     rows = await tx.query(wanted.with_for_update(of=events, read=True, key_share=True))
     missing: list[Row] = []
@@ -295,9 +295,13 @@ async def _open_subscription(tx: Tx, tenant_id: str, plan: ReplayPlan) -> Subscr
 
 
 async def _next(
-    tx: Tx, tenant_id: str, plan: ReplayPlan, after: int, floor: int | ColumnElement[int]
+    tx: Tx,
+    plan: ReplayPlan,
+    subscription: Subscription,
+    after: int,
+    floor: int | ColumnElement[int],
 ) -> tuple[Select[Any], int | None]:
-    """What finds the next events of the tenant, and the key that it looks up to at most.
+    """What finds the next events of its tenant, and the key that it looks up to at most.
 
     ``None``: to the last there is.
     """
@@ -310,12 +314,13 @@ async def _next(
     key = select(events.c.key).where(*span).order_by(events.c.key)
     rows = await tx.query(key.offset(LOOKED - 1).limit(1))
     end: int | None = rows[0]["key"] if rows else None
-    wanted = _candidates(tenant_id, plan.subscription_no).where(*span)
+    wanted = _candidates(subscription).where(*span)
     return wanted if end is None else wanted.where(events.c.key <= end), end
 
 
-def _candidates(tenant_id: str, no: int) -> Select[Any]:
-    """Events of the tenant, with what the subscription has of each."""
+def _candidates(subscription: Subscription) -> Select[Any]:
+    """Events of its tenant, with what the subscription has of each."""
+    no = subscription.no
     queued, done = delivery_queue.c, deliveries.c
     return (
         select(
@@ -332,7 +337,7 @@ def _candidates(tenant_id: str, no: int) -> Select[Any]:
         .outerjoin(
             delivery_queue, and_(queued.event_key == events.c.key, queued.subscription_no == no)
         )
-        .where(events.c.tenant_id == tenant_id)
+        .where(events.c.tenant_id == subscription.tenant_id)
         .order_by(events.c.key)
         .limit(CHUNK)
     )

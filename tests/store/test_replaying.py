@@ -569,7 +569,7 @@ async def test_a_tenant_who_has_few_among_many_is_looked_for_bit_by_bit(
 
     counted = await world.replay.count_replay("default", plan)
     run = await start(world, plan)
-    looks = []
+    looks: list[ReplayStep] = []
     while not looks or not looks[-1].finished:
         looks.append(await world.replay.step_replay(looks[-1].run if looks else run, 2))
 
