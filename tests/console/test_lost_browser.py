@@ -92,11 +92,14 @@ async def test_a_store_that_is_away_is_said_too(browser: Browser, server: Server
         page = watched.page
         await watched.sign_in(server.admin_key)
         await page.route("**/console", unavailable)
-        # as if the stream, which goes another way, had told of something
-        await page.evaluate(
-            "document.getElementById('live').dispatchEvent(new CustomEvent('refresh'))"
-        )
-        await expect(page.get_by_text("The service does not answer")).to_be_visible()
+        # as if the stream, which goes another way, had told of something; what it tells before the
+        # page listens, or while it is being renewed, is told in vain
+        async with asyncio.timeout(20):
+            while not await page.get_by_text("The service does not answer").is_visible():
+                await page.evaluate(
+                    "document.getElementById('live').dispatchEvent(new CustomEvent('refresh'))"
+                )
+                await asyncio.sleep(0.2)
         await asyncio.sleep(0.5)
         await expect(page.get_by_text("The service does not answer")).to_be_visible()
         await page.unroute_all()
