@@ -7,7 +7,7 @@ from typing import Final
 from service.console.attempts import seen
 from service.console.grouping import grouped
 from service.console.receivers import Known, is_able, receivers, shut
-from service.console.replaying import RATES, paced
+from service.console.replaying import RATES, begin
 from service.console.services import Services
 from service.console.visits import Action, Page, Visit
 from service.domain import ids, times
@@ -20,7 +20,6 @@ from service.ports import (
     DeadLetterCount,
     DeadLetterFilter,
     DeadLetterView,
-    Replayed,
     ReplayPlan,
 )
 from service.web import queries
@@ -156,10 +155,7 @@ class DeadLetters:
         )
         if reason and plan.reason is None:
             return not_found("reason", reason)  # a filter misspelt must not become one left out
-        run = await self._replays.start(visit.principal, paced(plan, form))
-        if isinstance(run, Replayed):
-            raise TypeError("A replay without an Idempotency-Key was replayed.")
-        return run if isinstance(run, Refusal) else visit.started(run.operation.id, _PATH)
+        return await begin(visit, self._replays, plan, _PATH)
 
     async def _receivers(
         self, visit: Visit, about: Iterable[DeadLetterView | DeadLetterCount]

@@ -6,7 +6,7 @@ What cannot be selected is said. Something else is never sent in its place.
 from dataclasses import replace
 from typing import Final
 
-from service.console.replaying import RATES, paced
+from service.console.replaying import RATES, begin
 from service.console.services import Services
 from service.console.visits import Action, Page, Visit
 from service.domain import times
@@ -15,7 +15,7 @@ from service.domain.delivery import DeliveryStatus
 from service.domain.errors import Fault, Refusal, invalid, not_found
 from service.domain.matching import is_literal
 from service.domain.subscription import Subscription, SubscriptionStatus
-from service.ports import DeliveryFilter, Replayed, ReplayPlan
+from service.ports import DeliveryFilter, ReplayPlan
 from service.web.answers import Answer
 from service.web.listings import DELIVERIES
 
@@ -73,10 +73,7 @@ class DeliveryReplays:
         found = await self._selected(visit)
         if isinstance(found, Refusal):
             return found
-        run = await self._replays.start(visit.principal, paced(found[0], visit.form))
-        if isinstance(run, Replayed):
-            raise TypeError("A replay without an Idempotency-Key was replayed.")
-        return run if isinstance(run, Refusal) else visit.started(run.operation.id, _PATH)
+        return await begin(visit, self._replays, found[0], _PATH)
 
     async def _selected(self, visit: Visit) -> tuple[ReplayPlan, Subscription | None] | Refusal:
         """The plan that selects what the filter shows, and the subscription it is about."""

@@ -3,14 +3,14 @@
 from dataclasses import replace
 from typing import Final
 
-from service.console.replaying import RATES, paced
+from service.console.replaying import RATES, begin
 from service.console.services import Services
 from service.console.visits import Action, Page, Visit
 from service.domain import times
 from service.domain.api_keys import Scope
 from service.domain.errors import Refusal, not_found
 from service.domain.subscription import Subscription, SubscriptionStatus
-from service.ports import Replayed, ReplayPlan
+from service.ports import ReplayPlan
 from service.web import queries
 from service.web.answers import Answer
 
@@ -75,12 +75,8 @@ class SubscriptionReplays:
         plan = self._plan(found, form.one("only"), form.one("reach"), until)
         if isinstance(plan, Refusal):
             return plan
-        planned = replace(paced(plan, form), dry_run=form.one("dryRun") == "true")
-        run = await self._replays.start(visit.principal, planned)
-        if isinstance(run, Replayed):
-            raise TypeError("A replay without an Idempotency-Key was replayed.")
-        here = f"/subscriptions/{found.id}"
-        return run if isinstance(run, Refusal) else visit.started(run.operation.id, here)
+        plan = replace(plan, dry_run=form.one("dryRun") == "true")
+        return await begin(visit, self._replays, plan, f"/subscriptions/{found.id}")
 
     def _plan(
         self, subscription: Subscription, only: str, reach: str, until: int
