@@ -18,7 +18,7 @@ from service.domain.errors import Refusal, RefusalKind, not_found
 from service.domain.event import EventIn
 from service.domain.operation import Operation, is_end
 from service.ports import EventView, Once, Page, Replayed, Span
-from service.web import answers, bodies, holding, queries
+from service.web import answers, bodies, headers, holding, queries
 from service.web.answers import Answer
 from service.web.authentication import TICKET
 from service.web.calls import Call
@@ -159,7 +159,7 @@ class Events:
     def _taking(
         self, call: Call, items: list[EventIn | Refusal] | list[EventIn]
     ) -> Callable[[Once | None], Awaitable[_Taken]]:
-        traceparent = trace.of_header(bodies.header(call.request, b"traceparent"))
+        traceparent = trace.of_header(headers.first(call.request.scope, b"traceparent"))
         for each in items if traceparent else ():
             if isinstance(each, EventIn) and each.traceparent is None:
                 each.traceparent = traceparent

@@ -9,9 +9,11 @@ from functools import partial
 from typing import Any, Final
 
 import uvicorn
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from service.runtime.protocol import Bounds, GuardedProtocol, most_connections
 from service.settings import Settings
+from service.web.forwarding import Forwarded
 from service.web.parting import Parting
 from service.web.problems import Problems
 
@@ -73,19 +75,28 @@ def quieten() -> None:
 def _config(app: Any, settings: Settings) -> uvicorn.Config:  # noqa: ANN401  uvicorn's own
     told = Problems(settings.public_url)
     bounds = Bounds(told, most_connections())
+    inner: Any = Parting(app, told)  # to uvicorn the same types have other names
+    behind: Any = ProxyHeadersMiddleware(inner, _trusted())
     return uvicorn.Config(
-        Parting(app, told),
+        Forwarded(inner, behind),
         http=partial(GuardedProtocol, bounds),  # type: ignore[arg-type]  # what is called, not a class
         ws="websockets-sansio",
         ws_max_size=_MESSAGE,
         ws_per_message_deflate=False,  # it costs each watcher tens of kilobytes
         loop="none",
+        interface="asgi3",
         lifespan="off",
         access_log=False,
         log_config=None,
         server_header=False,
+        proxy_headers=False,  # uvicorn would look at all requests
         timeout_graceful_shutdown=_GRACE,
     )
+
+
+def _trusted() -> list[str] | str:
+    """The proxies whose word counts: uvicorn reads them from FORWARDED_ALLOW_IPS."""
+    return uvicorn.Config("", log_config=None).forwarded_allow_ips
 
 
 @contextlib.contextmanager

@@ -10,14 +10,11 @@ import resource
 from dataclasses import dataclass
 from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from service.domain.errors import Refusal, RefusalKind
 from service.runtime.gathering import Gathering
+from service.runtime.quick_protocol import QuickProtocol
 from service.web.problems import Problems, instance_of
 
 #: Bytes of a request's line and headers together.
@@ -50,7 +47,7 @@ class Bounds:
     body_seconds: float = _BODY_SECONDS
 
 
-class GuardedProtocol(HttpToolsProtocol):
+class GuardedProtocol(QuickProtocol):
     """uvicorn's protocol within bounds."""
 
     def __init__(self, bounds: Bounds, **given: Any) -> None:  # noqa: ANN401  uvicorn's own
@@ -58,9 +55,11 @@ class GuardedProtocol(HttpToolsProtocol):
         self._bounds = bounds
         self._is_under_way = False
         self._in_head = True
-        #: Bytes of a request that is not complete, and bytes of what is complete of its head.
+        #: Bytes of a request that is not complete.
         self._received = 0
-        self._size = 0
+        #: Bytes in which it came, and what came with it; its head has no more.
+        self._came = 0
+        self._piece = 0
         #: Set while something is waited for: what comes in one piece costs no timer.
         self._alarm: asyncio.TimerHandle | None = None
         self._body_began = 0.0
@@ -87,7 +86,9 @@ class GuardedProtocol(HttpToolsProtocol):
         """Take what came, unless a head never ends; wait for the rest, but not for ever."""
         if self._refused:
             return
-        self._received += len(data)
+        self._piece = len(data)
+        self._received += self._piece
+        self._came += self._piece
         super().data_received(data)
         if self._in_head and self._received > self._bounds.head_bytes:
             self._refuse(_head_too_large(self._bounds.head_bytes))
@@ -95,27 +96,18 @@ class GuardedProtocol(HttpToolsProtocol):
             self._watch()  # a line end before a request is nothing that a parser tells of
 
     def on_message_begin(self) -> None:
-        """Begin to count the head."""
+        """Begin to count what comes."""
         self._is_under_way = True
-        self._size = 0
+        self._came = self._piece
         super().on_message_begin()
-
-    def on_url(self, url: bytes) -> None:
-        """Count the address."""
-        self._size += len(url)
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Count a header."""
-        self._size += len(name) + len(value)
-        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Let a head through that is not too large."""
         self._stop_alarm()
         self._in_head = False
-        if self._size > self._bounds.head_bytes:
-            self._fault = _head_too_large(self._bounds.head_bytes)
+        most = self._bounds.head_bytes
+        if self._came > most and self._size_of_head() > most:
+            self._fault = _head_too_large(most)
             raise ValueError  # the parser stops, and says so to send_400_response
         if self.parser.should_upgrade() and any(name in _FRAMED_BY for name, _ in self.headers):
             raise ValueError  # what follows is a body to some, and to others no longer HTTP
@@ -129,6 +121,9 @@ class GuardedProtocol(HttpToolsProtocol):
         self._in_head = True
         self._received = 0
         super().on_message_complete()
+
+    def _size_of_head(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  ours says more
         """Refuse what the parser did not take."""

@@ -90,7 +90,8 @@ class TracedApp:
             await send(message)
 
         try:
-            await self._app({**scope, "headers": inner}, receive, noted)
+            # answers come as messages that tell of their beginning
+            await self._app({**scope, "headers": inner, "extensions": {}}, receive, noted)
         finally:
             span.end()
 

@@ -5,6 +5,8 @@ from typing import Final
 import msgspec
 from starlette.types import Send
 
+from service.web.whole import WHOLE
+
 JSON: Final = "application/json"
 
 #: What a client of an API with secrets in it, or a proxy on the way, must not keep.
@@ -48,9 +50,17 @@ def with_headers(answer: Answer, *headers: tuple[str, str]) -> Answer:
     return msgspec.structs.replace(answer, headers=(*answer.headers, *headers))
 
 
-async def send(answer: Answer, send: Send, *, head: bool = False) -> None:
-    """Send the answer; ``head`` leaves the body out and its length in."""
-    await _send(answer, send, "http.response", b"" if head else answer.body)
+async def send(answer: Answer, send: Send, *, head: bool = False, whole: bool = False) -> None:
+    """Send the answer; ``head`` leaves the body out and its length in.
+
+    With ``whole`` it goes as one message (:mod:`service.web.whole`) where all its headers are ours.
+    """
+    body = b"" if head else answer.body
+    if whole and not answer.headers:
+        headers = _headers_of(answer)
+        await send({"type": WHOLE, "status": answer.status, "headers": headers, "body": body})
+    else:
+        await _send(answer, send, "http.response", body)
 
 
 async def deny(answer: Answer, send: Send) -> None:
@@ -59,12 +69,17 @@ async def deny(answer: Answer, send: Send) -> None:
 
 
 async def _send(answer: Answer, send: Send, kind: str, body: bytes) -> None:
+    headers = _headers_of(answer)
+    await send({"type": f"{kind}.start", "status": answer.status, "headers": headers})
+    await send({"type": f"{kind}.body", "body": body})
+
+
+def _headers_of(answer: Answer) -> list[tuple[bytes, bytes]]:
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
     if not any(name == _CACHE_CONTROL for name, _ in answer.headers):
         headers.append(_NO_STORE)
     if answer.body:
         headers.append((b"content-type", answer.media_type.encode("latin-1")))
     if answer.status not in (204, 304):
-        headers.append((b"content-length", str(len(answer.body)).encode("latin-1")))
-    await send({"type": f"{kind}.start", "status": answer.status, "headers": headers})
-    await send({"type": f"{kind}.body", "body": body})
+        headers.append((b"content-length", b"%d" % len(answer.body)))
+    return headers

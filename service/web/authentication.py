@@ -13,6 +13,7 @@ from starlette.requests import HTTPConnection
 from service.domain.api_keys import Scope, covers, hash_key
 from service.domain.errors import Refusal, RefusalKind, key_ended, not_found, unauthenticated
 from service.ports import Principal, Ticket
+from service.web import headers
 from service.web.limiting import Guesses, RateLimits
 from service.web.telling import WHO
 
@@ -56,7 +57,7 @@ class Doorkeeper:
         key is in force is seen once more, by what it is for or by :meth:`confirm`.
         """
         text = asked.query_params.get(TICKET) if by_ticket else None
-        if text is not None and not _values_of(asked, _HEADER):
+        if text is not None and not headers.values(asked.scope, _HEADER):
             principal = await self._by_ticket(asked, text)
         else:
             principal = await self._by_key(
@@ -93,7 +94,7 @@ class Doorkeeper:
         return await self._as_tenant(principal, tenant_id)
 
     async def _by_key(self, asked: HTTPConnection, find: FindKey) -> Principal | Refusal:
-        given = _values_of(asked, _HEADER)
+        given = headers.values(asked.scope, _HEADER)
         if len(given) != 1:
             return unauthenticated("No API key came with the request" if not given else "Two came")
         scheme, _, key = given[0].partition(" ")
@@ -136,7 +137,7 @@ class Doorkeeper:
 
     async def _acting(self, asked: HTTPConnection, who: Principal) -> Principal | Refusal:
         """The principal as the tenant that the request names, if he may act for it."""
-        given = _values_of(asked, _TENANT)
+        given = headers.values(asked.scope, _TENANT)
         if not given:
             return who
         return await self._as_tenant(who, ", ".join(given))
@@ -159,10 +160,6 @@ def authorize(principal: Principal, needed: Scope) -> Refusal | None:
         "or ask an administrator for one.",
         extra={"missingScope": needed.value},
     )
-
-
-def _values_of(asked: HTTPConnection, header: bytes) -> list[str]:
-    return [value.decode("latin-1") for name, value in asked.scope["headers"] if name == header]
 
 
 def _foreign(tenant_id: str) -> Refusal:

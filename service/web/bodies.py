@@ -10,6 +10,7 @@ from typing import Final
 from starlette.requests import ClientDisconnect, Request
 
 from service.domain.errors import Refusal, RefusalKind
+from service.web import headers
 
 #: A whole body at most (contract, section 3).
 MAX_BODY: Final = 16 * 1024 * 1024
@@ -22,7 +23,7 @@ _UTF8: Final = ("utf-8", "utf8", "us-ascii")
 
 async def read(request: Request, limit: int = MAX_BODY) -> bytes | Refusal:
     """The whole body; refused, as early as can be known, when it is too large."""
-    announced = header(request, b"content-length")
+    announced = headers.first(request.scope, b"content-length")
     if _LENGTH.fullmatch(announced) and int(announced) > limit:
         return too_large("The body", int(announced), limit)
     parts: list[bytes] = []
@@ -52,10 +53,10 @@ def too_large(what: str, size: int | None, limit: int) -> Refusal:
 
 def media_type(request: Request, known: Sequence[str] = JSON_TYPES) -> str | Refusal:
     """The content type without its parameters, when it is one of ``known`` and in UTF-8."""
-    encoding = header(request, b"content-encoding")
+    encoding = headers.first(request.scope, b"content-encoding")
     if encoding and encoding.strip().lower() != "identity":
         return _unsupported(f"The content-encoding {encoding!r} is not supported; send it plain.")
-    given = header(request, b"content-type")
+    given = headers.first(request.scope, b"content-type")
     if given in known:
         return given  # as nearly everybody writes it
     name, *parameters = [part.strip() for part in given.split(";")]
@@ -70,14 +71,6 @@ def media_type(request: Request, known: Sequence[str] = JSON_TYPES) -> str | Ref
         if attribute.strip().lower() == "charset" and charset not in _UTF8:
             return _unsupported(f"JSON is UTF-8; the charset {charset!r} is not supported.")
     return name.lower()
-
-
-def header(request: Request, wanted: bytes) -> str:
-    """The first header of that name (lower case), or nothing."""
-    for name, value in request.scope["headers"]:
-        if name == wanted:
-            return str(value, "latin-1")
-    return ""
 
 
 def _unsupported(detail: str) -> Refusal:

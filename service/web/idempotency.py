@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 from service.domain.errors import Refusal, RefusalKind, still_running
 from service.ports import Once, Replayed, Vault
-from service.web import answers
+from service.web import answers, headers
 from service.web.answers import Answer
 from service.web.calls import Call
 
@@ -23,7 +23,7 @@ Act = Callable[[Once | None], Awaitable[T | Refusal | Replayed]]
 #: The answer to a result; ``None`` when the result changed nothing that must not be done twice.
 Keep = Callable[[T], Answer | None]
 
-_HEADER: Final = "idempotency-key"
+_HEADER: Final = b"idempotency-key"
 #: The draft standard has a quoted string, most clients send it bare.
 _QUOTED: Final = re.compile(r'"([ !#-\[\]-~]{1,255})"')
 _BARE: Final = re.compile(r"[!#-~]{1,255}")
@@ -78,7 +78,7 @@ def _answer(result: T | Refusal | Replayed, render: Callable[[T], Answer]) -> An
 
 
 def _key_of(call: Call) -> str | Refusal | None:
-    given = call.request.headers.getlist(_HEADER)
+    given = headers.values(call.request.scope, _HEADER)
     if not given:
         return None
     text = given[0].strip()

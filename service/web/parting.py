@@ -1,6 +1,7 @@
 """What is said to those who still wait when the service stops and waits for nobody any longer."""
 
 import asyncio
+from collections.abc import Awaitable
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -28,10 +29,10 @@ class Parting:
         """Answer one request."""
         begun = False
 
-        async def noticed(message: Message) -> None:
+        def noticed(message: Message) -> Awaitable[None]:
             nonlocal begun
             begun = True
-            await send(message)
+            return send(message)
 
         try:
             await self._app(scope, receive, noticed)

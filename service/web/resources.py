@@ -11,6 +11,7 @@ from service.web import answers
 from service.web.answers import Answer
 from service.web.authentication import Doorkeeper
 from service.web.calls import Streamed
+from service.web.whole import is_allowed
 
 _HEAD: Final = "HEAD"
 _GET: Final = "GET"
@@ -51,15 +52,16 @@ class Resource(ABC, Generic[A]):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         head = scope["method"] == _HEAD
-        send = self._doorkeeper.limits.telling(scope, send)
+        told = self._doorkeeper.limits.telling(scope, send)
         try:
             answer = await self.answer(scope, receive)
         except ClientDisconnect:
             return
         if isinstance(answer, Answer):
-            await answers.send(answer, send, head=head)
+            whole = told is send and is_allowed(scope)
+            await answers.send(answer, told, head=head, whole=whole)
         else:
-            await answer(receive, send, head=head)
+            await answer(receive, told, head=head)
 
     @abstractmethod
     async def answer(self, scope: Scope, receive: Receive) -> Answer | Streamed:

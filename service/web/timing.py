@@ -7,9 +7,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.domain.histogram import DURATIONS, Histogram
 from service.web.telling import Told
+from service.web.whole import WHOLE
 
 #: Addresses without a route and methods without a meaning, which anybody may invent, are one each.
 _NONE: Final = "none"
+#: Messages that an answer begins with.
+_BEGINNINGS: Final = frozenset({"http.response.start", WHOLE})
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -38,18 +41,17 @@ class Timed:
         self._now = now
         self._told = Told()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Answer one request."""
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+            return self._app(scope, receive, send)
         began = self._now()
 
         def timed(message: Message) -> Awaitable[None]:
-            if message["type"] == "http.response.start":
+            if message["type"] in _BEGINNINGS:
                 now, status = self._now(), message["status"]
                 self._times.observe(scope, status, (now - began) * 1000)
                 self._told.tell(scope, status, (now - began) * 1000, now)
             return send(message)
 
-        await self._app(scope, receive, timed)
+        return self._app(scope, receive, timed)

@@ -2,24 +2,19 @@
 
 import asyncio
 import json
-import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from functools import partial
-from typing import Any
+from contextlib import suppress
 
 import pytest
-import uvicorn
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from service.domain.errors import RefusalKind
 from service.runtime import protocol
-from service.runtime.protocol import Bounds, GuardedProtocol, most_connections
-from service.web.problems import MEDIA_TYPE, Problems
+from service.runtime.protocol import most_connections
+from service.web.problems import MEDIA_TYPE
+from tests.support.http_server import connected, said, serving
 
 pytestmark = pytest.mark.anyio
 
-TOLD = Problems("http://ringback.test")
 OK = b"GET /a HTTP/1.1\r\nhost: x\r\n"
 #: A body of two bytes is to follow.
 POST = b"POST /a HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n"
@@ -56,45 +51,6 @@ async def uninterested(_: Scope, __: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-@asynccontextmanager
-async def serving(
-    application: ASGIApp = app,
-    **bounds: Any,  # noqa: ANN401  members of many types
-) -> AsyncIterator[int]:
-    """A server within these bounds; its port."""
-    given = Bounds(TOLD, **{"connections": 100, **bounds})
-    http: Any = partial(GuardedProtocol, given)
-    config = uvicorn.Config(application, http=http, lifespan="off", log_config=None, ws="none")
-    server = uvicorn.Server(config)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        task = asyncio.create_task(server._serve([listener]))  # noqa: SLF001  without its signals
-        while not server.started:  # noqa: ASYNC110  it has nothing to wait for
-            await asyncio.sleep(0.001)
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            server.should_exit = True
-            await task
-
-
-@asynccontextmanager
-async def connected(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    try:
-        yield reader, writer
-    finally:
-        writer.close()
-
-
-async def said(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
-    """The next answer: status, headers, body."""
-    async with asyncio.timeout(10):
-        head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-        headers = {name.lower(): value for name, _, value in (x.partition(": ") for x in head[1:])}
-        body = await reader.readexactly(int(headers["content-length"]))
-    return int(head[0].split()[1]), headers, body
-
-
 async def problem(
     reader: asyncio.StreamReader, status: int, kind: RefusalKind, instance: str = "/"
 ) -> dict[str, str]:
@@ -113,7 +69,7 @@ async def problem(
 
 
 async def test_requests_within_bounds_go_through_one_after_the_other() -> None:
-    async with serving(head_bytes=300) as port, connected(port) as (reader, writer):
+    async with serving(app, head_bytes=300) as port, connected(port) as (reader, writer):
         for number in range(5):
             body = b"x" * 1_000 * number
             head = f"POST /{number} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
@@ -136,13 +92,13 @@ async def test_requests_within_bounds_go_through_one_after_the_other() -> None:
     ids=["a header", "many headers", "the address", "a header without end", "an endless address"],
 )
 async def test_a_head_too_large_is_told_so(head: bytes) -> None:
-    async with serving(head_bytes=1_500) as port, connected(port) as (reader, writer):
+    async with serving(app, head_bytes=1_500) as port, connected(port) as (reader, writer):
         writer.write(head)
         await problem(reader, 431, RefusalKind.HEAD_TOO_LARGE)
 
 
 async def test_a_later_head_too_large_is_told_so_too() -> None:
-    async with serving(head_bytes=1_500) as port, connected(port) as (reader, writer):
+    async with serving(app, head_bytes=1_500) as port, connected(port) as (reader, writer):
         writer.write(OK + b"\r\n")
         assert (await said(reader))[0] == 200
         writer.write(OK + b"x-endless: " + b"a" * 100_000)
@@ -150,7 +106,7 @@ async def test_a_later_head_too_large_is_told_so_too() -> None:
 
 
 async def test_a_head_too_slow_is_told_so() -> None:
-    async with serving(head_seconds=0.05) as port, connected(port) as (reader, writer):
+    async with serving(app, head_seconds=0.05) as port, connected(port) as (reader, writer):
         writer.write(OK)
         await problem(reader, 408, RefusalKind.REQUEST_TIMEOUT)
 
@@ -162,7 +118,7 @@ async def test_a_head_that_drips_is_not_waited_for() -> None:
                 writer.write(b"a")
                 await asyncio.sleep(0.01)
 
-    async with serving(head_seconds=0.2) as port, connected(port) as (reader, writer):
+    async with serving(app, head_seconds=0.2) as port, connected(port) as (reader, writer):
         writer.write(OK + b"x-long: ")
         dripping = asyncio.create_task(drip())
         await problem(reader, 408, RefusalKind.REQUEST_TIMEOUT)
@@ -171,13 +127,13 @@ async def test_a_head_that_drips_is_not_waited_for() -> None:
 
 
 async def test_who_says_nothing_at_all_is_let_go() -> None:
-    async with serving(head_seconds=0.05) as port, connected(port) as (reader, _):
+    async with serving(app, head_seconds=0.05) as port, connected(port) as (reader, _):
         async with asyncio.timeout(10):
             assert await reader.read() == b""
 
 
 async def test_a_slow_body_is_not_a_slow_head() -> None:
-    async with serving(head_seconds=0.05) as port, connected(port) as (reader, writer):
+    async with serving(app, head_seconds=0.05) as port, connected(port) as (reader, writer):
         writer.write(b"POST /a HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n1")
         async with connected(port) as (later, slow):
             slow.write(OK)
@@ -187,13 +143,13 @@ async def test_a_slow_body_is_not_a_slow_head() -> None:
 
 
 async def test_a_body_that_does_not_come_is_not_waited_for() -> None:
-    async with serving(body_seconds=0.05) as port, connected(port) as (reader, writer):
+    async with serving(app, body_seconds=0.05) as port, connected(port) as (reader, writer):
         writer.write(POST + b"1")
         await problem(reader, 408, RefusalKind.REQUEST_TIMEOUT, "/a")
 
 
 async def test_a_later_body_that_does_not_come_is_not_waited_for_either() -> None:
-    async with serving(body_seconds=0.05) as port, connected(port) as (reader, writer):
+    async with serving(app, body_seconds=0.05) as port, connected(port) as (reader, writer):
         writer.write(POST + b"12" + POST)
         assert (await said(reader))[2] == b"/a 2"
         await problem(reader, 408, RefusalKind.REQUEST_TIMEOUT, "/a")
@@ -201,7 +157,7 @@ async def test_a_later_body_that_does_not_come_is_not_waited_for_either() -> Non
 
 async def test_a_large_body_may_take_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "_PACE", 50_000)
-    async with serving(body_seconds=0.05) as port, connected(port) as (reader, writer):
+    async with serving(app, body_seconds=0.05) as port, connected(port) as (reader, writer):
         writer.write(b"POST /a HTTP/1.1\r\nhost: x\r\ncontent-length: 20000\r\n\r\n")
         for _ in range(20):  # 0.2 s in all, of the 0.45 that are allowed at the end
             writer.write(b"a" * 1_000)
@@ -229,7 +185,7 @@ async def test_a_body_that_nobody_wants_is_not_waited_for() -> None:
 
 
 async def test_a_line_end_between_requests_is_not_waited_behind_for_ever() -> None:
-    async with serving(head_seconds=0.05) as port, connected(port) as (reader, writer):
+    async with serving(app, head_seconds=0.05) as port, connected(port) as (reader, writer):
         writer.write(OK + b"\r\n")
         assert (await said(reader))[0] == 200
         writer.write(b"\r\n")
@@ -246,7 +202,7 @@ async def test_half_a_head_does_not_answer_the_request_before() -> None:
 
 @pytest.mark.parametrize("framing", ["content-length: 10", "transfer-encoding: chunked"])
 async def test_an_upgrade_with_a_body_is_refused(framing: str) -> None:
-    async with serving() as port, connected(port) as (reader, writer):
+    async with serving(app) as port, connected(port) as (reader, writer):
         head = f"connection: upgrade\r\nupgrade: websocket\r\n{framing}\r\n\r\n"
         writer.write(OK + head.encode())
         await problem(reader, 400, RefusalKind.MALFORMED)
@@ -254,7 +210,7 @@ async def test_an_upgrade_with_a_body_is_refused(framing: str) -> None:
 
 async def test_what_is_beyond_any_body_buys_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "_PAID", 1_000)
-    async with serving(body_seconds=0.05) as port, connected(port) as (reader, writer):
+    async with serving(app, body_seconds=0.05) as port, connected(port) as (reader, writer):
         writer.write(b"POST /a HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
 
         async def extend() -> None:
@@ -270,7 +226,7 @@ async def test_what_is_beyond_any_body_buys_no_time(monkeypatch: pytest.MonkeyPa
 
 
 async def test_connections_too_many_are_told_so() -> None:
-    async with serving(connections=2) as port:
+    async with serving(app, connections=2) as port:
         async with connected(port) as (one, first), connected(port) as (two, second):
             for reader, writer in ((one, first), (two, second)):
                 writer.write(OK + b"\r\n")
@@ -291,7 +247,7 @@ async def test_connections_too_many_are_told_so() -> None:
 
 async def test_a_flood_is_closed_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "_TOLD", 0)
-    async with serving(connections=0) as port, connected(port) as (reader, _):
+    async with serving(app, connections=0) as port, connected(port) as (reader, _):
         async with asyncio.timeout(10):
             assert await reader.read() == b""
 
@@ -306,13 +262,13 @@ async def test_a_flood_is_closed_without_a_word(monkeypatch: pytest.MonkeyPatch)
     ],
 )
 async def test_what_is_no_http_is_a_problem(text: bytes) -> None:
-    async with serving() as port, connected(port) as (reader, writer):
+    async with serving(app) as port, connected(port) as (reader, writer):
         writer.write(text)
         await problem(reader, 400, RefusalKind.MALFORMED)
 
 
 async def test_a_body_that_breaks_off_is_a_problem() -> None:
-    async with serving() as port, connected(port) as (reader, writer):
+    async with serving(app) as port, connected(port) as (reader, writer):
         head = b"POST /a HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
         writer.write(head + b"1\r\nx\r\nno size\r\n")
         await problem(reader, 400, RefusalKind.MALFORMED)
