@@ -127,11 +127,7 @@ def _timings(timing: Timing) -> Timings | None:
     parts = (timing.resolve, timing.connect, timing.tls, timing.first_byte)
     if parts == _UNKNOWN:
         return None
-    return Timings(*map(_rounded, parts))
-
-
-def _rounded(ms: float | None) -> float | None:
-    return None if ms is None else round(ms, 3)
+    return Timings(*[None if ms is None else round(ms, 3) for ms in parts])
 
 
 def _joined(headers: Iterable[tuple[str, str]]) -> dict[str, str]:

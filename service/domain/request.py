@@ -132,8 +132,10 @@ def build(
         ("x-webhook-delivery", envelope.delivery_id),
         ("x-webhook-attempt", str(envelope.attempt)),
     ]
-    headers += _optional(ORIGIN_HEADER, target.origin)
-    headers += _optional("traceparent", traceparent)
+    if target.origin is not None:
+        headers.append((ORIGIN_HEADER, target.origin))
+    if traceparent is not None:
+        headers.append(("traceparent", traceparent))
     headers += [("accept-encoding", "identity"), *own_headers(target)]
     return OutboundRequest(target.url, tuple(headers), body, target.timeout, tls=target.tls)
 
@@ -182,10 +184,6 @@ def header_faults(headers: Mapping[str, str]) -> list[Fault]:
 
 def _body_signature(key: bytes | None, body: bytes) -> Headers:
     return () if key is None else (("x-webhook-signature", sign_body(key, body)),)
-
-
-def _optional(name: str, text: str | None) -> Headers:
-    return () if text is None else ((name, text),)
 
 
 def _operation_headers(envelope: Envelope) -> Headers:

@@ -53,11 +53,11 @@ def compose(request: OutboundRequest, address: Address, defaults: Headers) -> Me
         ValueError: a header would begin another one, or end them all.
     """
     method, headers, body = request.method, request.headers, request.body
-    names = {name.lower() for name, _ in headers}
+    names = set("\n".join([name for name, _ in headers]).lower().split("\n"))
     if not _OURS.isdisjoint(names):
         headers = tuple(each for each in headers if each[0].lower() not in _OURS)
     lines = [f"{method} {address.path} HTTP/1.1", address.authority]
-    lines += [f"{name}: {value}" for name, value in headers]
+    lines += map(": ".join, headers)
     lines += [f"{name}: {value}" for name, value in defaults if name not in names]
     if body or method in _WITH_BODY:
         lines.append(f"Content-Length: {len(body)}")
@@ -65,7 +65,8 @@ def compose(request: OutboundRequest, address: Address, defaults: Headers) -> Me
 
 
 def _block(lines: list[str]) -> bytes:
-    text = "\n".join(lines)
-    if text.count("\n") >= len(lines) or "\r" in text or "\0" in text:
+    text = "\r\n".join(lines)
+    breaks = len(lines) - 1
+    if text.count("\n") != breaks or text.count("\r") != breaks or "\0" in text:
         raise ValueError("a header holds a line break or a null character")
-    return text.replace("\n", "\r\n").encode() + b"\r\n\r\n"
+    return text.encode() + b"\r\n\r\n"

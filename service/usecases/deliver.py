@@ -385,5 +385,5 @@ async def _ended(tasks: Collection[asyncio.Task[None]], patience: float) -> None
 def _detail(lane: Lane, request: OutboundRequest | str, outcome: Outcome) -> bytes:
     if not isinstance(request, OutboundRequest):
         request = OutboundRequest(lane.subscription.url, (), b"", 0.0)
-    masked = frozenset(name.lower() for name in lane.subscription.header_names)
+    masked = frozenset([name.lower() for name in lane.subscription.header_names])
     return attempt_log.detail(request, outcome, masked)

@@ -145,12 +145,13 @@ class Ring:
         """Let the lane of a send that is over at ``now`` (ms) have more, or less, in flight."""
         lane = claimed.ref.subscription_no
         state = self._states[lane]
-        self._shares.before_change(state)
+        was_relied_on = state.is_relied_on
         state.judge(claimed.token, outcome, now)
-        self._shares.after_change(state)
+        if state.is_relied_on is not was_relied_on:
+            self._shares.host_or_release(state)
         if state.receiver is not None:
             state.receiver.judge(outcome)
-        if state.is_relied_on and lane in self._waiting:
+        if lane in self._waiting and state.is_relied_on:
             self._go_on(lane)
 
     def restart(self, lane: int, now: int) -> None:

@@ -56,6 +56,13 @@ class Shares:
         state.in_flight += count
         self._host(state, count)
 
+    def host_or_release(self, state: LaneState) -> None:
+        """Note that a lane has become a guest, or is none any more, by what it is now."""
+        if state.receiver is not None:
+            moved = -state.in_flight if state.is_relied_on else state.in_flight
+            state.receiver.guests += moved
+            self.open -= moved
+
     def before_change(self, state: LaneState) -> None:
         """Take a lane out of the books, because whose guest it is may change."""
         self._host(state, -state.in_flight)

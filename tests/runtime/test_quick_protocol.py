@@ -118,7 +118,7 @@ async def test_two_whole_answers_to_one_request_are_a_fault(
 
 
 async def test_who_asks_no_more_is_let_go() -> None:
-    app = Answering(200, b"x")
+    app, answered = Answering(200, b"x"), 0.0
     async with serving(app, keep_alive=BRIEF) as port, connected(port) as (reader, writer):
         for _ in range(4):  # each before the time is over, and all of them beyond it
             writer.write(GET)

@@ -127,7 +127,7 @@ async def test_a_request_that_is_composed_and_signed(world: World, clock: FakeCl
 
     calls, of = await each(run)
 
-    assert calls <= 21, of
+    assert calls <= 20, of
 
 
 async def test_one_more_call_for_each_is_seen() -> None:
