@@ -146,6 +146,8 @@ async def test_accepting_claiming_and_settling(
 
 
 async def accept_claim_and_settle(world: World) -> None:
+    with_a_key = AcceptRequest("default", [event("a")], credential=b"digest")
+    await world.accept.accept([with_a_key])  # which is not there
     await world.posted(*(event(f"new{n}") for n in range(4)))
     await world.posted(*(event(f"new{n}") for n in range(4)))
     await world.settle(await world.claim(1, quota=8))
