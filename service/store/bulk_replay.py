@@ -37,7 +37,7 @@ from service.store.schema import (
     replays,
     subscriptions,
 )
-from service.store.statements import CHUNK, Row, Statement
+from service.store.statements import CHUNK, Row, Statement, unindexed
 
 _START: Final = DeliveryRef(0, -1)
 #: Milliseconds after its last look in which nobody else carries on what a process carries through.
@@ -125,9 +125,9 @@ async def count(tx: Tx, tenant_id: str, plan: ReplayPlan) -> int | None:
     subscription = await _open_subscription(tx, tenant_id, plan)
     if subscription is None:
         return 0
-    found, place = 0, _START.event_key
+    found, place, floor = 0, _START.event_key, await forgotten.see(tx)
     for _ in range(MOST_LOOKS):
-        wanted, end = await _next(tx, plan, subscription, place, forgotten.FLOOR)
+        wanted, end = await _next(tx, plan, subscription, place, floor)
         rows = await tx.query(wanted)
         found += sum(_is_wanted(plan, subscription, row) for row in rows)
         if len(rows) == CHUNK:
@@ -299,18 +299,15 @@ async def _next(
     plan: ReplayPlan,
     subscription: Subscription,
     after: int,
-    floor: int | ColumnElement[int],
+    floor: int,
 ) -> tuple[Select[Any], int | None]:
     """What finds the next events of its tenant, and the key that it looks up to at most.
 
     ``None``: to the last there is.
     """
-    span = (
-        events.c.key > after,
-        events.c.key >= ids.key_floor(plan.since),
-        events.c.key >= floor,
-        events.c.key < ids.key_floor(plan.until),
-    )
+    # of several bounds SQLite looks up the first alone, and goes past all up to the others
+    low = max(after + 1, ids.key_floor(plan.since), floor)
+    span = (events.c.key >= low, events.c.key < ids.key_floor(plan.until))
     key = select(events.c.key).where(*span).order_by(events.c.key)
     rows = await tx.query(key.offset(LOOKED - 1).limit(1))
     end: int | None = rows[0]["key"] if rows else None
@@ -337,7 +334,7 @@ def _candidates(subscription: Subscription) -> Select[Any]:
         .outerjoin(
             delivery_queue, and_(queued.event_key == events.c.key, queued.subscription_no == no)
         )
-        .where(events.c.tenant_id == subscription.tenant_id)
+        .where(unindexed(events.c.tenant_id) == subscription.tenant_id)
         .order_by(events.c.key)
         .limit(CHUNK)
     )

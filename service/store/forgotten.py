@@ -17,8 +17,14 @@ _PLACE: Final = select(retention.c.forgotten_before).where(retention.c.no == lit
 #: The first key whose event is not forgotten.
 FLOOR: Final = _PLACE.scalar_subquery()
 
+_SEEN: Final = Statement(_PLACE)
 _HELD: Final = Statement(_PLACE.with_for_update(read=True, key_share=True))
 _TAKEN: Final = Statement(_PLACE.with_for_update())
+
+
+async def see(tx: Tx) -> int:
+    """The first key whose event is not forgotten as the transaction sees it."""
+    return int((await tx.fetch(_SEEN))[0][0])
 
 
 async def hold(tx: Tx) -> int:

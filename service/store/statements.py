@@ -42,6 +42,20 @@ class bytewise(ColumnElement[str]):  # noqa: N801  as above
         self.column = column
 
 
+class unindexed(ColumnElement[str]):  # noqa: N801  as above
+    """A column that nothing is to be looked up by, in a statement that bounds another.
+
+    SQLite, which counts no rows, takes one value to be fewer than any stretch of others: it would
+    read and sort all that has it. PostgreSQL, which does, is told nothing.
+    """
+
+    inherit_cache = False
+
+    def __init__(self, column: ColumnElement[str]) -> None:
+        self.column = column
+        self.type = column.type
+
+
 class Statement:
     """A statement that each database compiles once."""
 

@@ -28,7 +28,8 @@ from service.usecases.reporting import report
 
 #: Deliveries reopened in one transaction.
 _CHUNK: Final = 500
-#: Seconds between two looks at what runs, and between two progress events.
+#: Seconds between two looks at what runs, and between two progress events; for no longer does one
+#: go on that finds little among much, so that others have their turn.
 _PERIOD: Final = 1.0
 
 
@@ -141,7 +142,7 @@ class Replays:
         rate = None if run.plan.dry_run else run.plan.rate_per_second
         allowed = budget.allowance(rate, now)
         step = ReplayStep(run, frozenset(), finished=False)
-        while allowed > 0 and not step.finished:
+        while allowed > 0 and not step.finished and self._clock.monotonic() - now < _PERIOD:
             before = step.run.replayed
             step = await self._store.step_replay(step.run, min(allowed, _CHUNK))
             allowed -= step.run.replayed - before

@@ -23,6 +23,7 @@ from service.ports import (
     EventSpan,
     OperationFilter,
     Principal,
+    ReplayRun,
     Span,
 )
 from service.store.newest import newest_key
@@ -146,6 +147,8 @@ async def test_accepting_claiming_and_settling(
 
 
 async def accept_claim_and_settle(world: World) -> None:
+    with_a_key = AcceptRequest("default", [event("a")], credential=b"digest")
+    await world.accept.accept([with_a_key])  # which is not there
     await world.posted(*(event(f"new{n}") for n in range(4)))
     await world.posted(*(event(f"new{n}") for n in range(4)))
     await world.settle(await world.claim(1, quota=8))
@@ -206,6 +209,19 @@ async def test_logs_and_the_feed(world: World, filled: Place, given: list[Given]
     await world.read.event("default", "evt_past000000000100")
 
     assert await read_whole(filled, given) == {}
+
+
+@pytest.mark.parametrize("only", ["missing", "all"])
+async def test_a_replay_of_what_is_new_looks_at_little(
+    world: World, filled: Place, given: list[Given], only: str
+) -> None:
+    plan = world.plan(only=only, subscription_no=1, since=world.clock.now())
+    await world.replay.count_replay("default", plan)
+    run = await world.replay.start_replay(world.replay_operation(only), plan, "key_test")
+    assert isinstance(run, ReplayRun)
+    await world.replay.step_replay(run, 100)
+
+    assert await much_work(filled, given) == []
 
 
 @pytest.mark.parametrize("empty", ["parts"], indirect=True)

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -34,11 +34,15 @@ class FaultyStore(ReplayStore):
 
     finish_faults = 0
     broken = ""
+    #: What is done after each step.
+    after_step: Callable[[], None] = staticmethod(lambda: None)
 
     async def step_replay(self, run: ReplayRun, limit: int) -> ReplayStep:
         if run.operation.id == self.broken:
             raise ValueError("a bug")
-        return await super().step_replay(run, limit)
+        step = await super().step_replay(run, limit)
+        self.after_step()
+        return step
 
     async def finish_replay(self, run: ReplayRun) -> None:
         if self.finish_faults:
@@ -249,6 +253,30 @@ async def test_progress_is_told_once_a_second_at_most(world: World, turns: Turns
     told = [each["progress"]["current"] for each in updates]
     assert told == sorted(told)
     assert {each["progress"]["total"] for each in updates} == {30}
+
+
+async def test_one_that_finds_little_among_much_leaves_others_their_turn(
+    world: World, turns: Turns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk_replay, "LOOKED", 1)
+    turns.store.after_step = lambda: world.clock.advance(400)
+    await world.posted(*(event(f"op{n}") for n in range(20)))
+    long = await world.subscribe("long", event_types=("none",))
+    short = await world.subscribe("short")
+    await turns.start(world.plan(only="missing", subscription_no=long.no))
+    world.clock.advance(10)
+    later = world.plan(only="missing", subscription_no=short.no, since=world.clock.now())
+    other = await turns.start(later)
+
+    await turns.turn()
+
+    assert await turns.types() == ["STARTED", "STARTED", "COMPLETED"]
+    assert (await turns.events())[-1]["operationId"] == other
+    while not await turns.finished():
+        await turns.turn()
+    *updates, last = (await turns.types())[3:]
+    assert set(updates) == {"STATUS_UPDATE"}  # it is still at work
+    assert last == "COMPLETED"
 
 
 async def test_a_crash_between_the_last_event_and_the_note_is_repaired(

@@ -15,7 +15,16 @@ from sqlalchemy.sql import ClauseElement
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeEngine
 
-from service.store.statements import Insert, Many, Row, Statement, Write, among, bytewise
+from service.store.statements import (
+    Insert,
+    Many,
+    Row,
+    Statement,
+    Write,
+    among,
+    bytewise,
+    unindexed,
+)
 
 _DIALECT: Final = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy's own
 
@@ -101,6 +110,11 @@ def _among(element: among, compiler: SQLCompiler, **kw: Any) -> str:
 @compiles(bytewise, "postgresql")
 def _bytewise(element: bytewise, compiler: SQLCompiler, **kw: Any) -> str:
     return f'{compiler.process(element.column, **kw)} COLLATE "C"'
+
+
+@compiles(unindexed, "postgresql")
+def _unindexed(element: unindexed, compiler: SQLCompiler, **kw: Any) -> str:
+    return compiler.process(element.column, **kw)
 
 
 class Compiled:

@@ -17,7 +17,7 @@ from sqlalchemy.dialects.sqlite import aiosqlite as sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from service.store.statements import CHUNK, Many, Row, Statement, among, bytewise
+from service.store.statements import CHUNK, Many, Row, Statement, among, bytewise, unindexed
 
 R = TypeVar("R")
 
@@ -39,6 +39,11 @@ def _among(element: among, compiler: SQLCompiler, **kw: Any) -> str:
 @compiles(bytewise, "sqlite")
 def _bytewise(element: bytewise, compiler: SQLCompiler, **kw: Any) -> str:
     return compiler.process(element.column, **kw)
+
+
+@compiles(unindexed, "sqlite")
+def _unindexed(element: unindexed, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"+{compiler.process(element.column, **kw)}"
 
 
 class Compiled:
