@@ -65,8 +65,7 @@ def compose(request: OutboundRequest, address: Address, defaults: Headers) -> Me
 
 
 def _block(lines: list[str]) -> bytes:
-    text = "\r\n".join(lines)
-    breaks = len(lines) - 1
-    if text.count("\n") != breaks or text.count("\r") != breaks or "\0" in text:
+    text = "".join(lines)
+    if "\n" in text or "\r" in text or "\0" in text:
         raise ValueError("a header holds a line break or a null character")
-    return text.encode() + b"\r\n\r\n"
+    return "\r\n".join([*lines, "", ""]).encode()
