@@ -7,9 +7,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.web import headers
 
-#: What is said in, by the names that uvicorn's middleware knows.
-_FOR: Final = b"x-forwarded-for"
-_PROTO: Final = b"x-forwarded-proto"
+#: What it is said in, as uvicorn's middleware reads it.
+_SAID_IN: Final = frozenset({b"x-forwarded-for", b"x-forwarded-proto"})
 
 
 class Forwarded:
@@ -21,5 +20,5 @@ class Forwarded:
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Answer one request, or WebSocket."""
-        is_told = headers.has(scope, _FOR) or headers.has(scope, _PROTO)
-        return (self._told if is_told else self._app)(scope, receive, send)
+        app = self._told if headers.has_any(scope, _SAID_IN) else self._app
+        return app(scope, receive, send)

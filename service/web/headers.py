@@ -1,6 +1,7 @@
 """The headers of a request, by name: read many times, and put in order once."""
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 from starlette.types import Scope
@@ -32,9 +33,9 @@ def first(scope: Scope, name: bytes) -> str:
     return value.decode("latin-1") if len(by_name) == len(given) else values(scope, name)[0]
 
 
-def has(scope: Scope, name: bytes) -> bool:
-    """Whether there is a header of that name (lower case)."""
-    return name in _kept(scope)[1]
+def has_any(scope: Scope, names: AbstractSet[bytes]) -> bool:
+    """Whether there is a header of one of these names (lower case)."""
+    return not names.isdisjoint(_kept(scope)[1])
 
 
 def _kept(scope: Scope) -> _Kept:

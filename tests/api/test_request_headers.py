@@ -22,6 +22,6 @@ def test_they_are_found_by_name(
     for each in (scope, {**scope, "headers": others}, scope):
         assert headers.values(each, name) == found(each, name)
         assert headers.first(each, name) == next(iter(found(each, name)), "")
-        assert headers.has(each, name) == bool(found(each, name))
+        assert headers.has_any(each, {name}) == bool(found(each, name))
     copied = {**scope, "headers": others}
     assert headers.values(copied, name) == found(copied, name)

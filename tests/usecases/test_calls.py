@@ -8,16 +8,11 @@ what it takes now: a change that needs fewer lowers them, one that needs more sa
 """
 
 import asyncio
-import sys
-from collections import Counter
 from collections.abc import Awaitable, Callable
-from pathlib import Path
-from types import FrameType
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
-import service
 from service.broker import make_broker, make_waker
 from service.domain.ids import keyed
 from service.pubsub.in_process import InProcessBackplane
@@ -25,37 +20,15 @@ from service.usecases.accept import Accept
 from service.usecases.compose import Composer, Wire
 from service.worker import declare
 from tests.support.clock import FakeClock
+from tests.support.counting import Counting, added
 from tests.support.dice import SeededDice
 from tests.support.sending import OpenVault
 from tests.support.world import World, event
 
 pytestmark = pytest.mark.anyio
 
-HOME = str(Path(service.__file__).parent)
 #: Two sizes of a batch, neither of them so large that it is split.
 FEW, MANY = 100, 300
-
-Calls = Counter[str]
-
-
-class Counting:
-    """Counts calls of our functions while it is entered; a coroutine's resumption is one, too."""
-
-    def __init__(self) -> None:
-        self.calls: Calls = Counter()
-
-    def __enter__(self) -> Self:
-        sys.setprofile(self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        sys.setprofile(None)
-
-    def _note(self, frame: FrameType, happened: str, _: Any) -> None:  # noqa: ANN401  the interpreter's own
-        code = frame.f_code
-        # comprehensions are calls in some versions of Python, and in others not
-        if happened == "call" and code.co_filename.startswith(HOME) and code.co_name[0] != "<":
-            self.calls[f"{Path(code.co_filename).stem}.{code.co_name}"] += 1
 
 
 async def each(run: Callable[[int], Awaitable[object]]) -> tuple[float, list[str]]:
@@ -66,10 +39,7 @@ async def each(run: Callable[[int], Awaitable[object]]) -> tuple[float, list[str
         await run(FEW)
     with many:
         await run(MANY)
-    more = Counter(many.calls)
-    more.subtract(few.calls)
-    found = {name: count / (MANY - FEW) for name, count in more.items() if count}
-    return sum(found.values()), [f"{name} {count:g}" for name, count in sorted(found.items())]
+    return added(few, many, MANY - FEW)
 
 
 async def ignore(_: list[int]) -> None:
