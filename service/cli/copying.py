@@ -61,16 +61,17 @@ def _signed(
 
 
 def _quoted(text: str) -> str:
-    """For a POSIX shell; what a terminal would obey is written as bash's ``$'...'`` has it."""
+    """For any POSIX shell; what a terminal would obey is left to ``printf`` to write."""
     if text.isprintable():
         return shlex.quote(text)
-    escaped = "".join(
-        each if each.isprintable() and each not in "'\\" else _escaped(each) for each in text
-    )
-    return f"$'{escaped}'"
+    kept = text.rstrip("\n")
+    line_ends = text[len(kept) :]
+    doubled = kept.replace("\\", r"\\")
+    written = "".join(each if each.isprintable() else _escaped(each) for each in doubled)
+    # the shell drops the line ends that a command's output ends with
+    return f"\"$(printf '%b' {shlex.quote(written)})\"" + (f"'{line_ends}'" if line_ends else "")
 
 
 def _escaped(character: str) -> str:
-    if character in "'\\":
-        return f"\\{character}"
-    return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "replace"))
+    """As ``%b`` has it, to which three digits are all that belongs to a byte."""
+    return "".join(f"\\0{byte:03o}" for byte in character.encode("utf-8", "replace"))
