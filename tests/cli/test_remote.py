@@ -282,7 +282,30 @@ def test_of_several_the_refused_ones_do_not_keep_the_others_back(
     assert (done.out, "1 of 2 were refused" in done.err) == (f"{one} is discarded.\n", True)
     assert "dl_none: There is no dead letter" in done.err
     assert again.out.startswith(f"{two}: ")
-    assert "2 of 2 were refused" in off.err
+    assert "the others are done" in done.err
+    assert "All 2 were refused; nothing was done." in off.err
+
+
+def test_of_several_that_are_not_there_none_is_to_be_looked_at(
+    run: Terminal, receivers: Receivers
+) -> None:
+    dead(run, receivers)
+    (one,) = (
+        each["id"].replace("dl_", "dlv_")
+        for each in run("dead-letter", "list", "-o", "jsonl").lines
+    )
+    cancel = ("delivery", "cancel", "--yes")
+
+    gone, both, there = (
+        run(*cancel, *names).err for names in (("nope", "no"), ("nope", one), (one, one))
+    )
+
+    assert "Check the ids" in gone
+    assert "`get`" not in gone
+    assert "Check the ids" in both
+    assert "`get` shows" in both
+    assert "`list`" not in there
+    assert "`get` shows" in there
 
 
 def test_what_is_on_its_way_again_is_neither_counted_nor_discarded(
