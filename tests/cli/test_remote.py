@@ -308,6 +308,22 @@ def test_of_several_that_are_not_there_none_is_to_be_looked_at(
     assert "`get` shows" in there
 
 
+def test_what_was_discarded_is_not_said_to_have_never_been_given_up(
+    run: Terminal, receivers: Receivers
+) -> None:
+    dead(run, receivers, count=2)
+    listed = ("dead-letter", "list")
+    kept = [run(*listed, *more).err for more in (("--resolved",), ("--reason", "gone"))]
+    assert run("dead-letter", "discard", "--all", "--yes").code == 0
+    gone = [run(*listed, *more).err for more in ((), ("--open",), ("--resolved",))]
+    counted = [run("dead-letter", "summary", *more).err for more in ((), ("--type", "STARTED"))]
+
+    unlike, closed = "No dead letter is like this.\n", "No dead letters are open.\n"
+    assert kept == [unlike, unlike]
+    assert gone == ["There are no dead letters.\n", closed, unlike]
+    assert counted == [closed, "No open dead letter is like this.\n"]
+
+
 def test_what_is_on_its_way_again_is_neither_counted_nor_discarded(
     run: Terminal, receivers: Receivers
 ) -> None:
