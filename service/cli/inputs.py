@@ -41,8 +41,8 @@ def json_object(text: str) -> dict[str, Json]:
 
 
 def content(name: str) -> str:
-    """The text of a file, or of standard input for ``-``."""
-    return read_bytes(name).decode("utf-8", "surrogateescape")
+    """The text of a file, or of standard input for ``-``; a mark of UTF-8 at its front is none."""
+    return read_bytes(name).decode("utf-8-sig", "surrogateescape")
 
 
 def read_bytes(name: str) -> bytes:
