@@ -13,6 +13,8 @@ _MASK: Final = "****"
 _SIGNATURES: Final = frozenset({"webhook-signature", "x-webhook-signature"})
 #: curl writes these itself, or they belong to the connection.
 _OWN: Final = frozenset({"host", "content-length", "connection", "accept-encoding"})
+#: Bytes of an argument that a program can be given: Linux takes 128 KiB, with the end of it.
+_ARGUMENT: Final = 128 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +43,11 @@ def curl(url: str, headers: Mapping[str, str], body: str, signing: Signing | Non
         kept |= _signed(kept, body, signing, with_body="x-webhook-signature" in left_out)
     lines = [f"curl -i -X POST {_quoted(url)}"]
     lines += [f"  -H {_quoted(f'{name}: {value}')}" for name, value in kept.items()]
-    lines.append(f"  --data-raw {_quoted(body)}")
+    fits = len(body.encode()) < _ARGUMENT
+    lines.append(f"  --data-raw {_quoted(body)}" if fits else "  --data-binary @-")
+    command = ("" if fits else f"{_printed(body)} |\n") + " \\\n".join(lines)
     masked = tuple(name for name, value in kept.items() if value == _MASK)
-    return Copy(" \\\n".join(lines), () if signing else left_out, masked)
+    return Copy(command, () if signing else left_out, masked)
 
 
 def _signed(
@@ -66,10 +70,15 @@ def _quoted(text: str) -> str:
         return shlex.quote(text)
     kept = text.rstrip("\n")
     line_ends = text[len(kept) :]
-    doubled = kept.replace("\\", r"\\")
-    written = "".join(each if each.isprintable() else _escaped(each) for each in doubled)
     # the shell drops the line ends that a command's output ends with
-    return f"\"$(printf '%b' {shlex.quote(written)})\"" + (f"'{line_ends}'" if line_ends else "")
+    return f'"$({_printed(kept)})"' + (f"'{line_ends}'" if line_ends else "")
+
+
+def _printed(text: str) -> str:
+    """What writes it: a part of every shell, for which no text is too long."""
+    doubled = text.replace("\\", r"\\")
+    written = "".join(each if each.isprintable() else _escaped(each) for each in doubled)
+    return f"printf '%b' {shlex.quote(written)}"
 
 
 def _escaped(character: str) -> str:

@@ -221,6 +221,19 @@ def test_every_shell_reads_a_copy_and_no_terminal_obeys_it(shell: str, sent: lis
     ]
 
 
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("more", ["x", "\xa0'%s\\\\7\n\n"])
+def test_a_body_that_is_too_long_for_an_argument_is_piped(shell: str, more: str) -> None:
+    body = f"@{'x' * 131_072}{more}"
+    command = copying.curl("http://h", {"x-a": "b"}, body, None).command
+    script = f"curl() {{ printf '%s ' \"$@\"; cat; }}\n{command}\n"
+    done = subprocess.run([shell], input=script.encode(), capture_output=True, check=True)
+
+    assert command.replace("\n", "").isprintable()
+    assert not done.stderr
+    assert done.stdout.decode() == f"-i -X POST http://h -H x-a: b --data-binary @- {body}"
+
+
 @pytest.mark.parametrize(
     ("status", "code"),
     [(401, 3), (403, 3), (404, 4), (410, 4), (409, 5), (422, 2), (413, 2), (429, 6), (503, 6)],
