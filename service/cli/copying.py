@@ -13,6 +13,8 @@ _MASK: Final = "****"
 _SIGNATURES: Final = frozenset({"webhook-signature", "x-webhook-signature"})
 #: curl writes these itself, or they belong to the connection.
 _OWN: Final = frozenset({"host", "content-length", "connection", "accept-encoding"})
+#: Bytes of an argument that a program can be given: Linux takes 128 KiB, with the end of it.
+_ARGUMENT: Final = 128 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +43,11 @@ def curl(url: str, headers: Mapping[str, str], body: str, signing: Signing | Non
         kept |= _signed(kept, body, signing, with_body="x-webhook-signature" in left_out)
     lines = [f"curl -i -X POST {_quoted(url)}"]
     lines += [f"  -H {_quoted(f'{name}: {value}')}" for name, value in kept.items()]
-    lines.append(f"  --data-raw {_quoted(body)}")
+    fits = len(body.encode()) < _ARGUMENT
+    lines.append(f"  --data-raw {_quoted(body)}" if fits else "  --data-binary @-")
+    command = ("" if fits else f"{_printed(body)} |\n") + " \\\n".join(lines)
     masked = tuple(name for name, value in kept.items() if value == _MASK)
-    return Copy(" \\\n".join(lines), () if signing else left_out, masked)
+    return Copy(command, () if signing else left_out, masked)
 
 
 def _signed(
@@ -61,16 +65,22 @@ def _signed(
 
 
 def _quoted(text: str) -> str:
-    """For a POSIX shell; what a terminal would obey is written as bash's ``$'...'`` has it."""
+    """For any POSIX shell; what a terminal would obey is left to ``printf`` to write."""
     if text.isprintable():
         return shlex.quote(text)
-    escaped = "".join(
-        each if each.isprintable() and each not in "'\\" else _escaped(each) for each in text
-    )
-    return f"$'{escaped}'"
+    kept = text.rstrip("\n")
+    line_ends = text[len(kept) :]
+    # the shell drops the line ends that a command's output ends with
+    return f'"$({_printed(kept)})"' + (f"'{line_ends}'" if line_ends else "")
+
+
+def _printed(text: str) -> str:
+    """What writes it: a part of every shell, for which no text is too long."""
+    doubled = text.replace("\\", r"\\")
+    written = "".join(each if each.isprintable() else _escaped(each) for each in doubled)
+    return f"printf '%b' {shlex.quote(written)}"
 
 
 def _escaped(character: str) -> str:
-    if character in "'\\":
-        return f"\\{character}"
-    return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "replace"))
+    """As ``%b`` has it, to which three digits are all that belongs to a byte."""
+    return "".join(f"\\0{byte:03o}" for byte in character.encode("utf-8", "replace"))

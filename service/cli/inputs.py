@@ -10,10 +10,12 @@ from typing import Annotated, Any, Final
 import typer
 
 from service.cli import exact, moments
+from service.domain.signature import PUBLIC_KEY_PREFIX, secret_fault
 
 Json = Any
 _STANDARD_INPUT: Final = "-"
 _NUMBER: Final = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
+_ITS_OWN: Final = "give the subscription's own: `ringback subscription secret ID` shows it"
 
 Limit = Annotated[int, typer.Option(min=1, help="How many at most.")]
 
@@ -41,8 +43,19 @@ def json_object(text: str) -> dict[str, Json]:
 
 
 def content(name: str) -> str:
-    """The text of a file, or of standard input for ``-``."""
-    return read_bytes(name).decode("utf-8", "surrogateescape")
+    """The text of a file, or of standard input for ``-``; a mark of UTF-8 at its front is none."""
+    return read_bytes(name).decode("utf-8-sig", "surrogateescape")
+
+
+def secret(text: str) -> str:
+    """A secret that deliveries are signed with."""
+    if text.startswith(PUBLIC_KEY_PREFIX):
+        fault: str | None = "this is a public key; `ringback verify` takes it as --public-key"
+    else:
+        fault = secret_fault(text, _ITS_OWN)
+    if fault is not None:
+        raise typer.BadParameter(fault, param_hint="--secret")
+    return text
 
 
 def read_bytes(name: str) -> bytes:

@@ -1,6 +1,7 @@
 """Events of a file: posted batch by batch, and what is refused is told by its line."""
 
 from collections.abc import Iterator, Sequence
+from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
 from service.cli import exact, inputs, shown
@@ -38,11 +39,10 @@ def post(api: Api, out: Out, source: str, key: str | None) -> None:
     if posting.stopped is not None:
         raise _cut(posting.stopped, lines[posting.told :], key)
     if posting.refused:
-        raise CommandError(
-            f"{posting.refused} of {posting.told} events were refused; the others are committed.",
-            "Mend those and send them again.",
-            Exit.PARTIAL,
-        )
+        none = posting.refused == posting.told
+        others = "nothing was committed" if none else "the others are committed"
+        told = f"{posting.refused} of {posting.told} events were refused; {others}."
+        raise CommandError(told, "Mend those and send them again.", Exit.PARTIAL)
 
 
 class _Posting:
@@ -61,13 +61,12 @@ class _Posting:
         for turn, batch in enumerate(_batches(self._lines)):
             # a key is of one request: each has its own, and the same one when all is sent again
             key = self._key if self._key is None or not turn else f"{self._key}-{turn + 1}"
-            body = "\n".join(each.text for each in batch)
             try:
-                answer = self._api.post_text(_PATH, body, _MEDIA_TYPE, key)
+                answers = self._answers(batch, key)
             except CommandError as error:
                 self.stopped = error
                 return
-            for line, verdict in zip(batch, answer["data"], strict=True):
+            for line, verdict in zip(batch, answers, strict=True):
                 self.told += 1
                 if "problem" not in verdict:
                     yield verdict
@@ -75,6 +74,28 @@ class _Posting:
                 self.refused += 1
                 # its index is of the request, of which the file knows nothing
                 yield {"line": exact.Number(line.number), "problem": verdict["problem"]}
+
+    def _answers(self, batch: Sequence[Line], key: str | None) -> list[Json]:
+        """One to each line; what is not UTF-8 is not sent, as nothing that is with it is read."""
+        problems = [_utf8_problem(line.text) for line in batch]
+        sent = [line.text for line, bad in zip(batch, problems, strict=True) if bad is None]
+        body = "\n".join(sent)
+        answer = iter(self._api.post_text(_PATH, body, _MEDIA_TYPE, key)["data"] if sent else ())
+        return [next(answer) if bad is None else {"problem": bad} for bad in problems]
+
+
+def _utf8_problem(text: str) -> Json:
+    """What is wrong with a line that is not UTF-8, in the service's form; ``None`` of others."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        place = f"byte {len(text[: error.start].encode())}"
+        return {
+            "title": "The line cannot be read",
+            "status": exact.Number(HTTPStatus.BAD_REQUEST.value),
+            "detail": f"The line is not UTF-8 ({place}). JSON is always UTF-8; save the file so.",
+        }
+    return None
 
 
 def _batches(lines: Sequence[Line]) -> Iterator[list[Line]]:

@@ -16,18 +16,29 @@ def each(names: Sequence[str], act: Callable[[str], None]) -> None:
     Raises:
         CommandError: some were refused, or all.
     """
-    refused = 0
+    refused: list[Exit] = []
     for name in names:
         try:
             act(name)
         except CommandError as error:
             if len(names) == 1 or error.code not in _OF_ONE:
                 raise
-            refused += 1
+            refused.append(error.code)
             say(f"{name}: {error}")
     if refused:
-        raise CommandError(
-            f"{refused} of {len(names)} were refused; the others are done.",
-            "Look at how those are now (`get` shows it), then decide.",
-            Exit.PARTIAL,
-        )
+        raise CommandError(_told(len(refused), len(names)), _advice(refused), Exit.PARTIAL)
+
+
+def _told(refused: int, count: int) -> str:
+    if refused == count:
+        return f"All {count} were refused; nothing was done."
+    return f"{refused} of {count} were refused; the others are done."
+
+
+def _advice(refused: Sequence[Exit]) -> str:
+    """What is not there cannot be looked at."""
+    gone = refused.count(Exit.NOT_FOUND)
+    if not gone:
+        return "Look at how those are now (`get` shows it), then decide."
+    ids = "Check the ids of what is not there, and that the key is of the right tenant (--tenant)."
+    return ids if gone == len(refused) else f"{ids} `get` shows how the other refused ones are now."

@@ -42,6 +42,9 @@ _PLAIN_BYTES = range(8, 257)
 #: Keys that are kept begun with: a kilobyte each.
 _REMEMBERED = 4096
 
+#: What to do about a bad secret that is to be registered.
+_LEAVE_OUT = "leave 'secret' out to be given a good one"
+
 _BODY_PREFIX = "sha256="
 _STANDARD_VERSION = "v1"
 _ASYMMETRIC_VERSION = "v1a"
@@ -73,19 +76,19 @@ def key_bytes(secret: str) -> bytes:
     return key
 
 
-def secret_fault(secret: str) -> str | None:
+def secret_fault(secret: str, instead: str = _LEAVE_OUT) -> str | None:
     """What is wrong with a secret someone wants to register and how to mend it, or ``None``.
 
     A ``whsec_`` secret has 24 to 64 key bytes, any other 8 to 256 UTF-8 bytes. The text never
-    repeats the secret.
+    repeats the secret. ``instead`` is what to do where it cannot be mended.
     """
     if secret != secret.strip():
-        return "The secret begins or ends with white space; send it without."
+        return "The secret begins or ends with white space; give it without."
     if secret.startswith((PUBLIC_KEY_PREFIX, _PRIVATE_KEY_PREFIX)):
-        return "This is an Ed25519 key; Ringback makes these itself. Leave 'secret' out."
+        return f"This is an Ed25519 key, and Ringback makes these itself; {instead}."
     if secret.startswith(SECRET_PREFIX):
-        return _standard_fault(secret.removeprefix(SECRET_PREFIX))
-    return _plain_fault(secret)
+        return _standard_fault(secret.removeprefix(SECRET_PREFIX), instead)
+    return _plain_fault(secret, instead)
 
 
 def new_secret(random: bytes) -> str:
@@ -173,31 +176,25 @@ def verify_body(key: bytes, signature: str | None, body: bytes) -> SignatureFaul
     return None if matches else SignatureFault.NO_MATCH
 
 
-def _standard_fault(encoded: str) -> str | None:
+def _standard_fault(encoded: str, instead: str) -> str | None:
     key = _decoded(encoded)
     if key is None:
-        return (
-            "What follows 'whsec_' is not base64 (letters, digits, '+', '/', '='); "
-            "leave 'secret' out to be given a good one."
-        )
+        return f"What follows 'whsec_' is not base64 (letters, digits, '+', '/', '='); {instead}."
     if len(key) not in _KEY_BYTES:
         return (
             f"A 'whsec_' secret holds 24 to 64 bytes in base64, this one holds {len(key)}; "
-            "leave 'secret' out to be given a good one."
+            f"{instead}."
         )
     return None
 
 
-def _plain_fault(secret: str) -> str | None:
+def _plain_fault(secret: str, instead: str) -> str | None:
     try:
         size = len(secret.encode())
     except UnicodeEncodeError:
         return "The secret cannot be written as UTF-8: it holds half of a surrogate pair."
     if size not in _PLAIN_BYTES:
-        return (
-            f"A secret without 'whsec_' has 8 to 256 bytes, this one has {size}; "
-            "leave 'secret' out to be given a good one."
-        )
+        return f"A secret without 'whsec_' has 8 to 256 bytes, this one has {size}; {instead}."
     return None
 
 

@@ -1,13 +1,14 @@
 """What the commands are made of: times, exact JSON, tables, copies, connections."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.cli import asking, client, copying, exact, moments, render
@@ -164,29 +165,73 @@ def test_what_does_not_know_its_end_is_measured_by_what_was_counted(
     assert percentage(progress, 20) == shown
 
 
-def argument_list(command: str) -> list[str]:
+#: What ``| sh`` may be: the machine's own, and bash under its name.
+SHELLS = sorted({found for name in ("sh", "dash", "bash") if (found := shutil.which(name))})
+#: What a body may hold; no argument holds NUL.
+SENT = st.text(
+    st.characters(exclude_characters="\0", exclude_categories=["Cs"])
+    | st.sampled_from("'\"\\%$`!-\n\r\t\x1b\x9b\u202e\u2028\xa0\x7f07nc")
+)
+
+
+def argument_list(command: str, shell: str) -> list[str]:
     """What a shell makes of a command."""
-    script = f'curl() {{ printf "%s\\0" "$@"; }}\n{command}'
-    done = subprocess.run(["bash", "-c", script], capture_output=True, check=True)
+    script = f'curl() {{ printf "%s\\0" "$@"; }}\n{command}\n'
+    done = subprocess.run([shell], input=script.encode(), capture_output=True, check=True)
+    assert not done.stderr
     return done.stdout.decode().split("\0")[:-1]
 
 
+@pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize(
     "body",
-    ['{"a": "it\'s $HOME `id` \\\\ !"}', '{"a":"zwölf\u202e\u200b"}', '{"a":\n"\x1b[31m\x9b"}', ""],
+    [
+        '{"a": "it\'s $HOME `id` \\\\ !"}',
+        '{"a":"zwölf\u202e\u200b"}',
+        '{"a":\n"\x1b[31m\x9b"}',
+        '{"a": "100 %s\xa07\\\\0407\u2028"}\n\n',
+        "\n",
+        "",
+    ],
 )
-def test_a_copy_gives_a_shell_what_was_sent(body: str) -> None:
+def test_a_copy_gives_a_shell_what_was_sent(body: str, shell: str) -> None:
     secret = "a secret of mine"  # noqa: S105  made up for this test
     headers = {"webhook-id": "e", "x-webhook-signature": "sha256=0", "content-length": "3"}
     copy = copying.curl("http://h/?a=1&b='", headers, body, copying.Signing(secret, 5))
-    sent = argument_list(copy.command)
+    sent = argument_list(copy.command, shell)
 
-    assert copy.command.replace(" \\\n", "").isprintable()
     assert sent[:4] == ["-i", "-X", "POST", "http://h/?a=1&b='"]
     assert sent[-2:] == ["--data-raw", body]
     assert f"x-webhook-signature: {sign_body(key_bytes(secret), body.encode())}" in sent
     assert not any("content-length" in each for each in sent)
     assert (copy.without, copy.masked) == ((), ())
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@settings(deadline=None)
+@given(sent=st.lists(SENT, min_size=1, max_size=9))
+def test_every_shell_reads_a_copy_and_no_terminal_obeys_it(shell: str, sent: list[str]) -> None:
+    copy = copying.curl("http://h", {f"x-{n}": each for n, each in enumerate(sent)}, sent[0], None)
+
+    assert copy.command.replace("\n", "").isprintable()
+    assert argument_list(copy.command, shell) == [
+        *("-i", "-X", "POST", "http://h"),
+        *(part for n, each in enumerate(sent) for part in ("-H", f"x-{n}: {each}")),
+        *("--data-raw", sent[0]),
+    ]
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("more", ["x", "\xa0'%s\\\\7\n\n"])
+def test_a_body_that_is_too_long_for_an_argument_is_piped(shell: str, more: str) -> None:
+    body = f"@{'x' * 131_072}{more}"
+    command = copying.curl("http://h", {"x-a": "b"}, body, None).command
+    script = f"curl() {{ printf '%s ' \"$@\"; cat; }}\n{command}\n"
+    done = subprocess.run([shell], input=script.encode(), capture_output=True, check=True)
+
+    assert command.replace("\n", "").isprintable()
+    assert not done.stderr
+    assert done.stdout.decode() == f"-i -X POST http://h -H x-a: b --data-binary @- {body}"
 
 
 @pytest.mark.parametrize(

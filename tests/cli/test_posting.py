@@ -1,10 +1,13 @@
 """`ringback event send --from`: many events of a file."""
 
 import json
+from pathlib import Path
 
 from tests.support.terminal import Terminal
 
 SEND = ("event", "send", "--from", "-")
+#: No request takes a line like that.
+TOO_LARGE = b'{"type": "%b"}\n' % (b"x" * 16 * 1024 * 1024)
 
 
 def lines(*events: dict[str, str]) -> bytes:
@@ -46,19 +49,59 @@ def test_what_is_refused_is_told_by_its_line_and_its_faults(run: Terminal) -> No
     assert (refused["line"], refused["problem"]["status"]) == ("1002", "422")
 
 
+def test_a_line_that_is_not_utf8_keeps_no_other_back(run: Terminal) -> None:
+    good = {"operationId": "o", "type": "note", "message": "zwölf"}
+    bad = b'{"operationId": "o", "message": "zw\xf6lf"}\n'
+    done = run(*SEND, "-o", "jsonl", stdin=lines(*[good] * 1_000) + b"\n" + bad + lines(good) + bad)
+    refused = [(at, each) for at, each in enumerate(done.lines) if "problem" in each]
+
+    assert done.code == 7
+    assert "2 of 1003 events were refused; the others are committed." in done.err
+    assert [(at, each["line"]) for at, each in refused] == [(1_000, "1002"), (1_002, "1004")]
+    assert refused[0][1]["problem"] == {
+        "title": "The line cannot be read",
+        "status": "400",
+        "detail": "The line is not UTF-8 (byte 35). JSON is always UTF-8; save the file so.",
+    }
+    assert posted(run) == 1_001
+
+
+def test_a_file_of_nothing_but_what_is_not_utf8_is_told_line_by_line(run: Terminal) -> None:
+    done = run(*SEND, stdin=b'"\xff"\n"\xfe"\n')
+
+    assert done.code == 7
+    assert done.out.count("is not UTF-8 (byte 1)") == 2
+    assert "2 of 2 events were refused; nothing was committed." in done.err
+
+
+def test_a_mark_that_a_file_begins_with_is_no_part_of_its_first_line(run: Terminal) -> None:
+    done = run(*SEND, stdin=b"\xef\xbb\xbf" + lines({"operationId": "o", "type": "note"}))
+
+    assert (done.code, posted(run)) == (0, 1)
+
+
+def test_a_mark_that_a_file_of_data_begins_with_is_no_part_of_it(
+    run: Terminal, tmp_path: Path
+) -> None:
+    (tmp_path / "data.json").write_bytes(b'\xef\xbb\xbf{"page": 1}')
+    typed = ("event", "send", "note", "--operation", "o", "--data", f"@{tmp_path / 'data.json'}")
+
+    assert run(*typed).code == 0
+
+
 def test_what_stops_a_file_says_where_to_go_on(run: Terminal) -> None:
-    file = lines(*[{"operationId": "o", "type": "note"}] * 1_000) + b'{"type": "\xff"}\n'
+    file = lines(*[{"operationId": "o", "type": "note"}] * 1_000) + TOO_LARGE
     done = run(*SEND, "-o", "jsonl", stdin=file)
 
     assert (done.code, len(done.lines)) == (2, 1_000)
-    assert "UTF-8" in done.err
+    assert "more than the 16777216 bytes" in done.err
     assert "Stopped at line 1001; 1 are left." in done.err
     assert posted(run) == 1_000
 
 
 def test_what_stops_a_file_with_a_key_is_gone_on_with_by_that_key(run: Terminal) -> None:
     good = {"operationId": "o", "type": "note"}
-    bad = lines(*[good] * 1_000) + b'{"type": "\xff"}\n'
+    bad = lines(*[good] * 1_000) + TOO_LARGE
     stopped = run(*SEND, "--idempotency-key", "k", stdin=bad)
     mended = lines(*[good] * 1_001)
     done = run(*SEND, "--idempotency-key", "k", stdin=mended)

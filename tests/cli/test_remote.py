@@ -282,7 +282,46 @@ def test_of_several_the_refused_ones_do_not_keep_the_others_back(
     assert (done.out, "1 of 2 were refused" in done.err) == (f"{one} is discarded.\n", True)
     assert "dl_none: There is no dead letter" in done.err
     assert again.out.startswith(f"{two}: ")
-    assert "2 of 2 were refused" in off.err
+    assert "the others are done" in done.err
+    assert "All 2 were refused; nothing was done." in off.err
+
+
+def test_of_several_that_are_not_there_none_is_to_be_looked_at(
+    run: Terminal, receivers: Receivers
+) -> None:
+    dead(run, receivers)
+    (one,) = (
+        each["id"].replace("dl_", "dlv_")
+        for each in run("dead-letter", "list", "-o", "jsonl").lines
+    )
+    cancel = ("delivery", "cancel", "--yes")
+
+    gone, both, there = (
+        run(*cancel, *names).err for names in (("nope", "no"), ("nope", one), (one, one))
+    )
+
+    assert "Check the ids" in gone
+    assert "`get`" not in gone
+    assert "Check the ids" in both
+    assert "`get` shows" in both
+    assert "`list`" not in there
+    assert "`get` shows" in there
+
+
+def test_what_was_discarded_is_not_said_to_have_never_been_given_up(
+    run: Terminal, receivers: Receivers
+) -> None:
+    dead(run, receivers, count=2)
+    listed = ("dead-letter", "list")
+    kept = [run(*listed, *more).err for more in (("--resolved",), ("--reason", "gone"))]
+    assert run("dead-letter", "discard", "--all", "--yes").code == 0
+    gone = [run(*listed, *more).err for more in ((), ("--open",), ("--resolved",))]
+    counted = [run("dead-letter", "summary", *more).err for more in ((), ("--type", "STARTED"))]
+
+    unlike, closed = "No dead letter is like this.\n", "No dead letters are open.\n"
+    assert kept == [unlike, unlike]
+    assert gone == ["There are no dead letters.\n", closed, unlike]
+    assert counted == [closed, "No open dead letter is like this.\n"]
 
 
 def test_what_is_on_its_way_again_is_neither_counted_nor_discarded(

@@ -94,6 +94,33 @@ def test_who_forgot_the_headers_is_told_how_to_give_them() -> None:
     assert "secret ID" not in done.err
 
 
+@pytest.mark.parametrize("at", ["abc", "1795235073.5", "2026-11-21T05:04:33Z", ""])
+def test_who_gives_no_number_of_seconds_is_told_which_to_give(at: str) -> None:
+    done, _ = verified({**signed(), "webhook-timestamp": at})
+
+    assert done.code == 1
+    assert "Give webhook-timestamp as it came" in done.err
+    assert "secret ID" not in done.err
+
+
+@pytest.mark.parametrize("command", ["sign", "verify", "listen"])
+@pytest.mark.parametrize("secret", ["nope", "whsec_!", "whsec_AAAA"])
+def test_who_gives_no_secret_is_told_where_it_is(command: str, secret: str) -> None:
+    done = Terminal()(command, "--secret", secret)
+
+    assert done.code == 2
+    assert "`ringback subscription secret ID` shows it" in done.err
+    assert "to be given" not in done.err
+
+
+def test_who_gives_a_public_key_as_the_secret_is_told_where_it_belongs() -> None:
+    done = Terminal()("verify", "--secret", PUBLIC_KEY)
+
+    assert done.code == 2
+    assert "--public-key" in done.err
+    assert "Leave" not in done.err
+
+
 def test_another_secret_and_an_added_line_end_are_told_apart() -> None:
     other, _ = verified(signed(), secret="another secret")  # noqa: S106  made up
     longer, _ = verified(signed(), BODY + b"\n")

@@ -55,7 +55,7 @@ def list_dead_letters(
 ) -> None:
     """List dead letters, newest event first."""
     found = api.pages(_PATH, {**query, "resolved": resolved}, limit + 1)
-    out.cut(found, shown.DEAD_LETTER, "No dead letters: nothing was given up.", limit)
+    out.cut(found, shown.DEAD_LETTER, _none(query, resolved=resolved), limit)
 
 
 @command(app, "get", "ringback dead-letter get dl_0653be4ce6e0000100000001")
@@ -76,7 +76,7 @@ def summary(
 ) -> None:
     """Count open dead letters by subscription, reason and error."""
     counts = api.get(f"{_PATH}/summary", query)["data"]
-    out.listed(counts, shown.SUMMARY, "No dead letters: nothing was given up.")
+    out.listed(counts, shown.SUMMARY, _none(query, resolved=False))
 
 
 @command(
@@ -143,6 +143,13 @@ def discard(
         out.done(f"{name} is discarded.", {"id": name, "discarded": True})
 
     several.each(chosen, drop)
+
+
+def _none(query: Query, *, resolved: bool | None) -> str:
+    """What an empty list says: of those that are gone it cannot tell what became of them."""
+    if any(query.values()) or resolved:
+        return f"No {'open ' if resolved is False else ''}dead letter is like this."
+    return "There are no dead letters." if resolved is None else "No dead letters are open."
 
 
 def _open(api: Api, query: Query) -> list[str]:

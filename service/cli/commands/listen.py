@@ -15,7 +15,7 @@ from service.cli.commanding import command
 from service.cli.exits import CommandError, Exit
 from service.cli.interrupting import interruptible
 from service.cli.render import Printed, say
-from service.domain.signature import new_secret, secret_fault
+from service.domain.signature import new_secret
 
 _SUBSCRIPTIONS: Final = "/v1/subscriptions"
 _SECRET_BYTES: Final = 32
@@ -70,7 +70,8 @@ def listen(  # noqa: PLR0913  an argument is an option of the command line here
 
     if subscribe and secret is None:
         secret = new_secret(os.urandom(_SECRET_BYTES))
-    manner = Manner(_checked(secret), status, fail_first, _target(forward))
+    checked = None if secret is None else inputs.secret(secret)
+    manner = Manner(checked, status, fail_first, _target(forward))
     with ExitStack() as opened:
         opened.enter_context(interruptible())
         client = opened.enter_context(httpx.Client(timeout=_FORWARD_SECONDS, trust_env=False))
@@ -123,13 +124,6 @@ def _remove(api: Api, name: str) -> None:
         say(f"{name} is not removed: {error} Later: ringback subscription delete {name} --yes")
     else:
         say(f"Removed {name}.")
-
-
-def _checked(secret: str | None) -> str | None:
-    fault = None if secret is None else secret_fault(secret)
-    if fault is not None:
-        raise typer.BadParameter(fault, param_hint="--secret")
-    return secret
 
 
 def _target(forward: str | None) -> str | None:

@@ -12,7 +12,6 @@ from service.cli.render import Column, Form, Printed, write
 from service.domain.signature import (
     SignatureFault,
     key_bytes,
-    secret_fault,
     sign_body,
     sign_standard,
 )
@@ -22,6 +21,9 @@ _OF_TIME: Final = frozenset((SignatureFault.TOO_OLD, SignatureFault.TOO_NEW))
 _LATE: Final = "Check the clocks; --now takes the time of receipt (unix seconds) of what was kept."
 _HEADLESS: Final = (
     "Give all headers of the delivery as they came: --headers FILE, or -H 'name: value' for each."
+)
+_TIMELESS: Final = (
+    "Give webhook-timestamp as it came: whole seconds since 1970, such as 1795235073."
 )
 _UNLIKE: Final = (
     "Check that it is this subscription's secret or public key (`ringback subscription "
@@ -131,6 +133,8 @@ def verify(  # noqa: PLR0913  an argument is an option of the command line here
 def _advice(fault: SignatureFault, failed: list[str]) -> str:
     if fault is SignatureFault.MISSING_HEADER:
         return _HEADLESS
+    if fault is SignatureFault.MALFORMED_TIMESTAMP:
+        return _TIMELESS
     return _LATE if fault in _OF_TIME and failed == ["timestamp"] else _UNLIKE
 
 
@@ -141,8 +145,4 @@ def _head(text: str) -> list[str]:
 
 
 def _read(secret: str) -> str:
-    text = inputs.content(secret[1:]).strip() if secret.startswith("@") else secret
-    fault = secret_fault(text)
-    if fault is not None:
-        raise typer.BadParameter(fault, param_hint="--secret")
-    return text
+    return inputs.secret(inputs.content(secret[1:]).strip() if secret.startswith("@") else secret)
