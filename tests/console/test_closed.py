@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 
+from service.domain.api_keys import Scope
 from tests.console.test_pages import dead
+from tests.console.test_waiting import HELD_LATER, TRIPPED, waiting
 from tests.support.api import Api
-from tests.support.console import Visitor, consumer
+from tests.support.console import Visitor, consumer, visitor
 from tests.support.receiver import Receiver
 
 pytestmark = pytest.mark.anyio
@@ -58,3 +60,42 @@ async def test_who_may_not_send_again_is_not_told_why_not(api: Api, receiver: Re
 
     for path in pages(letter, "/portal"):
         assert not (await guest.get(path)).says("nothing can be sent")
+
+
+# --- resuming
+
+
+@pytest.mark.parametrize(
+    ("change", "is_offered"),
+    [
+        ("", False),
+        ("UPDATE subscriptions SET hold_until = 1000", False),
+        (HELD_LATER, True),
+        (TRIPPED, True),
+        ("UPDATE subscription_health SET trips = 1, open_until = 1000", True),
+        ("UPDATE subscriptions SET status = 'paused'", True),
+        ("UPDATE subscriptions SET status = 'disabled'", True),
+    ],
+)
+@pytest.mark.parametrize("root", ["/console", "/portal"])
+async def test_resuming_is_offered_where_something_is_held_back(
+    api: Api, admin: Visitor, receiver: Receiver, root: str, change: str, *, is_offered: bool
+) -> None:
+    await waiting(api, receiver, change)
+    (made,) = (await api.get("/v1/subscriptions"))["data"]
+    who = admin if root == "/console" else await consumer(api, subscriptionId=made["id"])
+    home = f"{root}/subscriptions/{made['id']}"
+
+    assert (f"{home}/resume" in (await who.get(home)).forms) == is_offered
+    if is_offered:
+        assert f"{home}/resume" not in (await who.press(f"{home}/resume")).forms
+
+
+async def test_resuming_is_offered_to_who_may_not_see_how_the_circuit_stands(api: Api) -> None:
+    made = await api.subscribe("https://example.com/hook")
+    key = await api.key(Scope.SUBSCRIPTIONS_READ, Scope.SUBSCRIPTIONS_WRITE)
+    editor = visitor(api)
+    await editor.sign_in(key["authorization"].removeprefix("Bearer "))
+    home = f"/console/subscriptions/{made['id']}"
+
+    assert f"{home}/resume" in (await editor.get(home)).forms
