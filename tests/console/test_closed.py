@@ -8,7 +8,7 @@ from service.domain.api_keys import Scope
 from tests.console.test_pages import dead
 from tests.console.test_waiting import HELD_LATER, TRIPPED, waiting
 from tests.support.api import Api
-from tests.support.console import Visitor, consumer, visitor
+from tests.support.console import Document, Visitor, consumer, visitor
 from tests.support.receiver import Receiver
 
 pytestmark = pytest.mark.anyio
@@ -60,6 +60,42 @@ async def test_who_may_not_send_again_is_not_told_why_not(api: Api, receiver: Re
 
     for path in pages(letter, "/portal"):
         assert not (await guest.get(path)).says("nothing can be sent")
+
+
+@pytest.mark.parametrize("scopes", [[], [Scope.DELIVERIES_READ, Scope.DELIVERIES_REPLAY]])
+async def test_a_group_for_a_deleted_one_says_what_is_left_to_do_and_offers_no_replay(
+    api: Api, admin: Visitor, receiver: Receiver, scopes: list[Scope]
+) -> None:
+    letter = await dead(api, receiver)
+    name = letter["subscriptionId"]
+    who = admin
+    if scopes:
+        who = visitor(api)
+        await who.sign_in((await api.key(*scopes))["authorization"].removeprefix("Bearer "))
+
+    def replays(page: Document) -> list[str]:
+        return [each for each in page.links if "/dead-letters/replay" in each]
+
+    # one that is disabled may be resumed, as the next page says
+    assert replays(await who.get("/console/dead-letters"))
+    await admin.press(f"/console/subscriptions/{name}/delete")
+    page = await who.get("/console/dead-letters")
+
+    assert page.says("Deleted: what is left can only be discarded, one by one")
+    assert replays(page) == []
+    assert (
+        f"/console/dead-letters/all?subscriptionId={name}&reason=gone&resolved=false" in page.links
+    )
+
+
+async def test_a_group_for_a_deleted_one_says_nothing_of_replays_to_who_may_start_none(
+    api: Api, receiver: Receiver
+) -> None:
+    letter = await dead(api, receiver)
+    await api.call("DELETE", f"/v1/subscriptions/{letter['subscriptionId']}")
+    guest = await consumer(api, scopes=["deliveries:read"])
+
+    assert not (await guest.get("/portal/dead-letters")).says("can only be discarded")
 
 
 # --- resuming
