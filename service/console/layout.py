@@ -110,6 +110,7 @@ class Layout:
         title = _TITLES.get(refusal.kind, kind.title)
         faults = moments.told(refusal.faults)
         values = {"detail": told(refusal), "faults": faults, "typed": typed}
+        values["deleted"] = refusal.extra.get("deleted")
         return self.page(request, visit, Page("error.html", title, values, kind.status))
 
     def here(self, request: Request) -> str:

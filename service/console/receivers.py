@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 from service.console.visits import Visit
 from service.domain import urls
 from service.domain.api_keys import Scope
+from service.domain.errors import Refusal, RefusalKind, not_found
 from service.domain.subscription import Subscription
 from service.ports import ReadStore, ReceiverView
 
@@ -37,6 +38,18 @@ async def receivers(visit: Visit, reads: ReadStore, names: Iterable[str]) -> Map
         for name, each in found.items()
     }
     return dict.fromkeys(asked, _NOTHING_LEFT) | known
+
+
+async def of_address(visit: Visit, reads: ReadStore) -> Subscription | Refusal:
+    """The subscription that the address names; of one that was deleted it is told that it was."""
+    name = visit.name()
+    found = await reads.subscription(visit.tenant, name)
+    if found is not None:
+        return found
+    if name not in await reads.receivers(visit.tenant, [name]):
+        return not_found("subscription", name)
+    said = f"The subscription {name!r} was deleted, and nothing is sent to it any more."
+    return Refusal(RefusalKind.GONE, said, extra={"deleted": name})
 
 
 def receiver(one: Subscription | ReceiverView) -> str:

@@ -3,12 +3,13 @@
 from dataclasses import replace
 from typing import Final
 
+from service.console.receivers import of_address
 from service.console.replaying import RATES, begin
 from service.console.services import Services
 from service.console.visits import Action, Page, Visit
 from service.domain import times
 from service.domain.api_keys import Scope
-from service.domain.errors import Refusal, RefusalKind, not_found
+from service.domain.errors import Refusal, RefusalKind
 from service.domain.subscription import Subscription, SubscriptionStatus
 from service.ports import ReplayPlan
 from service.web import queries
@@ -52,7 +53,7 @@ class SubscriptionReplays:
         asked = queries.read(visit.request, _ASKED)
         if isinstance(asked, Refusal):
             return asked
-        found = await self._found(visit)
+        found = await of_address(visit, self._reads)
         if isinstance(found, Refusal):
             return found
         # what an address leaves out is as the form first has it: people open it from their history
@@ -72,7 +73,7 @@ class SubscriptionReplays:
 
     async def start(self, visit: Visit) -> Answer | Refusal:
         """Begin the replay that was looked at; its operation shows how far it is."""
-        found = await self._found(visit)
+        found = await of_address(visit, self._reads)
         if isinstance(found, Refusal):
             return found
         form = visit.form
@@ -83,10 +84,6 @@ class SubscriptionReplays:
         is_dry = form.one("dryRun") == "true"
         plan = replace(_plan(found, only, reach, until), dry_run=is_dry)
         return await begin(visit, self._replays, plan, f"/subscriptions/{found.id}")
-
-    async def _found(self, visit: Visit) -> Subscription | Refusal:
-        found = await self._reads.subscription(visit.tenant, visit.name())
-        return not_found("subscription", visit.name()) if found is None else found
 
 
 def _plan(subscription: Subscription, only: str, reach: str, until: int) -> ReplayPlan:

@@ -5,6 +5,7 @@ from typing import Any, Final
 from service.console import bounds
 from service.console.attempts import seen
 from service.console.day import Day
+from service.console.receivers import of_address
 from service.console.services import Services
 from service.console.subscription_replays import REACHES, WHICH
 from service.console.visits import Action, Page, Visit
@@ -69,7 +70,7 @@ class Subscriptions:
 
     async def show(self, visit: Visit) -> Page | Refusal:
         """One subscription, and how it fares."""
-        found = await self._found(visit)
+        found = await of_address(visit, self._reads)
         if isinstance(found, Refusal):
             return found
         shown: dict[str, Any] = {"subscription": found, "stats": None, "day": None}
@@ -112,7 +113,7 @@ class Subscriptions:
 
     async def reveal(self, visit: Visit) -> Page | Refusal:
         """The secrets that sign now; the audit log keeps who saw them."""
-        found = await self._found(visit)
+        found = await of_address(visit, self._reads)
         if isinstance(found, Refusal):
             return found
         opened = await self._manage.reveal(visit.principal, visit.name())
@@ -124,10 +125,6 @@ class Subscriptions:
         """Delete it; what waits for it becomes dead letters."""
         refusal = await self._manage.delete(visit.principal, visit.name())
         return refusal or visit.to(f"{_PATH}?done=deleted")
-
-    async def _found(self, visit: Visit) -> Subscription | Refusal:
-        found = await self._reads.subscription(visit.tenant, visit.name())
-        return not_found("subscription", visit.name()) if found is None else found
 
 
 def secret_page(subscription: Subscription, secrets: list[str], title: str) -> Page:

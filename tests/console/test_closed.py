@@ -1,6 +1,6 @@
 """Nothing goes to a subscription that is disabled or gone: pages say so, and what to do instead."""
 
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -96,6 +96,74 @@ async def test_a_group_for_a_deleted_one_says_nothing_of_replays_to_who_may_star
     guest = await consumer(api, scopes=["deliveries:read"])
 
     assert not (await guest.get("/portal/dead-letters")).says("can only be discarded")
+
+
+# --- the addresses of one that was deleted
+
+
+OWN_PAGES: Final = ("", "/edit", "/replay", "/replay?only=all&reach=3600000")
+
+
+@pytest.mark.parametrize("root", ["/console", "/portal"])
+@pytest.mark.parametrize("page", OWN_PAGES)
+async def test_of_a_deleted_one_it_is_said_that_it_was_and_where_what_is_left_is(
+    api: Api, admin: Visitor, receiver: Receiver, root: str, page: str
+) -> None:
+    letter = await dead(api, receiver)
+    name = letter["subscriptionId"]
+    who = admin if root == "/console" else await consumer(api)
+    await api.call("DELETE", f"/v1/subscriptions/{name}")
+
+    gone = await who.get(f"{root}/subscriptions/{name}{page}", 410)
+
+    assert gone.says(f"The subscription {name!r} was deleted")
+    assert not gone.says("Try again")
+    for path, what in (("deliveries", "deliveryId"), ("dead-letters/all", "id")):
+        below = f"{root}/{path}?subscriptionId={name}"
+        assert below in gone.links
+        listed = await who.get(below)
+        assert listed.says(letter[what])
+
+
+async def test_where_deliveries_are_is_not_said_to_who_may_not_look_at_them(api: Api) -> None:
+    made = await api.subscribe("https://example.com/hook")
+    await api.call("DELETE", f"/v1/subscriptions/{made['id']}")
+    guest = await consumer(api, scopes=["subscriptions:read"])
+
+    page = await guest.get(f"/portal/subscriptions/{made['id']}", 410)
+
+    assert page.says("was deleted")
+    assert not [each for each in page.links if "deliveries" in each or "dead-letters" in each]
+
+
+async def test_what_another_tenant_deleted_is_as_if_it_had_never_been(
+    api: Api, admin: Visitor, receiver: Receiver
+) -> None:
+    letter = await dead(api, receiver)
+    name = letter["subscriptionId"]
+    bound = await api.subscribe(receiver.url("/other"))
+    await api.call("DELETE", f"/v1/subscriptions/{name}")
+    await api.post("/v1/tenants", {"id": "beta", "name": "Beta"}, 201)
+    neighbour = await consumer(api, subscriptionId=bound["id"])
+    await admin.press("/console/tenants/beta/act")
+
+    for page in OWN_PAGES:
+        for who, root in ((admin, "/console"), (neighbour, "/portal")):
+            assert not (await who.get(f"{root}/subscriptions/{name}{page}", 404)).says("deleted")
+
+
+async def test_what_was_typed_into_the_form_of_one_deleted_meanwhile_is_not_lost(
+    api: Api, admin: Visitor
+) -> None:
+    made = await api.subscribe("https://example.com/hook")
+    home = f"/console/subscriptions/{made['id']}"
+    fields = (await admin.get(f"{home}/edit")).fields
+    await api.call("DELETE", f"/v1/subscriptions/{made['id']}")
+
+    answer = await admin.send(f"{home}/edit", {**fields, "description": "Much thought of"})
+
+    assert answer.status_code == 410
+    assert Document(answer.text).says("Much thought of")
 
 
 # --- resuming
