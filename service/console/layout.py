@@ -109,7 +109,7 @@ class Layout:
         kind = problems.TABLE[refusal.kind]
         title = _TITLES.get(refusal.kind, kind.title)
         faults = moments.told(refusal.faults)
-        values = {"detail": told(refusal), "faults": faults, "typed": typed}
+        values: dict[str, object] = {"detail": told(refusal), "faults": faults, "typed": typed}
         values["deleted"] = refusal.extra.get("deleted")
         return self.page(request, visit, Page("error.html", title, values, kind.status))
 
