@@ -60,7 +60,7 @@ class SubscriptionEditing:
         made = await self._made(visit, texts, secret)
         if isinstance(made, Refusal):
             return _new(Filled({**texts, _SECRET: secret}, made))
-        return secret_page(made.subscription, [made.secret], "Subscription created")
+        return secret_page(made.subscription, {made.secret: None}, "Subscription created")
 
     async def edit(self, visit: Visit) -> Page | Refusal:
         """The form of one that is there."""

@@ -1,5 +1,6 @@
 """Subscriptions: how each one fares, and all that its owner can do with it."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from service.console import bounds
@@ -109,7 +110,7 @@ class Subscriptions:
         rotated = await self._manage.rotate(visit.principal, visit.name(), float(overlap))
         if isinstance(rotated, Refusal):
             return rotated
-        return secret_page(rotated.subscription, [rotated.secret], "Secret rotated")
+        return secret_page(rotated.subscription, {rotated.secret: None}, "Secret rotated")
 
     async def reveal(self, visit: Visit) -> Page | Refusal:
         """The secrets that sign now; the audit log keeps who saw them."""
@@ -119,7 +120,8 @@ class Subscriptions:
         opened = await self._manage.reveal(visit.principal, visit.name())
         if isinstance(opened, Refusal):
             return opened
-        return secret_page(found, [each.text for each in opened], "Signing secrets")
+        secrets = {each.text: each.secret.expires_at for each in opened}
+        return secret_page(found, secrets, "Signing secrets", is_new=False)
 
     async def delete(self, visit: Visit) -> Answer | Refusal:
         """Delete it; what waits for it becomes dead letters."""
@@ -127,9 +129,16 @@ class Subscriptions:
         return refusal or visit.to(f"{_PATH}?done=deleted")
 
 
-def secret_page(subscription: Subscription, secrets: list[str], title: str) -> Page:
-    """The page that shows secrets."""
-    return Page("secret.html", title, {"subscription": subscription, "secrets": secrets})
+def secret_page(
+    subscription: Subscription,
+    secrets: Mapping[str, int | None],
+    title: str,
+    *,
+    is_new: bool = True,
+) -> Page:
+    """The page that shows secrets, with the moment (ms) at which each one ends, newest first."""
+    shown = {"subscription": subscription, "secrets": list(secrets.items()), "is_new": is_new}
+    return Page("secret.html", title, shown)
 
 
 def _back(visit: Visit, done: str) -> Answer:

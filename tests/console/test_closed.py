@@ -117,6 +117,7 @@ async def test_of_a_deleted_one_it_is_said_that_it_was_and_where_what_is_left_is
     gone = await who.get(f"{root}/subscriptions/{name}{page}", 410)
 
     assert gone.says(f"The subscription {name!r} was deleted")
+    assert "<h1>Deleted</h1>" in gone.html
     assert not gone.says("Try again")
     for path, what in (("deliveries", "deliveryId"), ("dead-letters/all", "id")):
         below = f"{root}/{path}?subscriptionId={name}"

@@ -69,6 +69,7 @@ async def test_nothing_to_send_is_said(api: Api, admin: Visitor, receiver: Recei
     )
 
     assert page.says("There is nothing to send")
+    assert page.says("Choose something else to send")
     assert not any("replay" in form for form in page.forms)
 
 
@@ -181,4 +182,5 @@ async def test_what_others_wrote_is_shown_as_text_and_only_to_who_may_see_it(
     assert page.says("alert(1)")
     assert HOSTILE not in page.html
     assert not seen.says("alert(1)")
+    assert not seen.says("Choose something else")  # it is chosen on a page that he may not see
     assert not seen.says("/hook")
