@@ -6,7 +6,7 @@ from typing import Final
 
 from service.console.attempts import seen
 from service.console.grouping import grouped
-from service.console.receivers import Known, is_able, receivers, shut
+from service.console.receivers import Known, receivers
 from service.console.replaying import RATES, begin
 from service.console.services import Services
 from service.console.visits import Action, Page, Visit
@@ -83,11 +83,8 @@ class DeadLetters:
         if isinstance(view, Refusal):
             return view
         attempts = await self._reads.attempts(view.ref)
-        subscription = await self._reads.subscription(visit.tenant, view.subscription_id)
         shown = {
             "letter": view,
-            "subscription": subscription,
-            "is_able": is_able(subscription),
             "receivers": await self._receivers(visit, [view]),
             "attempts": [seen(each) for each in attempts],
             "is_open": view.state == DeadLetterState.OPEN,
@@ -121,13 +118,13 @@ class DeadLetters:
         now = self._clock.now()
         which = visit.bounds.narrowed(replace(asked, resolved=False, until=now + 1))
         found = await self._reads.dead_letter_summary(visit.tenant, which)
-        closed = await shut(self._reads, visit.tenant, [each.subscription_id for each in found])
+        known = await self._receivers(visit, found)
+        able = sum(each.count for each in found if known[each.subscription_id].is_able)
         shown = {
             "groups": grouped(found),
-            "receivers": await self._receivers(visit, found),
-            "count": sum(each.count for each in found if each.subscription_id not in closed),
-            "left_out": sum(each.count for each in found if each.subscription_id in closed),
-            "closed": closed,
+            "receivers": known,
+            "count": able,
+            "left_out": sum(each.count for each in found) - able,
             "given": visit.given,
             "until": times.render(now + 1),
             "rates": RATES,

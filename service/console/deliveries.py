@@ -4,7 +4,7 @@ from typing import Final
 
 from service.console.attempts import Seen, curl, seen
 from service.console.delivery_replays import but_dead, unfit
-from service.console.receivers import is_able, receivers
+from service.console.receivers import receivers
 from service.console.services import Services
 from service.console.visits import Action, Page, Visit
 from service.console.waiting import Wait, wait_of
@@ -84,8 +84,6 @@ class Deliveries:
             "event": event,
             "letter": letter,
             "is_open": not is_finished(view.status),
-            "subscription": subscription,
-            "is_able": is_able(subscription),
             "curl": self._curl(subscription, attempts, event),
         }
         return Page("delivery.html", "Delivery", shown)

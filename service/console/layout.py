@@ -107,9 +107,11 @@ class Layout:
     ) -> Answer:
         """The page about what was refused, and why, with what was typed into the form."""
         kind = problems.TABLE[refusal.kind]
-        title = _TITLES.get(refusal.kind, kind.title)
+        deleted = refusal.extra.get("deleted")
+        title = "Deleted" if deleted else _TITLES.get(refusal.kind, kind.title)
         faults = moments.told(refusal.faults)
-        values = {"detail": told(refusal), "faults": faults, "typed": typed}
+        values: dict[str, object] = {"detail": told(refusal), "faults": faults, "typed": typed}
+        values["deleted"] = deleted
         return self.page(request, visit, Page("error.html", title, values, kind.status))
 
     def here(self, request: Request) -> str:

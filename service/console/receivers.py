@@ -1,41 +1,57 @@
 """What people know subscriptions by, beside the ids by which programs do."""
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from service.console.visits import Visit
 from service.domain import urls
 from service.domain.api_keys import Scope
-from service.domain.subscription import Subscription, SubscriptionStatus
+from service.domain.errors import Refusal, RefusalKind, not_found
+from service.domain.subscription import Subscription
 from service.ports import ReadStore, ReceiverView
 
 
 class Known(NamedTuple):
-    """What a subscription is known by."""
+    """What a subscription is known by, and whether anything can be sent to it."""
 
-    name: str
+    #: ``None``: who looks may not look at subscriptions, or nothing is left of it.
+    name: str | None
     is_deleted: bool
+    is_disabled: bool
+
+    @property
+    def is_able(self) -> bool:
+        """Whether anything can be sent to it."""
+        return not (self.is_deleted or self.is_disabled)
+
+
+_NOTHING_LEFT: Final = Known(None, is_deleted=True, is_disabled=False)
 
 
 async def receivers(visit: Visit, reads: ReadStore, names: Iterable[str]) -> Mapping[str, Known]:
-    """Of all subscriptions that a page names, by their ids, for who may look at them."""
-    if not visit.may(Scope.SUBSCRIPTIONS_READ):
-        return {}
-    found = await reads.receivers(visit.tenant, frozenset(names))
-    return {name: Known(receiver(each), each.is_deleted) for name, each in found.items()}
+    """Of all subscriptions that a page names, by their ids."""
+    asked = frozenset(names)
+    found = await reads.receivers(visit.tenant, asked)
+    may_look = visit.may(Scope.SUBSCRIPTIONS_READ)
+    known = {
+        name: Known(receiver(each) if may_look else None, each.is_deleted, each.is_disabled)
+        for name, each in found.items()
+    }
+    return dict.fromkeys(asked, _NOTHING_LEFT) | known
 
 
-async def shut(reads: ReadStore, tenant: str, names: Iterable[str]) -> frozenset[str]:
-    """Those of some subscriptions to which nothing can be sent: they are disabled, or deleted."""
-    found = await reads.receivers(tenant, frozenset(names))
-    return frozenset(name for name, each in found.items() if each.is_deleted or each.is_disabled)
+async def of_address(visit: Visit, reads: ReadStore) -> Subscription | Refusal:
+    """The subscription that the address names; of one that was deleted it is told that it was."""
+    name = visit.name()
+    found = await reads.subscription(visit.tenant, name)
+    if found is not None:
+        return found
+    if name not in await reads.receivers(visit.tenant, [name]):
+        return not_found("subscription", name)
+    said = f"The subscription {name!r} was deleted, and nothing is sent to it any more."
+    return Refusal(RefusalKind.GONE, said, extra={"deleted": name})
 
 
 def receiver(one: Subscription | ReceiverView) -> str:
     """Its description; its URL where it has none, without what looks secret in that."""
     return one.description or urls.told(one.url)
-
-
-def is_able(one: Subscription | None) -> bool:
-    """Whether anything can be sent to it; ``None``: it was deleted."""
-    return one is not None and one.status is not SubscriptionStatus.DISABLED

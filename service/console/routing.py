@@ -145,7 +145,8 @@ def _fault(error: Exception, request: Request) -> Refusal | Page:
     _logger.error("%s %s failed", request.method, instance_of(request.scope), exc_info=error)
     kind = problems.TABLE[problems.INTERNAL]
     detail = "A fault in the service kept this from being done; it is in the service's log."
-    return Page("error.html", kind.title, {"detail": detail, "faults": ()}, status=kind.status)
+    values = {"detail": detail, "faults": (), "deleted": None}
+    return Page("error.html", kind.title, values, status=kind.status)
 
 
 FOREIGN: Final = Refusal(

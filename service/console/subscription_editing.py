@@ -6,13 +6,14 @@ import msgspec
 
 from service.console import forms, subscription_forms
 from service.console.forms import Filled, Texts
+from service.console.receivers import of_address
 from service.console.services import Reads, Services
 from service.console.subscription_forms import CHOICES, READERS, REMOVALS
 from service.console.subscriptions import secret_page
 from service.console.visits import Action, Form, Page, Visit
 from service.domain.api_keys import Scope
 from service.domain.certificates import read_facts
-from service.domain.errors import Refusal, conflict, invalid, not_found
+from service.domain.errors import Refusal, conflict, invalid
 from service.domain.subscription import Subscription
 from service.ports import Replayed
 from service.usecases.manage_subscriptions import SubscriptionInput, WithSecret
@@ -59,11 +60,11 @@ class SubscriptionEditing:
         made = await self._made(visit, texts, secret)
         if isinstance(made, Refusal):
             return _new(Filled({**texts, _SECRET: secret}, made))
-        return secret_page(made.subscription, [made.secret], "Subscription created")
+        return secret_page(made.subscription, {made.secret: None}, "Subscription created")
 
     async def edit(self, visit: Visit) -> Page | Refusal:
         """The form of one that is there."""
-        found = await self._found(visit)
+        found = await of_address(visit, self._reads)
         if isinstance(found, Refusal):
             return found
         texts = subscription_forms.shown(found)
@@ -71,7 +72,7 @@ class SubscriptionEditing:
 
     async def change(self, visit: Visit) -> Page | Answer | Refusal:
         """Change what was changed in the form, unless somebody else changed anything meanwhile."""
-        found = await self._found(visit)
+        found = await of_address(visit, self._reads)
         if isinstance(found, Refusal):
             return found
         texts = forms.texts_of(visit.form, READERS)
@@ -87,7 +88,7 @@ class SubscriptionEditing:
         self, visit: Visit, found: Subscription, texts: Texts, refusal: Refusal
     ) -> Page | Refusal:
         """The form as it was sent; over what is there now, if that is why it was refused."""
-        now = await self._found(visit)
+        now = await of_address(visit, self._reads)
         if isinstance(now, Refusal):
             return now
         if now.version != found.version:
@@ -115,10 +116,6 @@ class SubscriptionEditing:
         if isinstance(given, Refusal):
             return given
         return await self._manage.change(visit.principal, visit.name(), given, version)
-
-    async def _found(self, visit: Visit) -> Subscription | Refusal:
-        found = await self._reads.subscription(visit.tenant, visit.name())
-        return not_found("subscription", visit.name()) if found is None else found
 
 
 def _read(

@@ -3,12 +3,13 @@
 from dataclasses import replace
 from typing import Final
 
+from service.console.receivers import of_address
 from service.console.replaying import RATES, begin
 from service.console.services import Services
 from service.console.visits import Action, Page, Visit
 from service.domain import times
 from service.domain.api_keys import Scope
-from service.domain.errors import Refusal, not_found
+from service.domain.errors import Refusal, RefusalKind
 from service.domain.subscription import Subscription, SubscriptionStatus
 from service.ports import ReplayPlan
 from service.web import queries
@@ -23,6 +24,12 @@ WHICH: Final = {
     "all": "everything, delivered or not",
 }
 _ASKED: Final = {"only": queries.one_of(WHICH), "reach": queries.one_of(REACHES)}
+_FIRST: Final = {"only": next(iter(WHICH)), "reach": next(iter(REACHES))}
+_NO_CHOICE: Final = Refusal(
+    RefusalKind.NOT_FOUND,
+    "What to send, or of what time, is nothing that can be chosen, so nothing was sent. Open the "
+    "subscription's page and choose there.",
+)
 
 
 class SubscriptionReplays:
@@ -46,13 +53,12 @@ class SubscriptionReplays:
         asked = queries.read(visit.request, _ASKED)
         if isinstance(asked, Refusal):
             return asked
-        found = await self._found(visit)
+        found = await of_address(visit, self._reads)
         if isinstance(found, Refusal):
             return found
-        only, reach = visit.given["only"], visit.given["reach"]
-        plan = self._plan(found, only, reach, self._clock.now() + 1)
-        if isinstance(plan, Refusal):
-            return plan
+        # what an address leaves out is as the form first has it: people open it from their history
+        only, reach = (asked.get(name, first) for name, first in _FIRST.items())
+        plan = _plan(found, only, reach, self._clock.now() + 1)
         shown = {
             "subscription": found,
             "is_disabled": found.status is SubscriptionStatus.DISABLED,
@@ -67,31 +73,25 @@ class SubscriptionReplays:
 
     async def start(self, visit: Visit) -> Answer | Refusal:
         """Begin the replay that was looked at; its operation shows how far it is."""
-        found = await self._found(visit)
+        found = await of_address(visit, self._reads)
         if isinstance(found, Refusal):
             return found
         form = visit.form
         until = times.parse(form.one("until")) or self._clock.now() + 1
-        plan = self._plan(found, form.one("only"), form.one("reach"), until)
-        if isinstance(plan, Refusal):
-            return plan
-        plan = replace(plan, dry_run=form.one("dryRun") == "true")
+        only, reach = form.one("only"), form.one("reach")
+        if only not in WHICH or reach not in REACHES:
+            return _NO_CHOICE  # a choice misspelt must not become another
+        is_dry = form.one("dryRun") == "true"
+        plan = replace(_plan(found, only, reach, until), dry_run=is_dry)
         return await begin(visit, self._replays, plan, f"/subscriptions/{found.id}")
 
-    def _plan(
-        self, subscription: Subscription, only: str, reach: str, until: int
-    ) -> ReplayPlan | Refusal:
-        """The replay of what was chosen, of events before ``until``: what comes later is not in."""
-        if only not in WHICH or reach not in REACHES:
-            return not_found("replay of", f"{only} {reach}")
-        return ReplayPlan(
-            kind="subscription",
-            only=only,  # type: ignore[arg-type]  # one of the three, as was just looked at
-            since=max(until - int(reach), 0),
-            until=until,
-            subscription_no=subscription.no,
-        )
 
-    async def _found(self, visit: Visit) -> Subscription | Refusal:
-        found = await self._reads.subscription(visit.tenant, visit.name())
-        return not_found("subscription", visit.name()) if found is None else found
+def _plan(subscription: Subscription, only: str, reach: str, until: int) -> ReplayPlan:
+    """The replay of what was chosen, of events before ``until``: what comes later is not in."""
+    return ReplayPlan(
+        kind="subscription",
+        only=only,  # type: ignore[arg-type]  # one of the three, as was looked at
+        since=max(until - int(reach), 0),
+        until=until,
+        subscription_no=subscription.no,
+    )

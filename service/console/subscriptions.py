@@ -1,10 +1,12 @@
 """Subscriptions: how each one fares, and all that its owner can do with it."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from service.console import bounds
 from service.console.attempts import seen
 from service.console.day import Day
+from service.console.receivers import of_address
 from service.console.services import Services
 from service.console.subscription_replays import REACHES, WHICH
 from service.console.visits import Action, Page, Visit
@@ -69,7 +71,7 @@ class Subscriptions:
 
     async def show(self, visit: Visit) -> Page | Refusal:
         """One subscription, and how it fares."""
-        found = await self._found(visit)
+        found = await of_address(visit, self._reads)
         if isinstance(found, Refusal):
             return found
         shown: dict[str, Any] = {"subscription": found, "stats": None, "day": None}
@@ -108,31 +110,35 @@ class Subscriptions:
         rotated = await self._manage.rotate(visit.principal, visit.name(), float(overlap))
         if isinstance(rotated, Refusal):
             return rotated
-        return secret_page(rotated.subscription, [rotated.secret], "Secret rotated")
+        return secret_page(rotated.subscription, {rotated.secret: None}, "Secret rotated")
 
     async def reveal(self, visit: Visit) -> Page | Refusal:
         """The secrets that sign now; the audit log keeps who saw them."""
-        found = await self._found(visit)
+        found = await of_address(visit, self._reads)
         if isinstance(found, Refusal):
             return found
         opened = await self._manage.reveal(visit.principal, visit.name())
         if isinstance(opened, Refusal):
             return opened
-        return secret_page(found, [each.text for each in opened], "Signing secrets")
+        secrets = {each.text: each.secret.expires_at for each in opened}
+        return secret_page(found, secrets, "Signing secrets", is_new=False)
 
     async def delete(self, visit: Visit) -> Answer | Refusal:
         """Delete it; what waits for it becomes dead letters."""
         refusal = await self._manage.delete(visit.principal, visit.name())
         return refusal or visit.to(f"{_PATH}?done=deleted")
 
-    async def _found(self, visit: Visit) -> Subscription | Refusal:
-        found = await self._reads.subscription(visit.tenant, visit.name())
-        return not_found("subscription", visit.name()) if found is None else found
 
-
-def secret_page(subscription: Subscription, secrets: list[str], title: str) -> Page:
-    """The page that shows secrets."""
-    return Page("secret.html", title, {"subscription": subscription, "secrets": secrets})
+def secret_page(
+    subscription: Subscription,
+    secrets: Mapping[str, int | None],
+    title: str,
+    *,
+    is_new: bool = True,
+) -> Page:
+    """The page that shows secrets, with the moment (ms) at which each one ends, newest first."""
+    shown = {"subscription": subscription, "secrets": list(secrets.items()), "is_new": is_new}
+    return Page("secret.html", title, shown)
 
 
 def _back(visit: Visit, done: str) -> Answer:

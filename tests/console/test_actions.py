@@ -240,6 +240,28 @@ async def test_a_subscription_is_paused_tested_rotated_resumed_and_deleted(
     assert (await admin.send(f"{path}/rotate-secret", {"overlap": "7"})).status_code == 404
 
 
+async def test_of_two_secrets_it_is_said_which_is_to_end_and_when(api: Api, admin: Visitor) -> None:
+    made = await api.subscribe()
+    path = f"/console/subscriptions/{made['id']}"
+
+    alone = await admin.press(f"{path}/reveal")
+    rotated = await admin.press(f"{path}/rotate-secret", {"overlap": "3600"})
+    both = await admin.press(f"{path}/reveal")
+
+    assert alone.says(made["secret"])
+    assert not alone.says("signs until")
+    assert rotated.says("This page is not shown again")
+    for page in (alone, both):  # who loses it can reveal it again
+        assert not page.says("not shown again")
+    newest, old = (each for each in both.text if each.startswith("whsec_"))
+    assert old == made["secret"]
+    assert both.says(f"The newest {newest}")
+    assert both.says("An earlier one, which signs until")
+    assert [had["datetime"] for tag, had in both.tags if tag == "time"] == [
+        (await api.get(f"/v1/subscriptions/{made['id']}/secret"))["secrets"][1]["expiresAt"]
+    ]
+
+
 async def test_what_a_subscription_never_got_is_sent(
     api: Api, admin: Visitor, receiver: Receiver
 ) -> None:

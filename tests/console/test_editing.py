@@ -370,3 +370,13 @@ async def test_what_is_not_there_cannot_be_changed(api: Api, admin: Visitor) -> 
     await reader.sign_in(text)
     made = await api.subscribe(metadata=json.loads("{}"))
     await reader.get(f"/console/subscriptions/{made['id']}/edit", 403)
+
+
+async def test_numbers_of_seconds_are_shown_as_people_write_them(api: Api, admin: Visitor) -> None:
+    schedule = [0, 0.5, 5, 1209600]
+    made = await api.subscribe(retrySchedule=schedule, timeoutSeconds=12)
+
+    page = await admin.get(f"/console/subscriptions/{made['id']}")
+
+    assert page.says("Retry schedule 0 s, 0.5 s, 5 s, 1209600 s")
+    assert page.says("Time-out 12 s")

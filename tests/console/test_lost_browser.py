@@ -80,8 +80,10 @@ async def test_what_was_deleted_under_a_page_is_said(browser: Browser, server: S
         await watched.shot("gone-subscription")
         await expect(page.get_by_text("The service does not answer")).to_be_hidden()
         await page.get_by_role("link", name="Load it again").click()
-        await expect(page.get_by_role("heading", name="Not found")).to_be_visible()
-        watched.faults = [each for each in watched.faults if "status of 404" not in each]
+        await expect(page.get_by_role("heading", name="Deleted")).to_be_visible()
+        await page.get_by_role("link", name="its deliveries").click()
+        await expect(page.get_by_role("heading", name="Deliveries")).to_be_visible()
+        watched.faults = [each for each in watched.faults if "status of 410" not in each]
 
 
 async def test_a_store_that_is_away_is_said_too(browser: Browser, server: Server) -> None:

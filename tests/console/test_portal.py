@@ -339,6 +339,15 @@ async def test_a_link_allows_what_it_says_and_no_more(api: Api, receiver: Receiv
         assert {where for where in page.forms if where} == {"/portal/theme", "/portal/sign-out"}
 
 
+async def test_who_has_no_subscription_yet_is_led_to_making_one(api: Api) -> None:
+    guest, reader = await consumer(api), await consumer(api, scopes=["subscriptions:read"])
+
+    for page in (await guest.get("/portal"), await guest.get("/portal/subscriptions")):
+        assert page.says("There are no subscriptions yet.")
+        assert "/portal/subscriptions/new" in page.links
+    assert "/portal/subscriptions/new" not in (await reader.get("/portal")).links
+
+
 async def test_one_subscriptions_guest_does_everything_with_it(
     api: Api, receiver: Receiver
 ) -> None:

@@ -1,7 +1,11 @@
 """Beside the id of a subscription stands what people know it by, on every page that names one."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
+from service.console.receivers import receivers
 from service.domain.api_keys import Scope
 from service.lab.bench.counted import watch
 from tests.support.api import Api
@@ -142,6 +146,16 @@ async def test_a_tenant_is_told_of_its_own_only(api: Api, receiver: Receiver) ->
     assert await read.receivers("default", []) == {}
     found = (await read.receivers("default", [letter["subscriptionId"], "none"])).values()
     assert [each.description for each in found] == ["Accounting"]
+
+
+async def test_one_of_which_nothing_is_left_counts_as_deleted(api: Api) -> None:
+    made = await api.subscribe(description="Accounting")
+    visit: Any = SimpleNamespace(tenant="default", may=lambda _: True)
+
+    known = await receivers(visit, api.opened.stores.read, [made["id"], "sub_none"])
+
+    assert known[made["id"]] == ("Accounting", False, False)
+    assert (known["sub_none"].is_deleted, known["sub_none"].is_able) == (True, False)
 
 
 async def test_a_page_asks_for_all_of_them_at_once(

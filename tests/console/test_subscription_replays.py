@@ -69,6 +69,7 @@ async def test_nothing_to_send_is_said(api: Api, admin: Visitor, receiver: Recei
     )
 
     assert page.says("There is nothing to send")
+    assert page.says("Choose something else to send")
     assert not any("replay" in form for form in page.forms)
 
 
@@ -115,8 +116,38 @@ async def test_a_guest_is_asked_as_well(api: Api, receiver: Receiver) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["", "only=all", "only=some&reach=86400000", "only=all&reach=1", "only=all&x=1"]
+    ("query", "words"),
+    {
+        "": "1 dead delivery would be sent again",
+        "only=all": "3 deliveries would be sent",
+        "reach=604800000": "1 dead delivery would be sent again",
+    }.items(),
 )
+@pytest.mark.parametrize("root", ["/console", "/portal"])
+async def test_what_an_address_does_not_choose_is_as_the_form_first_has_it(
+    api: Api, admin: Visitor, receiver: Receiver, root: str, query: str, words: str
+) -> None:
+    name = (await one_of_each(api, receiver)).rpartition("/")[2]
+    who = admin if root == "/console" else await consumer(api, subscriptionId=name)
+    form = f"{root}/subscriptions/{name}/replay"
+
+    preview = await who.get(f"{form}?{query}")
+
+    assert preview.says(words)
+    assert (await who.press(form, preview.fields)).says("Started")
+
+
+async def test_a_form_that_chooses_something_else_is_told_where_to_choose(
+    api: Api, admin: Visitor, receiver: Receiver
+) -> None:
+    home = await one_of_each(api, receiver)
+    for wrong in ({"only": "some", "reach": "3600000"}, {"only": "all", "reach": "1"}, {}):
+        answer = await admin.send(f"{home}/replay", wrong)
+        assert answer.status_code == 404
+        assert "choose there" in answer.text
+
+
+@pytest.mark.parametrize("query", ["only=some&reach=86400000", "only=all&reach=1", "only=all&x=1"])
 async def test_another_choice_is_refused(
     api: Api, admin: Visitor, receiver: Receiver, query: str
 ) -> None:
@@ -124,7 +155,7 @@ async def test_another_choice_is_refused(
 
     answer = await admin.client.get(f"/console/subscriptions/{made['id']}/replay?{query}")
 
-    assert answer.status_code in (404, 422)
+    assert answer.status_code == 422
 
 
 async def test_who_may_only_look_is_not_asked(api: Api, receiver: Receiver) -> None:
@@ -151,4 +182,5 @@ async def test_what_others_wrote_is_shown_as_text_and_only_to_who_may_see_it(
     assert page.says("alert(1)")
     assert HOSTILE not in page.html
     assert not seen.says("alert(1)")
+    assert not seen.says("Choose something else")  # it is chosen on a page that he may not see
     assert not seen.says("/hook")
