@@ -51,11 +51,11 @@ class Sizes:
 #: Both modes in less than three minutes, of which starts and stops are the larger part.
 QUICK: Final = Sizes(
     warm_seconds=0.4,
-    seconds=1.2,
-    paced_seconds=1.5,
-    idle_seconds=1.5,
-    rounds=2,
-    history=30_000,
+    seconds=1.0,
+    paced_seconds=1.2,
+    idle_seconds=1.2,
+    rounds=1,
+    history=20_000,
     backlog=8_000,
     watchers=200,
     listed=10_000,
