@@ -21,6 +21,9 @@ from service.web.whole import ANNOUNCED, WHOLE
 if TYPE_CHECKING:
     from asyncio import TimerHandle
 
+#: Seconds in which is heard what had come when the time was over.
+_HEARD: Final = 0.05
+
 # uvicorn's types of what the application is given are its own
 _Any = Any
 
@@ -57,17 +60,23 @@ class QuickProtocol(HttpToolsProtocol):
             return
         self._idle_since = self.loop.time()
         if self._looking is None:
-            self._looking = self.loop.call_later(self.timeout_keep_alive, self._look)
+            self._look_in(self.timeout_keep_alive)
 
-    def _look(self) -> None:
+    def _look_in(self, seconds: float, *, again: bool = False) -> None:
+        self._looking = self.loop.call_later(seconds, self._look, again)
+
+    def _look(self, again: bool) -> None:  # noqa: FBT001  a timer's argument
+        """Let go who asks no more; what came while nobody had a turn is heard before."""
         self._looking = None
         if self._idle_since is None:
             return  # whoever answers what was asked looks again
         left = self._idle_since + self.timeout_keep_alive - self.loop.time()
         if left > 0:
-            self._looking = self.loop.call_later(left, self._look)
-        else:
+            self._look_in(left)
+        elif again:
             self.timeout_keep_alive_handler()
+        else:
+            self._look_in(_HEARD, again=True)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: _Any) -> None:
         cycle.scope["extensions"] = ANNOUNCED  # type: ignore[typeddict-item]  # more than ASGI's

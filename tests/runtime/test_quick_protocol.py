@@ -1,6 +1,8 @@
 """Whole answers are the bytes that uvicorn makes of two messages; who asks no more is let go."""
 
 import asyncio
+import os
+import socket
 import time
 from typing import Any
 
@@ -9,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.types import Message, Receive, Scope, Send
 
+from service.runtime.hosting import run
 from service.web.whole import WHOLE
 from tests.support.http_server import connected, said, serving
 
@@ -128,6 +131,30 @@ async def test_who_asks_no_more_is_let_go() -> None:
         async with asyncio.timeout(LONG):
             assert await reader.read() == b""
     assert time.monotonic() - answered >= BRIEF * 0.95
+
+
+def test_who_has_asked_is_heard_however_late_it_is_looked() -> None:
+    run(_asked_while_nobody_had_a_turn())  # on the service's loop, whose timers come before sockets
+
+
+async def _asked_while_nobody_had_a_turn() -> None:
+    near, far = socket.socketpair()
+    app = Answering(200, b"x")
+    async with serving(app, keep_alive=BRIEF) as port, connected(port) as (reader, writer):
+
+        def stall() -> None:
+            asyncio.get_running_loop().remove_reader(near)
+            os.write(writer.get_extra_info("socket").fileno(), GET)
+            time.sleep(BRIEF)  # the time is over meanwhile
+
+        writer.write(GET)
+        assert (await said(reader))[0] == 200
+        await asyncio.sleep(BRIEF / 2)
+        asyncio.get_running_loop().add_reader(near, stall)
+        far.send(b"x")
+        assert (await said(reader))[0] == 200
+    near.close()
+    far.close()
 
 
 async def test_who_waits_for_an_answer_is_not_let_go() -> None:

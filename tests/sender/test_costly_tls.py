@@ -218,12 +218,14 @@ async def test_so_much_may_come_beside_the_answer(
 async def test_what_comes_unasked_ends_the_connection(
     tmp_path: Path, sender: GuardedSender
 ) -> None:
+    twice = hostile.TwoAnswers()
     async with Receiver(
-        lambda got: hostile.two_answers if got.connection == 1 else Reply(503),
+        lambda got: twice if got.connection == 1 else Reply(503),
         tls=serving(ROOT.server(), tmp_path),
     ) as receiver:
         await sender.send(asking(receiver.url()))
-        await asyncio.sleep(0.2)  # the stray answer arrives
+        async with asyncio.timeout(10):
+            await twice.ended.wait()
         outcome = await sender.send(asking(receiver.url()))
     assert isinstance(outcome, Responded)
     assert outcome.status == 503

@@ -172,9 +172,11 @@ async def test_the_second_try_takes_no_other_old_connection(
 async def test_what_comes_unasked_is_not_the_next_answer(
     sender: GuardedSender, receiver: Receiver, ask: Ask
 ) -> None:
-    receiver.script = lambda _: hostile.two_answers
+    twice = hostile.TwoAnswers()
+    receiver.script = lambda _: twice
     await sender.send(ask())
-    await asyncio.sleep(0.2)  # the stray answer arrives
+    async with asyncio.timeout(10):
+        await twice.ended.wait()
     receiver.script = lambda _: Reply(503)
     outcome = await sender.send(ask())
     assert isinstance(outcome, Responded)

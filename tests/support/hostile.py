@@ -3,6 +3,8 @@
 import asyncio
 import socket
 import struct
+from contextlib import suppress
+from dataclasses import dataclass, field
 
 _OK = b"HTTP/1.1 200 OK\r\n"
 
@@ -122,12 +124,21 @@ async def no_http(writer: asyncio.StreamWriter) -> None:
     await hang(writer)
 
 
-async def two_answers(writer: asyncio.StreamWriter) -> None:
-    """Answer, and a moment later answer again though nothing was asked."""
-    writer.write(_OK + b"content-length: 0\r\n\r\n")
-    await asyncio.sleep(0.1)
-    writer.write(_OK + b"x-stray: yes\r\ncontent-length: 0\r\n\r\n")
-    await hang(writer)
+@dataclass
+class TwoAnswers:
+    """Answers, and a moment later again though nothing was asked, until the connection ends."""
+
+    #: Set once the connection has ended.
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def __call__(self, writer: asyncio.StreamWriter) -> None:
+        writer.write(_OK + b"content-length: 0\r\n\r\n")
+        with suppress(OSError):
+            while not writer.is_closing():
+                await asyncio.sleep(0.1)
+                writer.write(_OK + b"x-stray: yes\r\ncontent-length: 0\r\n\r\n")
+                await writer.drain()
+        self.ended.set()
 
 
 async def _drip(writer: asyncio.StreamWriter, drop: bytes) -> None:
