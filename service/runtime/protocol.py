@@ -122,6 +122,10 @@ class GuardedProtocol(QuickProtocol):
         self._received = 0
         super().on_message_complete()
 
+    def _rest(self) -> None:
+        if not (self._in_head and self._is_under_way):  # of that the alarm says more, and later
+            super()._rest()
+
     def _size_of_head(self) -> int:
         return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
 

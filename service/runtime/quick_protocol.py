@@ -47,14 +47,25 @@ class QuickProtocol(HttpToolsProtocol):
         super().data_received(data)
 
     def on_response_complete(self) -> None:
-        """Go on with the next request that has come, or wait for one; not for ever."""
+        """Go on with the next request that has come, or wait for one."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
         self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
-            return
+        else:
+            self._rest()
+
+    def on_message_complete(self) -> None:
+        """Note that a request has come; one that was answered before that is over only now."""
+        super().on_message_complete()
+        cycle = self.cycle  # of a request before, or none, where this one is for a WebSocket
+        if cycle is not None and cycle.response_complete and not self.parser.should_upgrade():
+            self._rest()
+
+    def _rest(self) -> None:
+        """Wait for the next request, but not for ever."""
         self._idle_since = self.loop.time()
         if self._looking is None:
             self._looking = self.loop.call_later(self.timeout_keep_alive, self._look)

@@ -138,3 +138,29 @@ async def test_who_waits_for_an_answer_is_not_let_go() -> None:
             assert (await said(reader))[0] == 200
         async with asyncio.timeout(LONG):
             assert await reader.read() == b""
+
+
+async def test_a_body_that_comes_after_its_answer_leaves_nobody_waiting_for_ever() -> None:
+    async def app(_: Scope, __: Receive, send: Send) -> None:
+        headers = [(b"content-length", b"0")]
+        await send({"type": WHOLE, "status": 200, "headers": headers, "body": b""})
+
+    async with serving(app, keep_alive=BRIEF) as port, connected(port) as (reader, writer):
+        for _ in range(2):
+            writer.write(b"POST /a HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n1")
+            assert (await said(reader))[0] == 200
+            writer.write(b"2")
+        async with asyncio.timeout(LONG):
+            assert await reader.read() == b""
+
+
+async def test_who_began_to_ask_before_an_answer_is_not_let_go() -> None:
+    app = Answering(200, b"x", seconds=BRIEF / 2)
+    async with serving(app, keep_alive=BRIEF) as port, connected(port) as (reader, writer):
+        writer.write(GET + GET[:-2])
+        assert (await said(reader))[0] == 200
+        await asyncio.sleep(BRIEF * 2)
+        writer.write(GET[-2:])
+        assert (await said(reader))[0] == 200
+        async with asyncio.timeout(LONG):
+            assert await reader.read() == b""
