@@ -93,6 +93,10 @@ class GuardedProtocol(QuickProtocol):
         self._came += self._piece
         self._beside += self._piece
         super().data_received(data)
+        self._bound()
+
+    def _bound(self) -> None:
+        """Refuse what is too much; wait for the rest of what is not all there."""
         if self._refused:
             return
         if self._in_head and self._received > self._bounds.head_bytes:
