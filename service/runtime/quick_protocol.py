@@ -74,6 +74,8 @@ class QuickProtocol(HttpToolsProtocol):
         self._looking = None
         if self._idle_since is None:
             return  # whoever answers what was asked looks again
+        if self.transport.get_protocol() is not self:
+            return  # it is a WebSocket's by now
         left = self._idle_since + self.timeout_keep_alive - self.loop.time()
         if left > 0:
             self._looking = self.loop.call_later(left, self._look)
