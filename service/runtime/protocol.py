@@ -93,12 +93,6 @@ class GuardedProtocol(QuickProtocol):
         self._came += self._piece
         self._beside += self._piece
         super().data_received(data)
-        self._bound()
-
-    def _bound(self) -> None:
-        """Refuse what is too much; wait for the rest of what is not all there."""
-        if self._refused:
-            return
         if self._in_head and self._received > self._bounds.head_bytes:
             self._refuse(_head_too_large(self._bounds.head_bytes))
         elif not self._in_head and self._beside > self._bounds.head_bytes:
@@ -141,10 +135,14 @@ class GuardedProtocol(QuickProtocol):
         self._in_head = True
         self._received = 0
         super().on_message_complete()
+        # one for a WebSocket is not answered here: the cycle is none, or of a request before
+        if not self.parser.should_upgrade() and self.cycle.response_complete:
+            self._rest()  # it was answered before it was all there
 
-    def _rest(self) -> None:
-        if not (self._in_head and self._is_under_way):  # of that the alarm says more, and later
-            super()._rest()
+    def timeout_keep_alive_handler(self) -> None:
+        """Let go who asks no more; who has begun to ask has as long as the alarm gives him."""
+        if not (self._in_head and self._is_under_way):
+            super().timeout_keep_alive_handler()
 
     def _size_of_head(self) -> int:
         return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
@@ -184,7 +182,9 @@ class GuardedProtocol(QuickProtocol):
             self._hear_no_more(_body_too_late(self._bounds.body_seconds))
 
     def _hear_no_more(self, refusal: Refusal) -> None:
-        """Refuse a request whose body does not end as it should."""
+        """Refuse a request whose body does not end as it should, unless it was refused."""
+        if self._refused:
+            return
         if self.cycle.response_complete:  # what was not wanted does not come to an end either
             self.transport.close()
         else:

@@ -57,13 +57,6 @@ class QuickProtocol(HttpToolsProtocol):
         else:
             self._rest()
 
-    def on_message_complete(self) -> None:
-        """Note that a request has come; one that was answered before that is over only now."""
-        super().on_message_complete()
-        # one for a WebSocket has no cycle: there is none, or that of a request before
-        if _is_answered(self.cycle) and not self.parser.should_upgrade():
-            self._rest()
-
     def _rest(self) -> None:
         """Wait for the next request, but not for ever."""
         self._idle_since = self.loop.time()
@@ -85,10 +78,6 @@ class QuickProtocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: _Any) -> None:
         cycle.scope["extensions"] = ANNOUNCED  # type: ignore[typeddict-item]  # more than ASGI's
         super()._start_asgi_task(cycle, partial(_begun, app, cycle))
-
-
-def _is_answered(cycle: RequestResponseCycle | None) -> bool:
-    return cycle is not None and cycle.response_complete
 
 
 class _Done:
