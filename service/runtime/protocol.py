@@ -60,6 +60,8 @@ class GuardedProtocol(QuickProtocol):
         #: Bytes in which it came, and what came with it; its head has no more.
         self._came = 0
         self._piece = 0
+        #: Bytes since there was last any of a body among them: what is beside it is bounded, too.
+        self._beside = 0
         #: Set while something is waited for: what comes in one piece costs no timer.
         self._alarm: asyncio.TimerHandle | None = None
         self._body_began = 0.0
@@ -89,9 +91,12 @@ class GuardedProtocol(QuickProtocol):
         self._piece = len(data)
         self._received += self._piece
         self._came += self._piece
+        self._beside += self._piece
         super().data_received(data)
         if self._in_head and self._received > self._bounds.head_bytes:
             self._refuse(_head_too_large(self._bounds.head_bytes))
+        elif not self._in_head and self._beside > self._bounds.head_bytes:
+            self._hear_no_more(_too_much_beside(self._bounds.head_bytes))
         elif self._is_under_way or (self._in_head and self._received):
             self._watch()  # a line end before a request is nothing that a parser tells of
 
@@ -109,10 +114,19 @@ class GuardedProtocol(QuickProtocol):
         if self._came > most and self._size_of_head() > most:
             self._fault = _head_too_large(most)
             raise ValueError  # the parser stops, and says so to send_400_response
-        if self.parser.should_upgrade() and any(name in _FRAMED_BY for name, _ in self.headers):
+        upgrades = self.parser.should_upgrade()
+        if upgrades and any(name in _FRAMED_BY for name, _ in self.headers):
             raise ValueError  # what follows is a body to some, and to others no longer HTTP
         self._body_began = self.loop.time()
+        self._beside = 0
         super().on_headers_complete()
+        if not upgrades:
+            self.headers = []  # trailers are none of a request's headers, and nobody asks for them
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of a body."""
+        self._beside = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Be ready for the next head."""
@@ -121,6 +135,14 @@ class GuardedProtocol(QuickProtocol):
         self._in_head = True
         self._received = 0
         super().on_message_complete()
+        # one for a WebSocket is not answered here: the cycle is none, or of a request before
+        if not self.parser.should_upgrade() and self.cycle.response_complete:
+            self._rest()  # it was answered before it was all there
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Let go who asks no more; who has begun to ask has as long as the alarm gives him."""
+        if not (self._in_head and self._is_under_way):
+            super().timeout_keep_alive_handler()
 
     def _size_of_head(self) -> int:
         return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
@@ -156,11 +178,17 @@ class GuardedProtocol(QuickProtocol):
         left = self._body_left()
         if left > 0:
             self._alarm = self.loop.call_later(left, self._is_late)
-        elif self.cycle.response_complete:  # what was not wanted does not come to an end either
+        else:
+            self._hear_no_more(_body_too_late(self._bounds.body_seconds))
+
+    def _hear_no_more(self, refusal: Refusal) -> None:
+        """Refuse a request whose body does not end as it should, unless it was refused."""
+        if self._refused:
+            return
+        if self.cycle.response_complete:  # what was not wanted does not come to an end either
             self.transport.close()
         else:
-            late = _body_too_late(self._bounds.body_seconds)
-            self._refuse(late, instance_of(dict(self.cycle.scope)))
+            self._refuse(refusal, instance_of(dict(self.cycle.scope)))
 
     def _stop_alarm(self) -> None:
         if self._alarm is not None:
@@ -227,6 +255,15 @@ def _head_too_large(limit: int) -> Refusal:
     return Refusal(
         RefusalKind.HEAD_TOO_LARGE,
         f"The address and the headers have more than {limit} bytes together. Send less of them.",
+        extra={"maximumBytes": limit},
+    )
+
+
+def _too_much_beside(limit: int) -> Refusal:
+    return Refusal(
+        RefusalKind.HEAD_TOO_LARGE,
+        f"More than {limit} bytes came with nothing of the body among them: headers after it, or "
+        "words beside the sizes of its chunks. Nothing was kept: send it without these.",
         extra={"maximumBytes": limit},
     )
 

@@ -50,14 +50,18 @@ class QuickProtocol(HttpToolsProtocol):
         super().data_received(data)
 
     def on_response_complete(self) -> None:
-        """Go on with the next request that has come, or wait for one; not for ever."""
+        """Go on with the next request that has come, or wait for one."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
         self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
-            return
+        else:
+            self._rest()
+
+    def _rest(self) -> None:
+        """Wait for the next request, but not for ever."""
         self._idle_since = self.loop.time()
         if self._looking is None:
             self._look_in(self.timeout_keep_alive)
@@ -70,6 +74,8 @@ class QuickProtocol(HttpToolsProtocol):
         self._looking = None
         if self._idle_since is None:
             return  # whoever answers what was asked looks again
+        if self.transport.get_protocol() is not self:
+            return  # it is a WebSocket's by now
         left = self._idle_since + self.timeout_keep_alive - self.loop.time()
         if left > 0:
             self._look_in(left)

@@ -18,6 +18,8 @@ pytestmark = pytest.mark.anyio
 OK = b"GET /a HTTP/1.1\r\nhost: x\r\n"
 #: A body of two bytes is to follow.
 POST = b"POST /a HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n"
+#: One in chunks is to.
+CHUNKED = b"POST /a HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
 @pytest.fixture(autouse=True)
@@ -211,7 +213,7 @@ async def test_an_upgrade_with_a_body_is_refused(framing: str) -> None:
 async def test_what_is_beyond_any_body_buys_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "_PAID", 1_000)
     async with serving(app, body_seconds=0.05) as port, connected(port) as (reader, writer):
-        writer.write(b"POST /a HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+        writer.write(CHUNKED)
 
         async def extend() -> None:
             with suppress(ConnectionError):
@@ -223,6 +225,50 @@ async def test_what_is_beyond_any_body_buys_no_time(monkeypatch: pytest.MonkeyPa
         await problem(reader, 408, RefusalKind.REQUEST_TIMEOUT, "/a")
         extending.cancel()
         await asyncio.wait([extending])
+
+
+#: What may follow a body, and what may stand beside a chunk's size; neither ends.
+TRAILERS = b"1\r\na\r\n0\r\n" + b"x: a\r\n" * 20_000
+TRAILER = b"0\r\nx: " + b"a" * 100_000
+EXTENSION = b"1;x=" + b"e" * 100_000
+
+
+@pytest.mark.parametrize("beside", [TRAILERS, TRAILER, EXTENSION])
+async def test_what_comes_beside_a_body_is_bounded_too(beside: bytes) -> None:
+    async with serving(app, head_bytes=1_500) as port, connected(port) as (reader, writer):
+        writer.write(CHUNKED)
+        await asyncio.sleep(0.05)
+        with suppress(ConnectionError):
+            for start in range(0, len(beside), 1_000):
+                writer.write(beside[start : start + 1_000])
+                await asyncio.sleep(0)
+        await problem(reader, 431, RefusalKind.HEAD_TOO_LARGE, "/a")
+
+
+async def test_much_beside_a_body_that_nobody_wants_ends_the_connection() -> None:
+    async with (
+        serving(uninterested, head_bytes=1_500) as port,
+        connected(port) as (reader, writer),
+    ):
+        writer.write(CHUNKED)
+        assert (await said(reader))[0] == 204
+        writer.write(EXTENSION)
+        with suppress(ConnectionError):
+            assert await reader.read() == b""
+
+
+async def test_trailers_are_none_of_a_requests_headers() -> None:
+    seen: list[list[tuple[bytes, bytes]]] = []
+
+    async def noting(scope: Scope, receive: Receive, send: Send) -> None:
+        await app(scope, receive, send)
+        seen.append(scope["headers"])
+
+    async with serving(noting) as port, connected(port) as (reader, writer):
+        for name in ("authorization", "x-forwarded-for"):
+            writer.write(CHUNKED + f"1\r\na\r\n0\r\n{name}: me\r\n\r\n".encode())
+            assert (await said(reader))[2] == b"/a 1"
+    assert seen == [[(b"host", b"x"), (b"transfer-encoding", b"chunked")]] * 2
 
 
 async def test_connections_too_many_are_told_so() -> None:
@@ -269,8 +315,7 @@ async def test_what_is_no_http_is_a_problem(text: bytes) -> None:
 
 async def test_a_body_that_breaks_off_is_a_problem() -> None:
     async with serving(app) as port, connected(port) as (reader, writer):
-        head = b"POST /a HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
-        writer.write(head + b"1\r\nx\r\nno size\r\n")
+        writer.write(CHUNKED + b"1\r\nx\r\nno size\r\n")
         await problem(reader, 400, RefusalKind.MALFORMED)
 
 

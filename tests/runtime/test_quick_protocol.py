@@ -23,6 +23,12 @@ CLOSE = b"GET /a HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
 OLD = b"GET /a HTTP/1.0\r\n\r\n"
 #: Seconds of keep-alive here, and those in which it is over on a machine that is busy.
 BRIEF, LONG = 0.3, 5.0
+#: A body of one byte is to follow.
+POST = b"POST /a HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\n"
+UPGRADE = (
+    b"GET /b HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+    b"sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
 
 
 class Answering:
@@ -165,3 +171,56 @@ async def test_who_waits_for_an_answer_is_not_let_go() -> None:
             assert (await said(reader))[0] == 200
         async with asyncio.timeout(LONG):
             assert await reader.read() == b""
+
+
+async def test_a_body_that_comes_after_its_answer_leaves_nobody_waiting_for_ever() -> None:
+    async def app(_: Scope, __: Receive, send: Send) -> None:
+        headers = [(b"content-length", b"0")]
+        await send({"type": WHOLE, "status": 200, "headers": headers, "body": b""})
+
+    async with serving(app, keep_alive=BRIEF) as port, connected(port) as (reader, writer):
+        for _ in range(2):
+            writer.write(b"POST /a HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n1")
+            assert (await said(reader))[0] == 200
+            writer.write(b"2")
+        async with asyncio.timeout(LONG):
+            assert await reader.read() == b""
+
+
+async def test_who_began_to_ask_before_an_answer_is_not_let_go() -> None:
+    app = Answering(200, b"x", seconds=BRIEF / 2)
+    async with serving(app, keep_alive=BRIEF) as port, connected(port) as (reader, writer):
+        writer.write(GET + GET[:-2])
+        assert (await said(reader))[0] == 200
+        await asyncio.sleep(BRIEF * 2)
+        writer.write(GET[-2:])
+        assert (await said(reader))[0] == 200
+        async with asyncio.timeout(LONG):
+            assert await reader.read() == b""
+
+
+@pytest.mark.parametrize(("before", "along"), [(b"", b""), (GET, b""), (POST, b"x")])
+async def test_a_websocket_is_not_let_go_for_what_was_asked_before(
+    before: bytes, along: bytes
+) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            headers = [(b"content-length", b"0")]
+            await send({"type": WHOLE, "status": 200, "headers": headers, "body": b""})
+            return
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (await receive())["type"] == "websocket.receive":
+            await send({"type": "websocket.send", "text": "hi"})
+
+    server = serving(app, keep_alive=BRIEF, ws="websockets-sansio")
+    async with server as port, connected(port) as (reader, writer):
+        if before:
+            writer.write(before)
+            assert (await said(reader))[0] == 200
+        writer.write(along + UPGRADE)
+        async with asyncio.timeout(LONG):
+            assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
+            await asyncio.sleep(BRIEF * 2)
+            writer.write(b"\x81\x81\0\0\0\0a")
+            assert await reader.readexactly(4) == b"\x81\x02hi"

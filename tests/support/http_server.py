@@ -5,7 +5,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -20,6 +20,7 @@ TOLD = Problems("http://ringback.test")
 async def serving(
     application: ASGIApp,
     keep_alive: float = 5,
+    ws: Literal["none", "websockets-sansio"] = "none",
     **bounds: Any,  # noqa: ANN401  members of many types
 ) -> AsyncIterator[int]:
     """A server within these bounds, and seconds that it waits for another request; its port."""
@@ -30,7 +31,7 @@ async def serving(
         http=http,
         lifespan="off",
         log_config=None,
-        ws="none",
+        ws=ws,
         timeout_keep_alive=keep_alive,  # type: ignore[arg-type]  # parts of a second do as well
     )
     server = uvicorn.Server(config)
