@@ -5,9 +5,11 @@ from statistics import median
 from typing import Any, Final
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from service.broker import NAMESPACE
-from service.broker.on_redis import connect
+from service.broker.on_redis import ANSWER
 from service.ports import Clock
 
 #: Seconds that it may take to answer here, where nobody waits for it.
@@ -40,10 +42,19 @@ class Health:
 def ask(url: str, clock: Clock) -> Health | str:
     """What a Redis says of itself; a sentence when it does not answer, or will not."""
     try:
-        with connect(url, _PATIENCE) as client:
+        with _client(url) as client:
             return _asked(client, clock)
     except (redis.RedisError, OSError) as error:
         return f"{error}."
+
+
+def _client(url: str) -> redis.Redis:
+    return redis.Redis.from_url(
+        url,
+        socket_timeout=_PATIENCE,
+        socket_connect_timeout=ANSWER,
+        retry=Retry(NoBackoff(), 0),
+    )
 
 
 def _asked(client: redis.Redis, clock: Clock) -> Health:

@@ -3,28 +3,33 @@
 Losing what is in it costs nothing: the store is the truth, and the sweep wakes again what is due.
 """
 
-from collections import defaultdict
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 
-from dramatiq import Middleware
-from dramatiq.broker import MessageProxy
-from dramatiq.brokers.stub import StubBroker
+from dramatiq import Message, Middleware
+
+from service.broker.on_loop import LoopBroker
 
 
-class InProcessBroker(StubBroker):
-    """Dramatiq's in-memory broker, made fit to run for months.
-
-    The original keeps every failed message with its traceback for ever, for tests to look at; this
-    one forgets them at once.
-    """
+class InProcessBroker(LoopBroker):
+    """See the top of the file."""
 
     def __init__(self, middleware: Sequence[Middleware]) -> None:
-        super().__init__(list(middleware))
-        self.dead_letters_by_queue = defaultdict(_Nothing)
+        super().__init__(middleware)
+        self._news = asyncio.Event()
 
+    async def sent(self) -> None:
+        """Have those look who take; nothing is sent anywhere."""
+        self._news.set()
 
-class _Nothing(list[MessageProxy]):
-    """A queue's dead letters: none, ever."""
+    async def disconnect(self) -> None:
+        """Do nothing: nothing is open."""
 
-    def append(self, _message: MessageProxy, /) -> None:
-        """Keep nothing."""
+    async def taken(self, queue_name: str) -> AsyncIterator[Message[None]]:
+        """See :meth:`LoopBroker.taken`."""
+        waiting = self.queues[queue_name]
+        while True:
+            while waiting:
+                yield waiting.popleft()
+            self._news.clear()
+            await self._news.wait()

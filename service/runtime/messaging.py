@@ -1,15 +1,13 @@
 """What processes tell each other: wakes for workers, notes for watchers."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from service.broker import Broker, make_broker, make_waker
+from service.broker import BrokerWaker, LoopBroker, make_broker
 from service.ports import Dice, Waker
 from service.pubsub import RunningBackplane, make_backplane
-from service.worker import LentLoop
 
 #: Bytes of the name by which a process knows its own notes.
 _ORIGIN: Final = 8
@@ -19,7 +17,7 @@ _ORIGIN: Final = 8
 class Messaging:
     """Over Redis, or within this process."""
 
-    broker: Broker
+    broker: LoopBroker
     waker: Waker
     backplane: RunningBackplane
 
@@ -27,13 +25,12 @@ class Messaging:
 @asynccontextmanager
 async def open_messaging(redis_url: str, dice: Dice) -> AsyncIterator[Messaging]:
     """Make them; what is over Redis connects when it is used, so that it may come later."""
-    loop = asyncio.get_running_loop()
-    broker = make_broker(redis_url, [LentLoop(loop)])
-    waker = make_waker(broker, loop)
+    broker = make_broker(redis_url)
+    waker = BrokerWaker(broker)
     backplane = make_backplane(redis_url, dice.bytes(_ORIGIN).hex())
     try:
         yield Messaging(broker, waker, backplane)
     finally:
         await waker.close()
         await backplane.close()
-        broker.close()
+        await broker.disconnect()

@@ -275,7 +275,7 @@ def _build(base: Base, outside: Outside) -> Opened:
     longest = max(settings.request_timeout, LONGEST_TIMEOUT)
     pace = Pace(settings.retry_schedule, longest)
     deliver = Deliver(met.deliver, met.sender, composer, chance, pace)
-    declare(messaging.broker, deliver.serve, actor=ACTOR, queue=QUEUE)
+    declare(messaging.broker, deliver.wake, actor=ACTOR, queue=QUEUE)
     asked = (stores.manage, base.sender, composer, maker, Asking())
     subscriptions = ManageSubscriptions(stores.manage, Verifier(*asked), base.vault, waker, maker)
     administration = Administration.over(stores, maker, is_alone=not base.database.is_shared)
@@ -302,7 +302,7 @@ def _build(base: Base, outside: Outside) -> Opened:
         stats=Stats(stores.read, stores.sweep, base.clock, deliver.allowed),
         observe=observe,
         times=RouteTimes(),
-        worker=WorkerHost(messaging.broker),
+        worker=WorkerHost(messaging.broker, messaging.broker.taken),
         longest=longest,
     )
 

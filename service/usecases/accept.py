@@ -183,14 +183,15 @@ class Accept:
         self.committed.observe(len(group))
         lanes: set[int] = set()
         moved: set[Moved] = set()
-        for (request, future, _), result in zip(group, results, strict=True):
+        for each, result in zip(group, results, strict=True):
             lanes |= result.lanes
             new = _moved(result)
             self.accepted += len(new)
-            moved.update((request.tenant_id, name) for name in new)
-            if not future.done():
-                future.set_result(result)
-        self._tell(lanes, moved)
+            moved.update((each.request.tenant_id, name) for name in new)
+        self._tell(lanes, moved)  # before the answers, whose requests have their turns first else
+        for each, result in zip(group, results, strict=True):
+            if not each.future.done():
+                each.future.set_result(result)
 
     def _tell(self, lanes: set[int], moved: set[Moved]) -> None:
         """Wake and publish; where that fails, the sweep and the next look make up for it."""

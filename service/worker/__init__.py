@@ -1,6 +1,6 @@
-"""Dramatiq's side of delivering: the actor, and the event loop it runs on."""
+"""Dramatiq's side of delivering: the actor, and what calls it on the event loop."""
 
 from service.worker.actors import declare
-from service.worker.hosting import LentLoop, WorkerHost
+from service.worker.hosting import WorkerHost
 
-__all__ = ["LentLoop", "WorkerHost", "declare"]
+__all__ = ["WorkerHost", "declare"]

@@ -1,55 +1,58 @@
-"""Where actors run: Dramatiq's threads hand their coroutines to the service's own event loop."""
+"""Where actors run: on the service's own event loop, which takes their messages itself."""
 
 import asyncio
 import logging
-import threading
+from collections.abc import AsyncIterator, Callable
 
-from dramatiq import Broker, Middleware, Worker
-from dramatiq.asyncio import EventLoopThread, set_event_loop_thread
+from dramatiq import Broker, Message
 
-#: Threads that take messages: an actor only claims and starts, so two keep up with any load.
-_THREADS = 2
-#: Milliseconds after which an idle thread looks whether it is to stop: a stop takes about two.
-_LOOK_UP_EVERY = 250
-#: Milliseconds for Dramatiq's threads to end; they hold no work that could be lost.
-_STOP_WITHIN = 5_000
+Taken = Callable[[str], AsyncIterator[Message[None]]]
 
+_logger = logging.getLogger(__name__)
 
-class _BorrowedLoop(EventLoopThread):
-    """An event loop thread that is never started: its loop runs already, in the lender's."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        threading.Thread.__init__(self, name="borrowed-loop")
-        self.logger = logging.getLogger(__name__)
-        self.interrupt_check_ival = 1.0
-        self.loop = loop
-
-
-class LentLoop(Middleware):
-    """Stands in for Dramatiq's AsyncIO middleware, which would start a loop of its own."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-
-    def before_worker_boot(self, _broker: Broker, _worker: Worker) -> None:
-        """Let async actors find the loop."""
-        set_event_loop_thread(_BorrowedLoop(self._loop))
-
-    def after_worker_shutdown(self, _broker: Broker, _worker: Worker) -> None:
-        """Take the loop back."""
-        set_event_loop_thread(None)
+#: Seconds until messages are taken again after a fault that nobody foresaw.
+_PAUSE = 1.0
 
 
 class WorkerHost:
-    """A running Dramatiq worker."""
+    """Calls the actors of a broker with the messages that are ``taken`` from its queues.
 
-    def __init__(self, broker: Broker) -> None:
-        self._worker = Worker(broker, worker_threads=_THREADS, worker_timeout=_LOOK_UP_EVERY)
+    An actor returns at once. One that fails is neither called again nor remembered: there are no
+    dead wakes.
+    """
+
+    def __init__(self, broker: Broker, taken: Taken) -> None:
+        self._broker = broker
+        self._taken = taken
+        self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Begin to take messages."""
-        self._worker.start()
+        queues = self._broker.get_declared_queues()
+        self._tasks = [asyncio.create_task(self._take(name), name=name) for name in queues]
 
     async def stop(self) -> None:
-        """Take no more messages. In a thread: it waits for actors that run on this very loop."""
-        await asyncio.to_thread(self._worker.stop, _STOP_WITHIN)
+        """Take no more messages; one that is on its way is lost, and the sweep makes up for it."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _take(self, queue: str) -> None:
+        while True:
+            try:
+                async for message in self._taken(queue):
+                    self._call(message)
+            except Exception:
+                _logger.exception("Messages could not be taken. They are again in a second.")
+                await asyncio.sleep(_PAUSE)
+
+    def _call(self, message: Message[None]) -> None:
+        """Call the actor that a message is for, with Dramatiq's middleware around it."""
+        self._broker.emit_before("process_message", message)
+        try:
+            self._broker.get_actor(message.actor_name)(*message.args, **message.kwargs)
+        except Exception as error:
+            _logger.exception("An actor failed. The sweep makes up for it.")
+            self._broker.emit_after("process_message", message, exception=error)
+        else:
+            self._broker.emit_after("process_message", message, result=None)

@@ -11,11 +11,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from statistics import median
 
+import dramatiq
 from dramatiq import Message
 from dramatiq.brokers.redis import RedisBroker
 
 from service.broker import ACTOR, QUEUE
-from service.worker import LentLoop, WorkerHost, declare
+from service.worker import declare
 from tests.broker.working import Recorder, working
 from tests.support.valkey import Valkey, namespace
 
@@ -44,12 +45,16 @@ async def ours(url: str, count: int, pause: float) -> list[float]:
 
 @asynccontextmanager
 async def stock(url: str) -> AsyncIterator[tuple[Send, Recorder]]:
-    """A worker on Dramatiq's own Redis broker."""
+    """Dramatiq's own worker on its own Redis broker."""
     loop, recorder = asyncio.get_running_loop(), Recorder()
-    broker = RedisBroker(url=url, middleware=[LentLoop(loop)], namespace=namespace())  # type: ignore[no-untyped-call]  # the library's is not annotated
-    declare(broker, recorder.serve, actor=ACTOR, queue=QUEUE)
-    host = WorkerHost(broker)
-    host.start()
+    broker = RedisBroker(url=url, middleware=[], namespace=namespace())  # type: ignore[no-untyped-call]  # the library's is not annotated
+
+    def wake(lanes: list[int]) -> None:
+        loop.call_soon_threadsafe(recorder.wake, lanes)
+
+    declare(broker, wake, actor=ACTOR, queue=QUEUE)
+    worker = dramatiq.Worker(broker, worker_threads=2)
+    worker.start()
 
     async def send(lane: int) -> None:
         message: Message[None] = Message(
@@ -60,7 +65,7 @@ async def stock(url: str) -> AsyncIterator[tuple[Send, Recorder]]:
     try:
         yield send, recorder
     finally:
-        await host.stop()
+        await asyncio.to_thread(worker.stop)
         broker.client.close()
 
 

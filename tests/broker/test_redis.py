@@ -12,8 +12,9 @@ import pytest
 import redis
 from dramatiq import Message
 
-from service.broker import QUEUE, make_broker, make_waker, remote_waker
-from service.broker.on_redis import LENGTH
+from service.broker import QUEUE, BrokerWaker, make_broker
+from service.broker import waker as waking
+from service.broker.on_loop import LENGTH
 from tests.broker.idle_wakes import ours
 from tests.broker.working import PATIENCE, working
 from tests.support.server import ROOT, environment, free_port
@@ -50,35 +51,36 @@ async def test_an_idle_worker_hears_of_a_wake_at_once(redis_url: str) -> None:
 
 
 async def test_each_wake_goes_to_one_of_the_processes(redis_url: str) -> None:
-    name, loop = namespace(), asyncio.get_running_loop()
-    broker = make_broker(redis_url, [], name)
-    waker = make_waker(broker, loop)
+    name = namespace()
+    broker = make_broker(redis_url, namespace=name)
+    waker = BrokerWaker(broker)
     with worker_process(redis_url, name) as one, worker_process(redis_url, name) as other:
         for lane in range(200):
             waker.wake([lane])
             await asyncio.sleep(0.002)
-        await asyncio.to_thread(broker.join, QUEUE, timeout=5_000)
+        await asyncio.sleep(0.1)
         async with asyncio.timeout(PATIENCE):
             lanes = await asyncio.to_thread(lambda: heard(one) + heard(other))
     assert len(lanes) == len(set(lanes))
     # what a worker had taken and not begun when it was killed is lost, and no more than that
     assert len(lanes) >= 190
     await waker.close()
-    broker.close()
+    await broker.disconnect()
 
 
 async def test_a_queue_is_bounded_and_nothing_else_is_kept(valkey: Valkey) -> None:
-    broker = make_broker(valkey.url, [], "few")
+    broker = make_broker(valkey.url, namespace="few")
     for number in range(LENGTH + 50):
         broker.enqueue(
             Message(queue_name=QUEUE, actor_name="x", args=(number,), kwargs={}, options={})
         )
+        await broker.sent()
     with client(valkey.url) as seen:
         assert seen.keys() == [b"few:lanes"]
         assert seen.llen("few:lanes") == LENGTH
         (last,) = seen.lrange("few:lanes", -1, -1)
         assert Message.decode(bytes(last)).args == (LENGTH + 49,)
-    broker.close()
+    await broker.disconnect()
 
 
 async def test_work_leaves_nothing_behind(valkey: Valkey) -> None:
@@ -153,9 +155,9 @@ async def test_redis_that_takes_nothing_more_is_a_lost_wake(valkey: Valkey) -> N
 async def test_lanes_that_wait_for_redis_are_bounded(
     valkey: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote_waker, "_MOST", 1_000)
-    broker = make_broker(valkey.url, [])
-    waker = make_waker(broker, asyncio.get_running_loop())
+    monkeypatch.setattr(waking, "_MOST", 1_000)
+    broker = make_broker(valkey.url)
+    waker = BrokerWaker(broker)
     valkey.pause()
     waker.wake([1])
     await asyncio.sleep(0.05)  # from then on it waits for an answer
@@ -163,4 +165,4 @@ async def test_lanes_that_wait_for_redis_are_bounded(
         waker.wake(range(turn * 100, turn * 100 + 100))
     assert len(vars(waker)["_lanes"]) == 1_000
     await waker.close()
-    broker.close()
+    await broker.disconnect()

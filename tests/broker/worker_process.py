@@ -7,19 +7,19 @@ import asyncio
 import sys
 
 from service.broker import ACTOR, QUEUE, make_broker
-from service.worker import LentLoop, WorkerHost, declare
+from service.worker import WorkerHost, declare
 
 
 async def main(url: str, namespace: str) -> None:
     """Work until killed."""
-    broker = make_broker(url, [LentLoop(asyncio.get_running_loop())], namespace)
-    declare(broker, serve, actor=ACTOR, queue=QUEUE)
-    WorkerHost(broker).start()
+    broker = make_broker(url, namespace=namespace)
+    declare(broker, wake, actor=ACTOR, queue=QUEUE)
+    WorkerHost(broker, broker.taken).start()
     say("ready")
     await asyncio.Event().wait()
 
 
-async def serve(lanes: list[int]) -> None:
+def wake(lanes: list[int]) -> None:
     say(" ".join(map(str, lanes)))
 
 

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from service.broker import ACTOR, NAMESPACE, QUEUE, Broker, ClosableWaker, make_broker, make_waker
-from service.worker import LentLoop, WorkerHost, declare
+from service.broker import ACTOR, NAMESPACE, QUEUE, BrokerWaker, LoopBroker, make_broker
+from service.worker import WorkerHost, declare
 
 PATIENCE = 10.0
 
@@ -21,7 +21,7 @@ class Recorder:
         self.failures = 0
         self.called = asyncio.Event()
 
-    async def serve(self, lanes: list[int]) -> None:
+    def wake(self, lanes: list[int]) -> None:
         self.calls.append(lanes)
         self.threads.add(threading.get_ident())
         self.called.set()
@@ -44,8 +44,8 @@ class Recorder:
 class Working:
     """A worker at work."""
 
-    broker: Broker
-    waker: ClosableWaker
+    broker: LoopBroker
+    waker: BrokerWaker
     recorder: Recorder
 
     async def woken(self, lane: int) -> None:
@@ -59,16 +59,15 @@ class Working:
 @asynccontextmanager
 async def working(url: str, namespace: str = NAMESPACE) -> AsyncIterator[Working]:
     """A worker on the broker over the Redis at ``url``, or on that in memory."""
-    loop = asyncio.get_running_loop()
     recorder = Recorder()
-    broker = make_broker(url, [LentLoop(loop)], namespace)
-    waker = make_waker(broker, loop)
-    declare(broker, recorder.serve, actor=ACTOR, queue=QUEUE)
-    host = WorkerHost(broker)
+    broker = make_broker(url, namespace=namespace)
+    waker = BrokerWaker(broker)
+    declare(broker, recorder.wake, actor=ACTOR, queue=QUEUE)
+    host = WorkerHost(broker, broker.taken)
     host.start()
     try:
         yield Working(broker, waker, recorder)
     finally:
         await waker.close()
         await host.stop()
-        broker.close()
+        await broker.disconnect()

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from service.broker import make_broker, make_waker
+from service.broker import BrokerWaker, make_broker
 from service.domain.ids import keyed
 from service.pubsub.in_process import InProcessBackplane
 from service.usecases.accept import Accept
@@ -42,17 +42,15 @@ async def each(run: Callable[[int], Awaitable[object]]) -> tuple[float, list[str
     return added(few, many, MANY - FEW)
 
 
-async def ignore(_: list[int]) -> None:
+def ignore(_: list[int]) -> None:
     """Do nothing about a wake."""
 
 
 async def test_a_request_to_accept_an_event(world: World) -> None:
     await world.subscribe("hook")
-    broker = make_broker("", [])
+    broker = make_broker("")
     declare(broker, ignore, actor="deliver", queue="lanes")
-    accept = Accept(
-        world.accept, make_waker(broker, asyncio.get_running_loop()), InProcessBackplane()
-    )
+    accept = Accept(world.accept, BrokerWaker(broker), InProcessBackplane())
     runs = iter(range(10))
 
     async def run(count: int) -> None:

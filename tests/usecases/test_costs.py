@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from dramatiq import Broker, Message, Middleware
 
-from service.broker import make_broker, make_waker
+from service.broker import BrokerWaker, make_broker
 from service.lab.bench.counted import is_frame, watch
 from service.ports import AcceptRequest, Claimed
 from service.pubsub.in_process import InProcessBackplane
@@ -176,7 +176,7 @@ class Counter(Middleware):
         self.lanes.append(len(message.args[0]))
 
 
-async def ignore(_: list[int]) -> None:
+def ignore(_: list[int]) -> None:
     """Do nothing about a wake."""
 
 
@@ -188,8 +188,7 @@ async def test_a_commit_wakes_with_one_message_however_many_it_is_about(
     counter = Counter()
     broker = make_broker("", [counter])
     declare(broker, ignore, actor="deliver", queue="lanes")
-    waker = make_waker(broker, asyncio.get_running_loop())
-    accept = Accept(world.accept, waker, InProcessBackplane())
+    accept = Accept(world.accept, BrokerWaker(broker), InProcessBackplane())
     ledger.take()
 
     await asyncio.gather(*(accept.events("default", [event(f"op{n}")]) for n in range(100)))
