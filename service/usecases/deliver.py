@@ -45,6 +45,8 @@ _TOGETHER: Final = 8
 #: is in it, too. Sends that were started together end over several turns.
 _TURNS_TO_CLAIM: Final = 4
 _TURNS_TO_SETTLE: Final = 8
+_LINGER: Final = 0.01
+_FEW: Final = 24
 #: Results in one settle.
 _BATCH: Final = 500
 #: Seconds until a store that does not answer is asked again.
@@ -261,6 +263,8 @@ class Deliver:
     async def _settle(self) -> None:
         while self._results or self._unsent:
             await turns(_TURNS_TO_SETTLE)
+            if self._may_linger():
+                await asyncio.sleep(_LINGER)
             over, self._results = self._results[:_BATCH], self._results[_BATCH:]
             unsent, self._unsent = self._unsent, []
             self._refill()
@@ -269,6 +273,15 @@ class Deliver:
             finally:
                 self._give_slots_back(over, unsent)
             self._refill()
+
+    def _may_linger(self) -> bool:
+        return (
+            not self._stopping
+            and not self._unsent
+            and len(self._results) < _FEW
+            and self._free > self._pace.slots // 2
+            and all(each.goes_on for each in self._results)
+        )
 
     def _give_slots_back(self, over: Sequence[_Result], unsent: Sequence[Claimed]) -> None:
         now = self._clock.now()
