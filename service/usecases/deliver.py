@@ -31,10 +31,10 @@ from service.ports import (
     StoreUnavailableError,
 )
 from service.usecases.compose import Composer
-from service.usecases.gathering import turns
+from service.usecases.gathering import Lull, turns
 from service.usecases.measuring import Measures
 from service.usecases.reporting import report
-from service.usecases.ring import Ring
+from service.usecases.ring import Ring, parted
 
 #: Seconds a lease outlives the longest attempt: time to be judged and settled.
 LEASE_MARGIN: Final = 10.0
@@ -45,8 +45,10 @@ _TOGETHER: Final = 8
 #: is in it, too. Sends that were started together end over several turns.
 _TURNS_TO_CLAIM: Final = 4
 _TURNS_TO_SETTLE: Final = 8
-_LINGER: Final = 0.01
-_FEW: Final = 24
+#: Seconds for which results gather that nobody waits for, and how many are enough: to settle one
+#: takes more of the processor than to send three, and hardly less than to settle twenty.
+_LULL: Final = 0.01
+_ENOUGH: Final = 24
 #: Results in one settle.
 _BATCH: Final = 500
 #: Seconds until a store that does not answer is asked again.
@@ -72,10 +74,12 @@ class Pace:
 
 
 class _Result(NamedTuple):
-    """What came of a send, and whether its lane goes on before that is settled."""
+    """What came of a send."""
 
     settlement: Settlement
+    #: Whether its lane goes on before that is settled, and whether nothing of it waits for that.
     goes_on: bool
+    has_time: bool
 
 
 class Deliver:
@@ -105,6 +109,7 @@ class Deliver:
         self._timers: dict[int, tuple[int, asyncio.TimerHandle]] = {}
         self._claiming = False
         self._settler: asyncio.Task[None] | None = None
+        self._lull = Lull(_LULL)
         self._stopping = False
         self.measures = Measures()
 
@@ -138,6 +143,7 @@ class Deliver:
         A store that is away is waited for little longer: leases of which it hears nothing run out.
         """
         self._stopping = True
+        self._lull.end()
         for _, timer in self._timers.values():
             timer.cancel()
         loop = asyncio.get_running_loop()
@@ -178,7 +184,7 @@ class Deliver:
                 self._ring.meet(number, lane.subscription)
             taken = Counter(each.ref.subscription_no for each in claim.deliveries)
             back = self._ring.claimed(quotas, taken, self._free, self._clock.monotonic())
-        kept, surplus = _parted(claim.deliveries, back)
+        kept, surplus = parted(claim.deliveries, back)
         await self._start_all(Claim(claim.lanes, kept), started)
         if surplus:
             await self._persist([], surplus)
@@ -208,9 +214,13 @@ class Deliver:
         else:
             # first the await, then the list: a settle may have put another in its place meanwhile
             settlement = await self._attempt(lane, claimed)
-            self._results.append(_Result(settlement, self._judged(settlement)))
+            goes_on = self._judged(settlement)
+            has_time = goes_on and lane.subscription.ordering == "none"
+            self._results.append(_Result(settlement, goes_on, has_time))
         if self._settler is None or self._settler.done():
             self._settler = asyncio.create_task(self._settle(), name="settle")
+        elif self._lull.lasts and self._is_pressing():
+            self._lull.end()
 
     async def _attempt(self, lane: Lane, claimed: Claimed) -> Settlement:
         subscription = lane.subscription
@@ -263,8 +273,8 @@ class Deliver:
     async def _settle(self) -> None:
         while self._results or self._unsent:
             await turns(_TURNS_TO_SETTLE)
-            if self._may_linger():
-                await asyncio.sleep(_LINGER)
+            if not self._is_pressing():
+                await self._lull.wait()
             over, self._results = self._results[:_BATCH], self._results[_BATCH:]
             unsent, self._unsent = self._unsent, []
             self._refill()
@@ -274,13 +284,14 @@ class Deliver:
                 self._give_slots_back(over, unsent)
             self._refill()
 
-    def _may_linger(self) -> bool:
+    def _is_pressing(self) -> bool:
+        """Whether to settle at once: results are enough, or something waits for that."""
         return (
-            not self._stopping
-            and not self._unsent
-            and len(self._results) < _FEW
-            and self._free > self._pace.slots // 2
-            and all(each.goes_on for each in self._results)
+            self._stopping
+            or bool(self._unsent)
+            or len(self._results) >= _ENOUGH
+            or self._free < self._pace.slots // 2
+            or not all(each.has_time for each in self._results)
         )
 
     def _give_slots_back(self, over: Sequence[_Result], unsent: Sequence[Claimed]) -> None:
@@ -368,21 +379,6 @@ class Deliver:
     def _due(self, lane: int) -> None:
         del self._timers[lane]
         self._background(self.serve([lane]))
-
-
-def _parted(
-    deliveries: Sequence[Claimed], back: dict[int, int]
-) -> tuple[Sequence[Claimed], list[Claimed]]:
-    """What is kept, and what goes back, by how much that is of each lane."""
-    if not back:
-        return deliveries, []
-    kept, surplus = list[Claimed](), list[Claimed]()
-    for each in deliveries:
-        lane = each.ref.subscription_no
-        left = back.get(lane, 0)
-        back[lane] = left - 1
-        (surplus if left > 0 else kept).append(each)
-    return kept, surplus
 
 
 async def _ended(tasks: Collection[asyncio.Task[None]], patience: float) -> None:

@@ -243,3 +243,18 @@ class Ring:
         else:
             self._stirred[receiver] = None
             self._crowded.pop(receiver, None)
+
+
+def parted(
+    deliveries: Sequence[Claimed], back: dict[int, int]
+) -> tuple[Sequence[Claimed], list[Claimed]]:
+    """What is kept, and what goes back, by how much that is of each lane."""
+    if not back:
+        return deliveries, []
+    kept, surplus = list[Claimed](), list[Claimed]()
+    for each in deliveries:
+        lane = each.ref.subscription_no
+        left = back.get(lane, 0)
+        back[lane] = left - 1
+        (surplus if left > 0 else kept).append(each)
+    return kept, surplus

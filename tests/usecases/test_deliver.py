@@ -202,6 +202,89 @@ async def test_no_more_is_in_flight_than_there_are_slots(world: World) -> None:
     assert await worker.statuses() == ["delivered"] * 18
 
 
+# --- the lull before a settle
+
+
+@pytest.fixture
+def endless_lull(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results that have time are settled when the worker stops, or something makes them press."""
+    monkeypatch.setattr(deliver_module, "_LULL", 60.0)
+
+
+async def test_results_that_come_one_by_one_are_settled_together(world: World) -> None:
+    worker = await with_pace(world, slots=64)
+    batches: list[int] = []
+    worker.store.before_settle = lambda results: batches.append(len(results))
+    lane = await worker.lane("hook")
+    for number in range(4):
+        await world.posted(event(f"op{number}"))
+        await worker.serve(lane)
+        await worker.sender.wait_for(number + 1)
+    await worker.store.wait_for(4)
+    await worker.deliver.stop(0)
+
+    assert sum(batches) == 4
+    assert len(batches) < 4
+
+
+@pytest.mark.usefixtures("endless_lull")
+@pytest.mark.parametrize(
+    ("members", "status", "count"),
+    [
+        ({}, 200, 24),  # enough
+        ({}, 500, 1),
+        ({"max_concurrency": 4}, 200, 1),
+        ({"ordering": "operation"}, 200, 1),
+    ],
+)
+async def test_what_presses_is_settled_at_once(
+    world: World, members: dict[str, Any], status: int, count: int
+) -> None:
+    worker = await with_pace(world, slots=64)
+    patient, lane = await worker.lane("patient"), await worker.lane("hook", **members)
+    await world.posted(event("first"))
+    await worker.serve(patient)
+    await worker.sender.wait_for(1)
+    await world.posted(*posted(count))
+    worker.sender.script = lambda _: answer(status)
+    await worker.serve(lane)
+    await worker.store.wait_for(count + 1)
+    await worker.deliver.stop(0)
+
+
+@pytest.mark.usefixtures("endless_lull")
+async def test_results_are_settled_at_once_while_few_slots_are_free(world: World) -> None:
+    worker = await with_pace(world, slots=4)
+    lanes = [await worker.lane(name) for name in ("hanging", "stuck", "hook")]
+    for name in ("hanging", "stuck"):
+        worker.sender.hold(f"https://{name}/")
+    await world.posted(event("op"))
+    await worker.serve(*lanes)
+    await worker.store.wait_for(1)
+    for name in ("hanging", "stuck"):
+        worker.sender.let_go(f"https://{name}/")
+    await worker.deliver.stop(PATIENCE)
+
+
+@pytest.mark.usefixtures("endless_lull")
+async def test_a_stop_settles_what_had_time(world: World) -> None:
+    worker = await with_pace(world, slots=64)
+    lanes = [await worker.lane(name) for name in ("hook", "slow")]
+    worker.sender.hold("https://slow/")
+    await world.posted(event("op"))
+    await worker.serve(*lanes)
+    await worker.sender.wait_for(2)
+    assert await worker.statuses() == []
+
+    stop = asyncio.create_task(worker.deliver.stop(PATIENCE))
+    await worker.store.wait_for(1)
+    worker.sender.let_go("https://slow/")
+    async with asyncio.timeout(PATIENCE / 2):
+        await stop
+
+    assert await worker.statuses() == ["delivered"] * 2
+
+
 @pytest.mark.parametrize(
     ("limits", "status", "sent"),
     [
