@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from service.console.charts import Chart, Line
+from service.console.receivers import of_address
 from service.console.services import Services
 from service.console.visits import Action, Visit
 from service.domain import tallies
 from service.domain.api_keys import Scope
-from service.domain.errors import Refusal, not_found
+from service.domain.errors import Refusal
 from service.domain.subscription import Subscription
 from service.domain.tallies import OWN_SLICE, Tally
 from service.web import answers
@@ -60,9 +61,9 @@ class Day:
 
     async def data(self, visit: Visit) -> Answer | Refusal:
         """The points of the day, a list of values for each line."""
-        found = await self._reads.subscription(visit.tenant, visit.name())
-        if found is None:
-            return not_found("subscription", visit.name())
+        found = await of_address(visit, self._reads)
+        if isinstance(found, Refusal):
+            return found
         day = await self._stats.subscription_day(found.no)
         return answers.of(
             {

@@ -3,12 +3,14 @@
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
-from service.console.visits import Visit
+from service.console.visits import Handler, Page, Visit
 from service.domain import urls
 from service.domain.api_keys import Scope
 from service.domain.errors import Refusal, RefusalKind, not_found
 from service.domain.subscription import Subscription
 from service.ports import ReadStore, ReceiverView
+from service.web.answers import Answer
+from service.web.calls import Streamed
 
 
 class Known(NamedTuple):
@@ -50,6 +52,16 @@ async def of_address(visit: Visit, reads: ReadStore) -> Subscription | Refusal:
         return not_found("subscription", name)
     said = f"The subscription {name!r} was deleted, and nothing is sent to it any more."
     return Refusal(RefusalKind.GONE, said, extra={"deleted": name})
+
+
+def of_one(reads: ReadStore, act: Handler) -> Handler:
+    """What is done with the subscription that the address names, if it is there: see above."""
+
+    async def acted(visit: Visit) -> Page | Answer | Refusal | Streamed:
+        found = await of_address(visit, reads)
+        return found if isinstance(found, Refusal) else await act(visit)
+
+    return acted
 
 
 def receiver(one: Subscription | ReceiverView) -> str:

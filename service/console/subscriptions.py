@@ -6,7 +6,7 @@ from typing import Any, Final
 from service.console import bounds
 from service.console.attempts import seen
 from service.console.day import Day
-from service.console.receivers import of_address
+from service.console.receivers import of_address, of_one
 from service.console.services import Services
 from service.console.subscription_replays import REACHES, WHICH
 from service.console.visits import Action, Page, Visit
@@ -40,12 +40,12 @@ class Subscriptions:
         return [
             Action("GET", _PATH, read, self.index),
             Action("GET", _ONE, read, self.show),
-            Action("POST", f"{_ONE}/pause", write, self.pause),
-            Action("POST", f"{_ONE}/resume", write, self.resume),
-            Action("POST", f"{_ONE}/test", write, self.test),
-            Action("POST", f"{_ONE}/rotate-secret", write, self.rotate),
+            Action("POST", f"{_ONE}/pause", write, of_one(self._reads, self.pause)),
+            Action("POST", f"{_ONE}/resume", write, of_one(self._reads, self.resume)),
+            Action("POST", f"{_ONE}/test", write, of_one(self._reads, self.test)),
+            Action("POST", f"{_ONE}/rotate-secret", write, of_one(self._reads, self.rotate)),
             Action("POST", f"{_ONE}/reveal", read, self.reveal),
-            Action("POST", f"{_ONE}/delete", write, self.delete, whole=True),
+            Action("POST", f"{_ONE}/delete", write, of_one(self._reads, self.delete), whole=True),
             *self._day.actions(),
         ]
 

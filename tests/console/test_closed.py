@@ -153,6 +153,31 @@ async def test_what_another_tenant_deleted_is_as_if_it_had_never_been(
             assert not (await who.get(f"{root}/subscriptions/{name}{page}", 404)).says("deleted")
 
 
+@pytest.mark.parametrize("root", ["/console", "/portal"])
+@pytest.mark.parametrize(
+    "button", ["pause", "resume", "test", "rotate-secret", "reveal", "replay", "delete"]
+)
+async def test_what_is_pressed_on_a_page_that_is_older_says_that_it_was_deleted(
+    api: Api, admin: Visitor, root: str, button: str
+) -> None:
+    made = await api.subscribe("https://example.com/hook")
+    scopes = ["subscriptions:read", "subscriptions:write", "deliveries:read", "deliveries:replay"]
+    who = admin if root == "/console" else await consumer(api, scopes=scopes)
+    await api.call("DELETE", f"/v1/subscriptions/{made['id']}")
+
+    answer = await who.send(f"{root}/subscriptions/{made['id']}/{button}", {"overlap": "0"})
+
+    assert answer.status_code == 410
+    assert Document(answer.text).says(f"The subscription {made['id']!r} was deleted")
+
+
+async def test_numbers_of_one_that_was_deleted_are_gone(api: Api, admin: Visitor) -> None:
+    made = await api.subscribe("https://example.com/hook")
+    await api.call("DELETE", f"/v1/subscriptions/{made['id']}")
+
+    await admin.get(f"/console/subscriptions/{made['id']}/traffic", 410)
+
+
 async def test_what_was_typed_into_the_form_of_one_deleted_meanwhile_is_not_lost(
     api: Api, admin: Visitor
 ) -> None:
