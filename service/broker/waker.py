@@ -40,7 +40,7 @@ class BrokerWaker:
         """Send nothing more; the message under way is sent, or given up in time."""
         self._lanes.clear()
         if self._sending is not None:
-            await self._sending
+            await asyncio.wait([self._sending])
 
     async def _send(self) -> None:
         while self._lanes:

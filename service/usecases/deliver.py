@@ -285,10 +285,10 @@ class Deliver:
             self._refill()
 
     def _is_pressing(self) -> bool:
-        """Whether to settle at once: results are enough, or something waits for that."""
+        """Whether to settle at once: there is more to do, or something waits for that."""
         return (
             self._stopping
-            or bool(self._unsent)
+            or bool(self._unsent or self._ring)
             or len(self._results) >= _ENOUGH
             or self._free < self._pace.slots // 2
             or not all(each.has_time for each in self._results)

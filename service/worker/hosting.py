@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
+from typing import Final
 
 from dramatiq import Broker, Message
 
@@ -11,7 +12,7 @@ Taken = Callable[[str], AsyncIterator[Message[None]]]
 _logger = logging.getLogger(__name__)
 
 #: Seconds until messages are taken again after a fault that nobody foresaw.
-_PAUSE = 1.0
+_PAUSE: Final = 1.0
 
 
 class WorkerHost:

@@ -253,6 +253,16 @@ async def test_what_presses_is_settled_at_once(
 
 
 @pytest.mark.usefixtures("endless_lull")
+async def test_a_lane_that_has_more_is_not_held_up(world: World) -> None:
+    worker = await with_pace(world, slots=64, per_lane=4)
+    lane = await worker.lane("hook")
+    await world.posted(*posted(20))
+    await worker.serve(lane)
+    await worker.sender.wait_for(20)
+    await worker.deliver.stop(0)
+
+
+@pytest.mark.usefixtures("endless_lull")
 async def test_results_are_settled_at_once_while_few_slots_are_free(world: World) -> None:
     worker = await with_pace(world, slots=4)
     lanes = [await worker.lane(name) for name in ("hanging", "stuck", "hook")]
