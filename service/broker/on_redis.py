@@ -5,8 +5,8 @@
    must not be lost. Losing one of these costs a sweep interval, and keeping one could only leak.
 2. Who takes blocks on that list (BLPOP) instead of asking again and again, ever more rarely: an
    idle worker has a wake within a millisecond.
-3. Redis may be slow, away or empty at any time. Who sends gives up after a quarter of a second and
-   never tries again; who takes is back as soon as it is. Each says so once.
+3. Redis may be slow, away or empty at any time. Who sends gives up soon and never tries again; who
+   takes is back as soon as it is. Each says so once.
 """
 
 import asyncio
@@ -24,8 +24,10 @@ from redis.backoff import NoBackoff
 from service.broker.link import Link
 from service.broker.on_loop import LENGTH, LoopBroker
 
-#: Seconds that whoever sends waits for Redis.
+#: Seconds that whoever sends waits for an answer of Redis, and for a connection to it, which takes
+#: half a dozen ways to and fro.
 ANSWER: Final = 0.25
+_CONNECTED: Final = 2.0
 #: Seconds between two tries while Redis is away.
 _PAUSE: Final = 0.25
 #: Seconds until Redis says that there is nothing, and beyond that until it is taken for gone.
@@ -44,7 +46,7 @@ class WakeBroker(LoopBroker):
         self._link = Link("Wakes are not sent")
 
     async def sent(self) -> None:
-        """See :meth:`LoopBroker.sent`; where Redis does not answer, that takes half a second."""
+        """See :meth:`LoopBroker.sent`; where Redis does not answer, that takes a while."""
         try:
             for name, waiting in self.queues.items():
                 await self._append(self._list(name), waiting)
@@ -97,7 +99,7 @@ class _Line:
     def __init__(self, url: str, patience: float) -> None:
         # The library's own time-outs may swallow that a task is cancelled (asyncio.wait_for).
         pool = ConnectionPool.from_url(
-            url, socket_timeout=None, socket_connect_timeout=ANSWER, retry=Retry(NoBackoff(), 0)
+            url, socket_timeout=None, socket_connect_timeout=_CONNECTED, retry=Retry(NoBackoff(), 0)
         )
         self._connection: Connection = pool.make_connection()  # type: ignore[no-untyped-call]  # the library's is not annotated
         self._patience = patience
@@ -109,11 +111,24 @@ class _Line:
             redis.RedisError, OSError: it did not do it, or not in time: then it may do it yet.
         """
         try:
+            await self._connect()
             async with asyncio.timeout(self._patience):
                 await self._connection.send_command(*command, check_health=False)
                 return await self._connection.read_response()
         except TimeoutError:
-            raise redis.TimeoutError(f"It did not answer within {self._patience:g} s") from None
+            raise redis.TimeoutError("It did not answer in time") from None
+        except redis.RedisError:
+            await self.close()  # to one that only reads, or refused to let us in, others may lead
+            raise
+
+    async def _connect(self) -> None:
+        connection = self._connection
+        # nothing was asked: what there is to be read is that it was closed meanwhile
+        if connection.is_connected and await connection.can_read():
+            await self.close()
+        if not connection.is_connected:
+            async with asyncio.timeout(_CONNECTED):
+                await connection.connect_check_health(check_health=False)
 
     async def close(self) -> None:
         """Disconnect."""

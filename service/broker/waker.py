@@ -16,6 +16,8 @@ ACTOR: Final = "deliver"
 _WIDTH: Final = 1000
 #: Lanes that wait to be sent; the sweep finds the others.
 _MOST: Final = 100_000
+#: Seconds that the last message has at a stop.
+_LAST: Final = 0.5
 
 
 class BrokerWaker:
@@ -37,9 +39,11 @@ class BrokerWaker:
             self._sending = asyncio.create_task(self._send(), name="wakes")
 
     async def close(self) -> None:
-        """Send nothing more; the message under way is sent, or given up in time."""
+        """Send nothing more; the message under way is sent, or given up soon."""
         self._lanes.clear()
         if self._sending is not None:
+            await asyncio.wait([self._sending], timeout=_LAST)
+            self._sending.cancel()
             await asyncio.wait([self._sending])
 
     async def _send(self) -> None:

@@ -49,9 +49,8 @@ _TURNS_TO_SETTLE: Final = 8
 #: takes more of the processor than to send three, and hardly less than to settle twenty.
 _LULL: Final = 0.01
 _ENOUGH: Final = 24
-#: Results in one settle.
+#: Results in one settle, and seconds until a store that does not answer is asked again.
 _BATCH: Final = 500
-#: Seconds until a store that does not answer is asked again.
 _PATIENCE: Final = 0.5
 #: Seconds that are left at the end of a stop for the last results.
 _LAST: Final = 3.0
@@ -77,7 +76,7 @@ class _Result(NamedTuple):
     """What came of a send."""
 
     settlement: Settlement
-    #: Whether its lane goes on before that is settled, and whether nothing of it waits for that.
+    #: Whether its lane goes on before that is settled, and whether no delivery waits for that.
     goes_on: bool
     has_time: bool
 
@@ -168,6 +167,7 @@ class Deliver:
             return  # the sweep wakes these lanes again
         finally:
             self._claiming = False
+            self._press()
 
     async def _claim(self) -> None:
         quotas = self._ring.plan(self._free, self._clock.monotonic())
@@ -219,8 +219,7 @@ class Deliver:
             self._results.append(_Result(settlement, goes_on, has_time))
         if self._settler is None or self._settler.done():
             self._settler = asyncio.create_task(self._settle(), name="settle")
-        elif self._lull.lasts and self._is_pressing():
-            self._lull.end()
+        self._press()
 
     async def _attempt(self, lane: Lane, claimed: Claimed) -> Settlement:
         subscription = lane.subscription
@@ -244,7 +243,7 @@ class Deliver:
             return f"The request could not be built: {type(error).__name__}"
 
     async def _outcome(self, request: OutboundRequest | str) -> Outcome:
-        """What came of it, whatever happens: without an outcome its slot would never be free."""
+        """What came of it, whatever happens: its slot is never free without."""
         if isinstance(request, str):
             return Failed(ErrorClass.UNKNOWN, request, Timing(0.0))
         try:
@@ -284,11 +283,14 @@ class Deliver:
                 self._give_slots_back(over, unsent)
             self._refill()
 
+    def _press(self) -> None:
+        if self._lull.lasts and self._is_pressing():
+            self._lull.end()
+
     def _is_pressing(self) -> bool:
         """Whether to settle at once: there is more to do, or something waits for that."""
         return (
-            self._stopping
-            or bool(self._unsent or self._ring)
+            bool(self._stopping or self._unsent or self._ring)
             or len(self._results) >= _ENOUGH
             or self._free < self._pace.slots // 2
             or not all(each.has_time for each in self._results)

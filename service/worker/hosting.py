@@ -48,9 +48,9 @@ class WorkerHost:
                 await asyncio.sleep(_PAUSE)
 
     def _call(self, message: Message[None]) -> None:
-        """Call the actor that a message is for, with Dramatiq's middleware around it."""
-        self._broker.emit_before("process_message", message)
+        """Call the actor that a message is for, with what middleware does around that."""
         try:
+            self._broker.emit_before("process_message", message)
             self._broker.get_actor(message.actor_name)(*message.args, **message.kwargs)
         except Exception as error:
             _logger.exception("An actor failed. The sweep makes up for it.")

@@ -124,6 +124,51 @@ async def test_who_wakes_notices_nothing_and_wakes_arrive_afterwards(
     assert len(said) <= 4, said
 
 
+async def test_the_first_wake_after_redis_was_restarted_arrives(
+    valkey: Valkey, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = make_broker(valkey.url)
+    waker = BrokerWaker(broker)
+    waker.wake([1])
+    await asyncio.sleep(0.1)
+    valkey.kill()
+    valkey.start()
+    await asyncio.sleep(0.1)  # idle: what it closed is found when it is used again
+
+    waker.wake([2])
+    await asyncio.sleep(0.1)
+
+    with client(valkey.url) as seen:
+        (sent,) = seen.lrange("ringback:lanes", 0, -1)
+    assert Message.decode(bytes(sent)).args == ([2],)
+    assert caplog.records == []
+    await waker.close()
+    await broker.disconnect()
+
+
+async def test_a_connection_that_only_reads_is_left(valkey: Valkey) -> None:
+    broker = make_broker(valkey.url)
+    waker = BrokerWaker(broker)
+    with client(valkey.url) as seen:
+        waker.wake([1])
+        await asyncio.sleep(0.1)
+        seen.execute_command("REPLICAOF", "127.0.0.1", "1")
+        before = len(seen.client_list())
+        waker.wake([2])
+        await asyncio.sleep(0.1)
+        assert len(seen.client_list()) == before - 1
+    await waker.close()
+    await broker.disconnect()
+
+
+async def test_wakes_pass_to_whom_redis_knows_by_a_password(valkey: Valkey) -> None:
+    with client(valkey.url) as other:
+        other.execute_command("ACL", "SETUSER", "worker", "on", ">secret", "allkeys", "+@all")
+    url = valkey.url.replace("//", "//worker:secret@").removesuffix("0") + "3"
+    async with working(url) as made:
+        await made.woken(1)
+
+
 async def test_it_starts_before_redis_does() -> None:
     server = Valkey(free_port())
     async with working(server.url) as made:

@@ -211,20 +211,21 @@ def endless_lull(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deliver_module, "_LULL", 60.0)
 
 
+@pytest.mark.usefixtures("endless_lull")
 async def test_results_that_come_one_by_one_are_settled_together(world: World) -> None:
-    worker = await with_pace(world, slots=64)
+    worker = await with_pace(world)
     batches: list[int] = []
     worker.store.before_settle = lambda results: batches.append(len(results))
     lane = await worker.lane("hook")
+    worker.sender.hold("https://hook/")
     for number in range(4):
         await world.posted(event(f"op{number}"))
         await worker.serve(lane)
         await worker.sender.wait_for(number + 1)
-    await worker.store.wait_for(4)
-    await worker.deliver.stop(0)
+    worker.sender.let_go("https://hook/")
+    await worker.deliver.stop(PATIENCE)
 
-    assert sum(batches) == 4
-    assert len(batches) < 4
+    assert batches == [4]
 
 
 @pytest.mark.usefixtures("endless_lull")
@@ -254,8 +255,10 @@ async def test_what_presses_is_settled_at_once(
     worker = await with_pace(world)
     lane = await worker.lane("hook", **members)
     worker.sender.script = lambda _: answer(status)
+    worker.sender.hold("https://hook/")
     await world.posted(event("op"))
     await worker.serve(lane)
+    worker.sender.let_go("https://hook/")
     await worker.store.wait_for(1)
     await worker.deliver.stop(0)
 
@@ -275,11 +278,33 @@ async def test_a_lane_that_has_more_is_not_held_up(world: World) -> None:
 @pytest.mark.usefixtures("endless_lull")
 async def test_results_are_settled_at_once_while_few_slots_are_free(world: World) -> None:
     worker = await with_pace(world, slots=4)
-    lanes = [await worker.lane(name) for name in ("hanging", "stuck", "hook")]
-    for name in ("hanging", "stuck"):
+    names = ("hanging", "stuck", "hook")
+    lanes = [await worker.lane(name) for name in names]
+    for name in names:
         worker.sender.hold(f"https://{name}/")
     await world.posted(event("op"))
     await worker.serve(*lanes)
+    await worker.sender.wait_for(3)
+    worker.sender.let_go("https://hook/")
+    await worker.store.wait_for(1)
+    for name in names[:2]:
+        worker.sender.let_go(f"https://{name}/")
+    await worker.deliver.stop(PATIENCE)
+
+
+@pytest.mark.usefixtures("endless_lull")
+async def test_what_had_time_is_settled_when_slots_become_few(world: World) -> None:
+    worker = await with_pace(world, slots=4)
+    lanes = [await worker.lane(name) for name in ("hook", "hanging", "stuck")]
+    for name in ("hanging", "stuck"):
+        worker.sender.hold(f"https://{name}/")
+    await world.posted(event("op"))
+    await worker.serve(lanes[0])
+    await worker.sender.wait_for(1)
+    await asyncio.sleep(0.05)
+    assert await worker.statuses() == []
+
+    await worker.serve(*lanes[1:])
     await worker.store.wait_for(1)
     for name in ("hanging", "stuck"):
         worker.sender.let_go(f"https://{name}/")
