@@ -234,10 +234,11 @@ async def test_a_subscription_is_paused_tested_rotated_resumed_and_deleted(
     assert secret != made["secret"]
     assert (await newest(api))["action"] == "subscription.secret_rotated"
     assert len((await api.get(f"/v1/subscriptions/{made['id']}/secret"))["secrets"]) == 2
+    assert (await admin.send(f"{path}/rotate-secret", {"overlap": "7"})).status_code == 404
     assert (await admin.press(f"{path}/resume")).says("active")
     assert (await admin.press(f"{path}/delete")).says("Deleted")
     assert (await newest(api))["action"] == "subscription.deleted"
-    assert (await admin.send(f"{path}/rotate-secret", {"overlap": "7"})).status_code == 404
+    assert (await admin.send(f"{path}/rotate-secret", {"overlap": "0"})).status_code == 410
 
 
 async def test_of_two_secrets_it_is_said_which_is_to_end_and_when(api: Api, admin: Visitor) -> None:

@@ -49,6 +49,14 @@ class Worker:
     async def lane(self, name: str, **members: Any) -> Subscription:  # noqa: ANN401  members of many types
         return await self.world.subscribe(name, url=f"https://{name}/", **members)
 
+    def hold(self, *names: str) -> None:
+        for name in names:
+            self.sender.hold(f"https://{name}/")
+
+    def let_go(self, *names: str) -> None:
+        for name in names:
+            self.sender.let_go(f"https://{name}/")
+
     async def serve(self, *lanes: Subscription) -> None:
         await self.deliver.serve([lane.no for lane in lanes])
 
@@ -233,13 +241,11 @@ async def test_enough_results_are_settled_at_once(world: World) -> None:
     worker = await with_pace(world)
     names = [f"hook{number}" for number in range(24)]
     lanes = [await worker.lane(name) for name in names]
-    for name in names:
-        worker.sender.hold(f"https://{name}/")
+    worker.hold(*names)
     await world.posted(event("op"))
     await worker.serve(*lanes)
     await worker.sender.wait_for(24)
-    for name in names:
-        worker.sender.let_go(f"https://{name}/")
+    worker.let_go(*names)
     await worker.store.wait_for(24)
     await worker.deliver.stop(0)
 
@@ -280,15 +286,13 @@ async def test_results_are_settled_at_once_while_few_slots_are_free(world: World
     worker = await with_pace(world, slots=4)
     names = ("hanging", "stuck", "hook")
     lanes = [await worker.lane(name) for name in names]
-    for name in names:
-        worker.sender.hold(f"https://{name}/")
+    worker.hold(*names)
     await world.posted(event("op"))
     await worker.serve(*lanes)
     await worker.sender.wait_for(3)
     worker.sender.let_go("https://hook/")
     await worker.store.wait_for(1)
-    for name in names[:2]:
-        worker.sender.let_go(f"https://{name}/")
+    worker.let_go(*names[:2])
     await worker.deliver.stop(PATIENCE)
 
 
@@ -296,8 +300,7 @@ async def test_results_are_settled_at_once_while_few_slots_are_free(world: World
 async def test_what_had_time_is_settled_when_slots_become_few(world: World) -> None:
     worker = await with_pace(world, slots=4)
     lanes = [await worker.lane(name) for name in ("hook", "hanging", "stuck")]
-    for name in ("hanging", "stuck"):
-        worker.sender.hold(f"https://{name}/")
+    worker.hold("hanging", "stuck")
     await world.posted(event("op"))
     await worker.serve(lanes[0])
     await worker.sender.wait_for(1)
@@ -306,8 +309,7 @@ async def test_what_had_time_is_settled_when_slots_become_few(world: World) -> N
 
     await worker.serve(*lanes[1:])
     await worker.store.wait_for(1)
-    for name in ("hanging", "stuck"):
-        worker.sender.let_go(f"https://{name}/")
+    worker.let_go("hanging", "stuck")
     await worker.deliver.stop(PATIENCE)
 
 
