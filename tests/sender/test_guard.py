@@ -183,7 +183,7 @@ async def test_a_connection_that_is_not_accepted_ends_in_time(
         url = f"http://127.0.0.1:{full.getsockname()[1]}/"
         start = time.monotonic()
         outcome = await sender.send(ask(url=url, timeout=0.5))
-        assert time.monotonic() - start <= 0.6
+        assert time.monotonic() - start < 1.0  # when the kernel tries once more
     assert isinstance(outcome, Failed)
     assert outcome.error is ErrorClass.TIMEOUT
     assert "while connecting" in outcome.message

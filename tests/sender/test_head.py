@@ -37,10 +37,10 @@ def test_the_final_status_line(data: bytes, head: Head | None) -> None:
 
 @pytest.mark.parametrize("filler", [b" ", b"\t", b"a", b":", b"\r", b"\n", b"a: b\r", b"\r\r\n"])
 def test_a_hostile_head_takes_no_longer_than_a_proper_one(filler: bytes) -> None:
-    start = time.perf_counter()
+    start = time.thread_time()
     for first in (b"HTTP/1.1 200 OK\r\nx:", b"HTTP/1.1 103 Early\r\nx:", b"HTTP/1.1 200 "):
         read_head(first + filler * (65_536 // len(filler)) + b"\0")
-    assert time.perf_counter() - start < 0.2
+    assert time.thread_time() - start < 0.2
 
 
 @given(st.binary())

@@ -149,12 +149,12 @@ def test_a_large_key_is_refused_before_it_costs_anything() -> None:
     numbers = rsa.generate_private_key(65537, 2048).private_numbers()
     n = numbers.public_numbers.n << 6144 | 1
     large = _der_of_rsa(n, numbers)
-    begun = time.perf_counter()
+    begun = time.thread_time()
 
     where, _ = fault(of(CLIENT, key=large))
 
     assert where == KEY
-    assert time.perf_counter() - begun < 1
+    assert time.thread_time() - begun < 1
 
 
 def _der_of_rsa(n: int, numbers: rsa.RSAPrivateNumbers) -> str:
