@@ -165,7 +165,8 @@ class Planner:
             self._keys.go_past(first)
             key = self._keys.next(self._now)
         name = event.id or ids.keyed("evt", key, self._salt())
-        tenant_id = operation.tenant_id
+        # a plain text: to ask a member for its value, or to hash it, takes longer
+        tenant_id, status = operation.tenant_id, str(operation.status)
         self.events.append(
             NewEvent(
                 key=key,
@@ -176,18 +177,18 @@ class Planner:
                 operation_id=operation.id,
                 operation_type=operation.type,
                 sequence=operation.sequence,
-                status=operation.status.value,
+                status=status,
                 created_at=self._now,
-                body=events.encode(self._rendered(name, operation, event, progress)),
+                body=events.encode(self._rendered(name, operation, event, progress, status)),
             )
         )
         self._operations[tenant_id, operation.id] = operation
-        known = KnownEvent(event.type, operation.id, operation.sequence, operation.status.value)
+        known = KnownEvent(event.type, operation.id, operation.sequence, status)
         self._event_ids[tenant_id, name] = known
-        return Accepted(name, operation.id, operation.sequence, operation.status.value)
+        return Accepted(name, operation.id, operation.sequence, status)
 
     def _rendered(
-        self, name: str, operation: Operation, event: EventIn, progress: msgspec.Raw
+        self, name: str, operation: Operation, event: EventIn, progress: msgspec.Raw, status: str
     ) -> EventOut:
         given = times.parse(event.timestamp) if event.timestamp is not None else None
         return EventOut(
@@ -198,7 +199,7 @@ class Planner:
             operation_type=operation.type,
             client_job_id=operation.client_job_id,
             sequence=operation.sequence,
-            status=operation.status.value,
+            status=status,
             traceparent=event.traceparent,
             message=event.message,
             progress=events.given(progress),

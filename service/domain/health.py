@@ -98,15 +98,13 @@ class Health:
         return not (self.streak or self.trips or self.told)
 
 
-def attempted(outcome: Outcome, claimed_at: int, *, silent: bool) -> Attempted | None:
+def sort_of(outcome: Outcome) -> Sort | None:
     """What an outcome says of the receiver; ``None``: nothing."""
     if isinstance(outcome, Responded):
-        sort = Sort.SUCCEEDED if outcome.succeeded else Sort.FAILED
-    elif outcome.error is ErrorClass.UNKNOWN:
+        return Sort.SUCCEEDED if outcome.succeeded else Sort.FAILED
+    if outcome.error is ErrorClass.UNKNOWN:
         return None
-    else:
-        sort = Sort.BLOCKED if outcome.error is ErrorClass.BLOCKED else Sort.FAILED
-    return Attempted(sort, claimed_at, silent=silent)
+    return Sort.BLOCKED if outcome.error is ErrorClass.BLOCKED else Sort.FAILED
 
 
 def together(first: Attempted, second: Attempted) -> Attempted:

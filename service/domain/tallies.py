@@ -4,21 +4,38 @@ A bucket holds the durations up to a power of the square root of two, so that a 
 told to within a fifth of what it is. Counts belong to slices of time, and add up.
 """
 
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import ceil, log2
+from itertools import groupby
 from typing import Final
 
+from service.domain.traffic import DAY, HOUR, MINUTE, Range, first_of
+
 #: Milliseconds of a slice of one subscription's counts, and of those of the whole service.
-OWN_SLICE: Final = 600_000
-WHOLE_SLICE: Final = 60_000
-#: Milliseconds that counts are kept.
-KEPT: Final = 86_400_000
+OWN_SLICE: Final = 10 * MINUTE
+WHOLE_SLICE: Final = MINUTE
+#: Milliseconds that counts are kept by slices; and those of one subscription then by the hour.
+KEPT: Final = DAY
+HOURS_KEPT: Final = 31 * DAY
+
+#: How far is looked back at one subscription: first what its slices are kept for.
+RANGES: Final[Mapping[str, Range]] = {
+    each.name: each
+    for each in (
+        Range("6h", 6 * HOUR, OWN_SLICE, OWN_SLICE, HOUR // 2),
+        Range("24h", DAY, OWN_SLICE, OWN_SLICE, HOUR),
+        Range("7d", 7 * DAY, HOUR, HOUR, DAY),
+        Range("30d", 30 * DAY, HOUR, 3 * HOUR, DAY),
+    )
+}
 
 _PER_OCTAVE: Final = 2
 #: A duration of some 50 days; nothing takes longer than retention.
 _LAST: Final = 64
+#: The longest durations (ms) of the buckets before that.
+_BOUNDS: Final = tuple(2 ** (bucket / _PER_OCTAVE) for bucket in range(_LAST))
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +52,31 @@ class Tally:
         return percentile(self.took, share)
 
 
-def every(counted: Iterable[Tally], length: int, now: int) -> list[Tally]:
-    """One for each ``length`` ms of the time that counts are kept, the one under way included.
+def every(counted: Iterable[Tally], wanted: Range, now: int) -> list[Tally]:
+    """One for each step of a range up to now, the one under way included.
 
-    Those of the same time are added up; also a time of which nothing was counted has one.
+    Those of the same step are added up; also a step in which nothing was counted has one.
     """
-    first = slice_of(now - KEPT, length) + length
-    of_each: dict[int, list[Tally]] = {at: [] for at in range(first, now + 1, length)}
+    of_each: dict[int, list[Tally]] = {
+        at: [] for at in range(first_of(wanted, now), now + 1, wanted.step)
+    }
     for tally in counted:
-        if (at := slice_of(tally.at, length)) in of_each:
+        if (at := slice_of(tally.at, wanted.step)) in of_each:
             of_each[at].append(tally)
-    return [_added(at, parts) for at, parts in of_each.items()]
+    return [added(at, parts) for at, parts in of_each.items()]
 
 
-def _added(at: int, parts: Iterable[Tally]) -> Tally:
+def lines(points: Sequence[Tally], wanted: Range) -> list[Tally]:
+    """The points of a range, put together to the lines of a table."""
+    found = []
+    for _, some in groupby(points, lambda each: slice_of(each.at, wanted.line)):
+        parts = list(some)
+        found.append(added(parts[0].at, parts))
+    return found
+
+
+def added(at: int, parts: Iterable[Tally]) -> Tally:
+    """What was counted in all parts."""
     succeeded = failed = 0
     took: Counter[int] = Counter()
     for each in parts:
@@ -64,7 +92,7 @@ def slice_of(at: int, length: int) -> int:
 
 def bucket_of(ms: float) -> int:
     """The bucket of a duration: 0 for up to a millisecond."""
-    return min(max(ceil(log2(max(ms, 1.0)) * _PER_OCTAVE), 0), _LAST)
+    return bisect_left(_BOUNDS, ms)
 
 
 def longest(bucket: int) -> float:

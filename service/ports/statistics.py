@@ -6,6 +6,7 @@ from typing import Protocol
 
 from service.domain.health import Health
 from service.domain.tallies import Tally
+from service.domain.traffic import Range
 from service.ports.delivering import Backlog
 
 
@@ -62,8 +63,8 @@ class StatsStore(Protocol):
     async def subscription_stats(self, subscription_no: int) -> SubscriptionStats:
         """How one subscription's deliveries go."""
 
-    async def subscription_day(self, subscription_no: int) -> Sequence[Tally]:
-        """One subscription's attempts of the last day, by slices (``OWN_SLICE``), oldest first."""
+    async def subscription_attempts(self, subscription_no: int, wanted: Range) -> Sequence[Tally]:
+        """One subscription's attempts over a range up to now, by its steps, oldest first."""
 
     async def healths(self, subscription_nos: Sequence[int]) -> tuple[Mapping[int, Health], int]:
         """What is remembered of these receivers, and the moment of that."""

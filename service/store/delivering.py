@@ -28,7 +28,7 @@ from service.ports import (
     Settlement,
     StoreBusyError,
 )
-from service.store import health, pacing, settling, tallying
+from service.store import health, hours, pacing, settling, tallying
 from service.store.announcing import Announcer
 from service.store.counting import WaitingCounts
 from service.store.database import Database, Leased, Tx, UnexpectedError, Use, alone
@@ -77,6 +77,7 @@ _TOKEN: Final = Statement(
         delivery_queue.c.subscription_no == bindparam("lane"),
     )
 )
+_TRIGGERS: Final = {str(each): each for each in Trigger}
 _RELEASE: Final = Many(
     # who asked for it by hand does not wait for a hold or a circuit
     f"UPDATE delivery_queue SET due_at = CASE trigger WHEN '{Trigger.MANUAL}' THEN {HURRIED} "
@@ -227,9 +228,10 @@ class DeliverStore:
 
     async def forget_counts(self) -> int:
         """Delete a batch of counts that nobody asks for any more; how much."""
-        if not await tallying.is_due(self._database):
-            return 0  # the usual case, and one that needs no writer
-        return await self._database.write(alone(tallying.forget, 0))
+        for kind in (tallying, hours):
+            if await kind.is_due(self._database):
+                return await self._database.write(alone(kind.forget, 0))
+        return 0  # the usual case, and one that needs no writer
 
     async def _lanes(self, tx: Tx, numbers: list[int]) -> dict[int, _State]:
         width = len(SUBSCRIPTION_COLUMNS)
@@ -335,7 +337,7 @@ def _claimed(row: Row, token: int, lane: Lane, event: Row) -> Claimed:
         token=token,
         attempt=row[2],
         step=row[3],
-        trigger=Trigger(row[4]),
+        trigger=_TRIGGERS[row[4]],
         event_id=event[1],
         event_type=event[2],
         operation_id=event[3],

@@ -8,16 +8,15 @@ receivers are no longer in the way: a crash costs what waits for that.
 
 import asyncio
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import reduce
 
 from service.domain import health as rules
 from service.domain import ids, operational
 from service.domain.health import Attempted, DisabledReason, Health, Sort
 from service.domain.ids import KeyMaker
 from service.domain.operational import Notice
-from service.domain.retry import Dead, DeadReason
+from service.domain.retry import Dead, DeadReason, Delivered
 from service.ports import Settlement
 from service.store import auditing, burying, health, versions
 from service.store.announcing import Announcer, lock_tenants, names_of
@@ -25,6 +24,8 @@ from service.store.burying import Corpse
 from service.store.database import Tx
 
 _Work = dict[int, list[Attempted]]
+#: A result, and what it says of its receiver.
+_Told = tuple[Sort, Settlement]
 
 
 @dataclass(slots=True)
@@ -80,9 +81,10 @@ class HealthBook:
         elif self._unclean is None:
             self._unclean = await health.unclean(tx)
         plain = {lane: done for lane, done in batch.items() if self._is_plain(lane, done)}
-        draft.waiting = {lane: reduce(rules.together, done) for lane, done in plain.items()}
+        draft.waiting = {lane: _taken(done) for lane, done in plain.items()}
         lanes = batch.keys() - plain.keys()
-        notices = await self._judge(tx, draft, {lane: self._work(lane, batch) for lane in lanes})
+        work = {lane: self._work(lane, batch[lane]) for lane in lanes}
+        notices = await self._judge(tx, draft, work)
         renewed, more = await self._close(tx, draft, kept)
         notices += more
         told = (*(each.tenant_id for each in notices), *(each.tenant_id for each in dead))
@@ -123,13 +125,17 @@ class HealthBook:
         """Whether nothing waits to be written."""
         return not self._waiting
 
-    def _is_plain(self, lane: int, done: Iterable[Attempted]) -> bool:
+    def _is_plain(self, lane: int, done: Iterable[_Told]) -> bool:
         is_clean = self._unclean is not None and lane not in self._unclean
-        return is_clean and all(each.sort is Sort.SUCCEEDED for each in done)
+        return is_clean and all(sort is Sort.SUCCEEDED for sort, _ in done)
 
-    def _work(self, lane: int, batch: Mapping[int, list[Attempted]]) -> list[Attempted]:
+    def _work(self, lane: int, done: Iterable[_Told]) -> list[Attempted]:
         waiting = self._waiting.get(lane)
-        return [*([] if waiting is None else [waiting]), *batch.get(lane, ())]
+        each_done = (
+            Attempted(sort, ids.key_time(each.claimed.token), silent=_is_silent(each))
+            for sort, each in done
+        )
+        return [*([] if waiting is None else [waiting]), *each_done]
 
     async def _judge(self, tx: Tx, draft: Draft, work: _Work) -> list[Notice]:
         """Apply the rules to these lanes; what there is to tell."""
@@ -170,14 +176,20 @@ class HealthBook:
         return was
 
 
-def _by_lane(kept: Iterable[Settlement]) -> _Work:
-    work: _Work = {}
+def _by_lane(kept: Iterable[Settlement]) -> dict[int, list[_Told]]:
+    """The results that say something of their receivers."""
+    batch: dict[int, list[_Told]] = {}
     for each in kept:
-        claimed_at = ids.key_time(each.claimed.token)
-        done = rules.attempted(each.outcome, claimed_at, silent=_is_silent(each))
-        if done is not None:
-            work.setdefault(each.claimed.ref.subscription_no, []).append(done)
-    return work
+        sort = rules.sort_of(each.outcome)
+        if sort is not None:
+            batch.setdefault(each.claimed.ref.subscription_no, []).append((sort, each))
+    return batch
+
+
+def _taken(done: Sequence[_Told]) -> Attempted:
+    """Results that were all taken, as one."""
+    latest = ids.key_time(max([each.claimed.token for _, each in done]))
+    return Attempted(Sort.SUCCEEDED, latest, len(done), silent=_is_silent(done[0][1]))
 
 
 def _is_silent(each: Settlement) -> bool:
@@ -193,6 +205,8 @@ def _closing(
 ) -> dict[int, tuple[str, DisabledReason, bool]]:
     """The lanes to disable: tenant, why, and whether nobody is to be told."""
     found: dict[int, tuple[str, DisabledReason, bool]] = {}
+    if not draft.judged and all(isinstance(each.verdict, Delivered) for each in kept):
+        return found  # as it is nearly always
     for each in kept:
         lane = each.claimed.ref.subscription_no
         is_gone = isinstance(each.verdict, Dead) and each.verdict.reason is DeadReason.GONE

@@ -158,7 +158,7 @@ def moved_by(moves: Sequence[Move]) -> Change:
 def begun(moves: Sequence[Move]) -> list[Row]:
     """Operations that events begin, as :func:`begin` takes them, by their names."""
     return [
-        (each.key, each.tenant_id, each.id, each.created_at, each.status.value, *_rest(each))
+        (each.key, each.tenant_id, each.id, each.created_at, str(each.status), *_rest(each))
         for each in _made(moves)
     ]
 
@@ -187,5 +187,5 @@ def _name(move: Move) -> tuple[str, str]:
 
 
 def _row(before: Operation, after: Operation) -> Row:
-    read = (before.key, before.status.value, before.sequence, int(before.described))
-    return (*read, after.status.value, *_rest(after))
+    read = (before.key, str(before.status), before.sequence, int(before.described))
+    return (*read, str(after.status), *_rest(after))

@@ -109,10 +109,17 @@ def _names(group: Sequence[AcceptRequest]) -> dict[str, tuple[set[str], set[str]
     """The operation ids and the event ids that a group names, by tenant."""
     names: dict[str, tuple[set[str], set[str]]] = {}
     for request in group:
-        operation_ids, given_ids = names.setdefault(request.tenant_id, (set(), set()))
-        sound = [event for event in request.events if not isinstance(event, Refusal)]
-        operation_ids.update(event.operation_id for event in sound if event.operation_id)
-        given_ids.update(event.id for event in sound if event.id)
+        named = names.get(request.tenant_id)
+        if named is None:
+            named = names[request.tenant_id] = (set(), set())
+        operation_ids, given_ids = named
+        for event in request.events:
+            if isinstance(event, Refusal):
+                continue
+            if event.operation_id:
+                operation_ids.add(event.operation_id)
+            if event.id:
+                given_ids.add(event.id)
         if request.retry is not None:
             operation_ids.add(request.retry.failed)
     return names

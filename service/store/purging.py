@@ -10,7 +10,7 @@ from typing import Final
 
 from sqlalchemy import bindparam, select
 
-from service.store import traffic
+from service.store import hours, traffic
 from service.store.database import Database, Tx, alone
 from service.store.queueing import IS_ONE_OF, PAIR
 from service.store.schema import (
@@ -153,6 +153,7 @@ _STEPS: Final[tuple[Callable[[Tx, str], Awaitable[int]], ...]] = (
     _events,
     _dead_letters,
     _operations,
+    hours.purge,
     _subscriptions,
     _last_subscription,
     _keys_and_answers,

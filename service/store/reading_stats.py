@@ -10,8 +10,9 @@ from service.domain import tallies
 from service.domain.delivery import DeliveryStatus
 from service.domain.health import Health, without_circuit
 from service.domain.tallies import Tally
+from service.domain.traffic import Range, first_of
 from service.ports import Attempts, Percentiles, ServiceStats, SubscriptionStats
-from service.store import health
+from service.store import health, hours
 from service.store.database import Database, Tx
 from service.store.schema import (
     dead_letters,
@@ -21,7 +22,7 @@ from service.store.schema import (
 )
 from service.store.schema_health import subscription_health
 from service.store.statements import Row, Statement
-from service.store.tallying import TALLIES, WHOLE
+from service.store.tallying import TALLIES, WHOLE, tally
 
 #: Rows of a kind that are counted: some 10 ms of reading.
 COUNTED: Final = 10_000
@@ -107,12 +108,19 @@ class StatsReads:
             at=tx.now,
         )
 
-    async def subscription_day(self, subscription_no: int) -> list[Tally]:
-        """One subscription's attempts of the last day, by slices (``OWN_SLICE``), oldest first."""
+    async def subscription_attempts(self, subscription_no: int, wanted: Range) -> list[Tally]:
+        """One subscription's attempts over a range up to now, by its steps, oldest first.
+
+        Those of slices are read however old they are: what is past its day may not be by the hour
+        yet.
+        """
         async with self._database.read() as tx:
-            rows = await _since(tx, subscription_no, tallies.KEPT)
-            counted = [Tally(at, good, bad, {bucket: good + bad}) for at, bucket, good, bad in rows]
-            return tallies.every(counted, tallies.OWN_SLICE, tx.now)
+            first = first_of(wanted, tx.now)
+            rows = await tx.fetch(TALLIES, lane=subscription_no, after=first - 1)
+            counted = [tally(row) for row in rows]
+            if wanted.slices > tallies.OWN_SLICE:
+                counted += await hours.since(tx, subscription_no, first)
+            return tallies.every(counted, wanted, tx.now)
 
     async def healths(self, subscription_nos: Sequence[int]) -> tuple[dict[int, Health], int]:
         """What is remembered of these receivers, and the moment of that."""

@@ -42,3 +42,17 @@ attempt_tallies = Table(
     Index("ix_attempt_tallies_slice_at", "slice_at"),
     sqlite_with_rowid=False,
 )
+
+#: Those of one subscription that are past their day, summed up.
+attempt_hours = Table(
+    "attempt_hours",
+    metadata,
+    Column("subscription_no", Big, primary_key=True, autoincrement=False),
+    Column("hour_at", Big, primary_key=True, autoincrement=False),
+    Column("succeeded", Integer, nullable=False),
+    Column("failed", Integer, nullable=False),
+    # pairs of a bucket and its count, as JSON
+    Column("took", LargeBinary, nullable=False),
+    Index("ix_attempt_hours_hour_at", "hour_at"),
+    sqlite_with_rowid=False,
+)

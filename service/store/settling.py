@@ -6,10 +6,11 @@ from operator import itemgetter
 from typing import Final
 
 from service.domain.attempt_log import error_of
-from service.domain.delivery import DeliveryStatus
+from service.domain.delivery import DeliveryStatus, Trigger
 from service.domain.ids import DeliveryRef
+from service.domain.outcome import Responded
 from service.domain.retry import Dead, DeadReason, Delivered, RetryAfter
-from service.ports import Settlement
+from service.ports import Claimed, Settlement
 from service.store import burying, health, ordering
 from service.store.database import Expected, Tx, UnexpectedError
 from service.store.queueing import IS_ONE_OF, PAIR
@@ -97,8 +98,8 @@ class Work:
 
     #: Those that end their delivery, the last of each.
     finished: Sequence[Settlement]
-    #: All attempts that were made.
-    attempts: Insert
+    #: Of all attempts that were made.
+    results: Sequence[Settlement]
     #: Looks for receivers that are in trouble.
     look: Change
 
@@ -119,7 +120,7 @@ async def settle(tx: Tx, results: Sequence[Settlement], write: Write) -> Kept:
     postponed = await _postpone(tx, delayed)
     lanes = (each.claimed.ref.subscription_no for each in results if tx.is_shared)
     look = health.look_for_unclean(lanes)
-    done, are_clean = await write(tx, Work(finished, _attempts(results, tx.now), look))
+    done, are_clean = await write(tx, Work(finished, results, look))
     dead = [_corpse(each) for each in done if isinstance(each.verdict, Dead)]
     await burying.bury(tx, dead)
     kept = [*done, *(each for each in delayed if each.claimed.ref in postponed)]
@@ -144,12 +145,11 @@ async def wholly(tx: Tx, work: Work) -> tuple[Sequence[Settlement], bool]:
     Raises:
         UnexpectedError: a lease does not hold, or a receiver is in trouble.
     """
-    rows = _leases(work.finished)
-    made = work.attempts.rows
-    if [row[:2] for row in rows] != [row[:2] for row in made]:
+    if len(work.finished) < len(work.results):
         raise UnexpectedError  # of some there is more than one result
-    given = [(*lease, *row[2:7], row[-1]) for lease, row in zip(rows, made, strict=True)]
-    now = {"now": tx.now}
+    given = sorted(map(_given_row, work.finished))
+    rows = [row[: len(_OWNED)] for row in given]
+    now, claims = {"now": tx.now}, [each.claimed for each in work.finished]
 
     async def trace(tx: Tx) -> bool:
         # somebody else may have delivered some, but not those that are leased still
@@ -160,8 +160,7 @@ async def wholly(tx: Tx, work: Work) -> tuple[Sequence[Settlement], bool]:
         Expected(Change(_GIVE, given, name=_GIVEN)),
         Expected(Change(_TAKE_GIVEN, [()]), len(rows)),
         Expected(Change(_DELIVER_GIVEN, [()], now)),
-        # nothing in a claim tells which had a dead letter: see _finish
-        Expected(Change(_RESOLVE_GIVEN, [()], now)),
+        Expected(Change(_RESOLVE_GIVEN, [()] if any(map(_may_have_died, claims)) else [], now)),
         # an attempt that is there is the sweep's, which took the lease
         Expected(Change(_LOG_GIVEN, [()])),
         Expected(work.look, 0),
@@ -179,7 +178,8 @@ async def at_once(tx: Tx, work: Work) -> tuple[Sequence[Settlement], bool]:
     out = Change(_TAKE_OUT, _leases(work.finished))
     # what was finished by somebody else meanwhile is there, and its lease is not
     deliveries, resolved = _finish(work.finished, tx.now, "ON CONFLICT DO NOTHING")
-    taken, *_, unclean = await tx.together(out, deliveries, resolved, work.attempts, work.look)
+    log = _attempts(work.results, tx.now)
+    taken, *_, unclean = await tx.together(out, deliveries, resolved, log, work.look)
     if taken < len(work.finished):
         raise UnexpectedError
     return work.finished, not unclean
@@ -189,15 +189,18 @@ async def in_turn(tx: Tx, work: Work) -> tuple[Sequence[Settlement], bool]:
     """See which leases hold, then write it."""
     owned = {DeliveryRef(*row) for row in await tx.each(_TAKE_OUT, _leases(work.finished))}
     done = [each for each in work.finished if each.claimed.ref in owned]
-    *_, unclean = await tx.together(*_finish(done, tx.now), work.attempts, work.look)
+    log = _attempts(work.results, tx.now)
+    *_, unclean = await tx.together(*_finish(done, tx.now), log, work.look)
     return done, not unclean
 
 
 def _newest(results: Sequence[Settlement]) -> list[Settlement]:
     """Of several results of one delivery the last of its latest claim: others lost their lease."""
-    latest: dict[DeliveryRef, Settlement] = {}
+    latest = {each.claimed.ref: each for each in results}
+    if len(latest) == len(results):
+        return list(results)  # as it is nearly always
     for each in results:
-        known = latest.setdefault(each.claimed.ref, each)
+        known = latest[each.claimed.ref]
         if known.claimed.token <= each.claimed.token:  # tokens only grow
             latest[each.claimed.ref] = each
     return list(latest.values())
@@ -231,9 +234,17 @@ def _finish(done: Iterable[Settlement], now: int, conflict: str = "") -> tuple[I
     status = DeliveryStatus.DELIVERED.value
     # sorted, as two settles may write the same: the one that has the lease, and one that lost it
     rows = sorted((*each.ref, status, each.attempt, now) for each in delivered)
-    # nothing in a claim tells which had a dead letter: it may have died before its first attempt
-    resolved = Change(_RESOLVE, [row[:2] for row in rows], {"now": now})
+    again = sorted(each.ref for each in delivered if _may_have_died(each))
+    resolved = Change(_RESOLVE, again, {"now": now})
     return Insert(deliveries, _DELIVERY_COLUMNS, rows, conflict), resolved
+
+
+def _may_have_died(claimed: Claimed) -> bool:
+    """Whether it may have a dead letter: whoever replays one says so, and then come the retries.
+
+    It may have died before its first attempt.
+    """
+    return claimed.attempt > 1 or claimed.trigger is not Trigger.SCHEDULE
 
 
 def _corpse(each: Settlement) -> burying.Corpse:
@@ -254,6 +265,22 @@ def _corpse(each: Settlement) -> burying.Corpse:
             claimed.sequence,
             claimed.body,
         ),
+    )
+
+
+def _given_row(each: Settlement) -> Row:
+    """What :data:`_GIVE` takes of a result that its receiver took."""
+    claimed, outcome = each.claimed, each.outcome
+    status = outcome.status if isinstance(outcome, Responded) else None
+    return (
+        *claimed.ref,
+        claimed.token,
+        claimed.attempt,
+        str(claimed.trigger),
+        each.started_at,
+        outcome.timing.total,
+        status,
+        each.detail,
     )
 
 

@@ -2,12 +2,13 @@
 
 Each attempt counts twice: for its subscription, by how long it took, and for its tenant, by how
 long its delivery took from the event on. What is counted for tenants adds up to the whole service
-(as subscription 0), and is also kept over time (:mod:`service.store.traffic`). All processes add to
-the same rows: see :mod:`service.store.counting`.
+(as subscription 0), and is also kept over time (:mod:`service.store.traffic`); what is counted for
+subscriptions is so once its day is over (:mod:`service.store.hours`). All processes add to the same
+rows: see :mod:`service.store.counting`.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from sqlalchemy import bindparam, select
@@ -15,8 +16,9 @@ from sqlalchemy import bindparam, select
 from service.domain import ids, tallies
 from service.domain.delivery import Trigger
 from service.domain.retry import Delivered
+from service.domain.tallies import Tally
 from service.ports import Settlement
-from service.store import traffic
+from service.store import hours, traffic
 from service.store.burying import Corpse
 from service.store.database import Database, Tx
 from service.store.schema import Big
@@ -50,7 +52,9 @@ _PAST: Final = Statement(
 )
 _KEY: Final = tuple(attempt_tallies.primary_key.columns)
 _DELETE: Final = Many(
-    f"DELETE FROM attempt_tallies WHERE {one_of([column.name for column in _KEY])}", *_KEY
+    f"DELETE FROM attempt_tallies WHERE {one_of([column.name for column in _KEY])} "
+    f"RETURNING {', '.join(_COLUMNS)}",
+    *_KEY,
 )
 
 
@@ -69,21 +73,23 @@ Counts = Counter[Key]
 
 def counts_of(kept: Iterable[Settlement], dead: Iterable[Corpse], now: int) -> Counts:
     """What results that are settled ``now``, and what died of them, add to the counts."""
-    counts = Counts()
     own, whole = (tallies.slice_of(now, each) for each in (tallies.OWN_SLICE, tallies.WHOLE_SLICE))
-    for each in kept:
-        claimed = each.claimed
-        ok = isinstance(each.verdict, Delivered)
-        lane = claimed.ref.subscription_no
-        counts[Key(lane, own, tallies.bucket_of(each.outcome.timing.total), ok)] += 1
-        bucket = _UNTIMED
-        if not ok or claimed.trigger is Trigger.SCHEDULE:
-            taken = now - ids.key_time(claimed.ref.event_key) if ok else 0
-            bucket = tallies.bucket_of(taken)
-        counts[Key(claimed.tenant_id, whole, bucket, ok)] += 1
-    for corpse in dead:
-        counts[Key(corpse.tenant_id, whole, _DEAD, succeeded=False)] += 1
-    return counts
+    made = [(each, isinstance(each.verdict, Delivered)) for each in kept]
+    # plain tuples, which many results have in common, before they are keys
+    of_lanes = Counter(
+        (each.claimed.ref.subscription_no, tallies.bucket_of(each.outcome.timing.total), ok)
+        for each, ok in made
+    )
+    of_tenants = Counter((each.claimed.tenant_id, _way(each, now, ok=ok), ok) for each, ok in made)
+    of_tenants.update((corpse.tenant_id, _DEAD, False) for corpse in dead)
+    slices = ((own, of_lanes), (whole, of_tenants))
+    return Counts(
+        {
+            Key(owner, at, bucket, ok): count
+            for at, counted in slices
+            for (owner, bucket, ok), count in counted.items()
+        }
+    )
 
 
 def accepted(tenants: Iterable[str], now: int) -> Counts:
@@ -121,10 +127,26 @@ async def is_due(database: Database) -> bool:
 
 
 async def forget(tx: Tx) -> int:
-    """Delete a batch of what is past its time; how much."""
-    rows = await tx.fetch(_PAST, now=tx.now, kept=tallies.KEPT)
-    await tx.each(_DELETE, rows)
+    """Delete a batch of what is past its time; how much. Subscriptions keep it by the hour."""
+    rows = await tx.each(_DELETE, await tx.fetch(_PAST, now=tx.now, kept=tallies.KEPT))
+    await hours.add(tx, ((lane, tally(row)) for lane, *row in rows if lane != WHOLE))
     return len(rows)
+
+
+def _way(each: Settlement, now: int, *, ok: bool) -> int:
+    """The bucket of how long a delivery took from its event on."""
+    if not ok:
+        return tallies.bucket_of(0)
+    claimed = each.claimed
+    if claimed.trigger is not Trigger.SCHEDULE:
+        return _UNTIMED
+    return tallies.bucket_of(now - ids.key_time(claimed.ref.event_key))
+
+
+def tally(row: Sequence[int]) -> Tally:
+    """What a row (slice, bucket, succeeded, failed) has counted."""
+    at, bucket, succeeded, failed = row
+    return Tally(at, succeeded, failed, {bucket: succeeded + failed})
 
 
 def _columns(key: Key) -> Iterator[str]:

@@ -187,7 +187,8 @@ class Accept:
             lanes |= result.lanes
             new = _moved(result)
             self.accepted += len(new)
-            moved.update((each.request.tenant_id, name) for name in new)
+            for name in new:
+                moved.add((each.request.tenant_id, name))
         self._tell(lanes, moved)  # before the answers, whose requests have their turns first else
         for each, result in zip(group, results, strict=True):
             if not each.future.done():
@@ -218,8 +219,11 @@ def _moved(result: AcceptResult) -> list[str]:
         return [answer.operation.id] if answer.made else []
     if not isinstance(answer, list):
         return []
-    new = (each for each in answer if isinstance(each, Accepted) and not each.duplicate)
-    return [each.operation_id or "" for each in new]
+    return [
+        each.operation_id or ""
+        for each in answer
+        if isinstance(each, Accepted) and not each.duplicate
+    ]
 
 
 def _fail(group: list[_Waiting], error: Exception) -> None:

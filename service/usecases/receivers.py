@@ -41,6 +41,11 @@ class Receiver:
         """Whether it was heard of, and not as one that hangs."""
         return self.is_known and not reliance.is_in_distress(self._score)
 
+    @property
+    def is_at_best(self) -> bool:
+        """Whether a prompt success changes nothing."""
+        return reliance.is_at_best(self._score)
+
     def judge(self, outcome: Outcome) -> None:
         """Note how a send to it went."""
         self._score = reliance.judged(self._score, outcome)

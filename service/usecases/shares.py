@@ -52,8 +52,9 @@ class Shares:
 
     def take(self, state: LaneState, count: int) -> None:
         """Note that the lane is about to have so many more in flight; fewer, if negative."""
-        self.spare -= _beyond(state.in_flight + count) - _beyond(state.in_flight)
-        state.in_flight += count
+        held = state.in_flight
+        state.in_flight = held + count
+        self.spare -= _beyond(held + count) - _beyond(held)
         self._host(state, count)
 
     def host_or_release(self, state: LaneState) -> None:

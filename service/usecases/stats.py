@@ -6,6 +6,7 @@ from typing import Final
 
 from service.domain.health import Health, circuit
 from service.domain.tallies import Tally
+from service.domain.traffic import Range
 from service.ports import (
     Backlog,
     BacklogStore,
@@ -41,9 +42,9 @@ class Stats:
         stats = await self._store.subscription_stats(subscription_no)
         return stats, self._allowed(subscription_no)
 
-    async def subscription_day(self, subscription_no: int) -> Sequence[Tally]:
-        """One subscription's attempts of the last day, by slices, oldest first."""
-        return await self._store.subscription_day(subscription_no)
+    async def subscription_attempts(self, subscription_no: int, wanted: Range) -> Sequence[Tally]:
+        """One subscription's attempts over a range up to now, by its steps, oldest first."""
+        return await self._store.subscription_attempts(subscription_no, wanted)
 
     async def healths(self, subscription_nos: Sequence[int]) -> Mapping[int, tuple[Health, str]]:
         """What is remembered of each of these receivers, and the state of its circuit."""

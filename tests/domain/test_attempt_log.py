@@ -82,6 +82,14 @@ def test_header_bytes_that_no_encoding_knows_do_not_stop_the_log() -> None:
     assert kept(outcome)["response"]["headers"] == {"x-odd": "?é"}
 
 
+def test_a_request_that_could_not_be_written_does_not_stop_the_log() -> None:
+    request = OutboundRequest("https://receiver.test/hook", (("x-odd", "\udc80\0é"),), b"", 20.0)
+    outcome = Failed(ErrorClass.UNKNOWN, "It could not be written.", QUICK)
+    assert json.loads(detail(request, outcome, frozenset()))["request"]["headers"] == {
+        "x-odd": "??é"
+    }
+
+
 def test_timing_parts_are_given_where_known() -> None:
     outcome = Failed(ErrorClass.TLS, "expired certificate", Timing(9.0, resolve=1.23456, tls=7.0))
     assert kept(outcome) == {

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.domain import tallies
+from service.domain.traffic import HOUR, Range
 
 durations = st.floats(1.0, 3_600_000)
 
@@ -59,22 +60,50 @@ counted = st.builds(
 )
 
 
+RANGES = st.sampled_from(list(tallies.RANGES.values()))
+
+
 @given(
     st.lists(counted, max_size=30),
-    st.integers(tallies.KEPT, 2 * tallies.KEPT),
-    st.sampled_from([tallies.OWN_SLICE, 6 * tallies.OWN_SLICE]),
+    st.integers(tallies.KEPT, 3 * tallies.KEPT),
+    RANGES,
 )
-def test_every_slice_of_the_time_that_is_kept_has_its_own_counts(
-    of_before: list[tallies.Tally], now: int, length: int
+def test_every_step_of_a_range_has_its_own_counts(
+    of_before: list[tallies.Tally], now: int, wanted: Range
 ) -> None:
-    found = tallies.every(of_before, length, now)
+    found = tallies.every(of_before, wanted, now)
 
-    assert len(found) == tallies.KEPT // length
+    assert len(found) == wanted.span // wanted.step
     assert [each.at for each in found] == list(
-        range(found[0].at, tallies.slice_of(now, length) + 1, length)
+        range(found[0].at, tallies.slice_of(now, wanted.step) + 1, wanted.step)
     )
     for each in found:
-        own = [one for one in of_before if each.at <= one.at < each.at + length]
+        own = [one for one in of_before if each.at <= one.at < each.at + wanted.step]
         assert each.succeeded == sum(one.succeeded for one in own)
         assert each.failed == sum(one.failed for one in own)
         assert each.took == sum((Counter(one.took) for one in own), Counter())
+
+
+@given(st.lists(counted, max_size=30), st.integers(tallies.KEPT, 3 * tallies.KEPT), RANGES)
+def test_the_lines_of_a_table_add_up_to_the_points(
+    of_before: list[tallies.Tally], now: int, wanted: Range
+) -> None:
+    points = tallies.every(of_before, wanted, now)
+
+    lines = tallies.lines(points, wanted)
+
+    assert tallies.added(0, lines) == tallies.added(0, points)
+    assert len(lines) <= 32
+    assert len({tallies.slice_of(each.at, wanted.line) for each in lines}) == len(lines)
+    assert [each.at for each in lines] == sorted(each.at for each in lines)
+
+
+@pytest.mark.parametrize("wanted", tallies.RANGES.values(), ids=tallies.RANGES)
+def test_what_is_looked_back_at_is_kept(wanted: Range) -> None:
+    """By slices, or by hours that a step has whole numbers of."""
+    assert wanted.step % wanted.slices == wanted.line % wanted.step == 0
+    if wanted.slices == tallies.OWN_SLICE:
+        assert wanted.span <= tallies.KEPT
+    else:
+        assert wanted.slices == HOUR
+        assert wanted.span + wanted.step <= tallies.HOURS_KEPT

@@ -13,6 +13,7 @@ from service.domain.ids import DeliveryRef
 from service.domain.outcome import ErrorClass
 from service.domain.retry import DeadReason
 from service.domain.subscription import Subscription
+from service.domain.tallies import RANGES
 from service.ports import Claimed, LaneQuota
 from service.store import announcing, schema
 from service.store.schema_health import attempt_tallies, subscription_health
@@ -285,7 +286,7 @@ async def test_successes_are_written_now_and_then_and_failures_at_once(world: Wo
 async def counted(world: World, lane: Subscription) -> tuple[int, int]:
     """Attempts of the last day, good and bad; all of them in the slice under way."""
     day = (await world.read.subscription_stats(lane.no)).last_day
-    slices = await world.read.subscription_day(lane.no)
+    slices = await world.read.subscription_attempts(lane.no, RANGES["24h"])
     assert (slices[-1].succeeded, slices[-1].failed) == (day.succeeded, day.failed)
     assert all(not each.took for each in slices[:-1])
     return day.succeeded, day.failed

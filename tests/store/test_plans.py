@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from service.domain import traffic
+from service.domain import tallies, traffic
 from service.domain.delivery import DeliveryStatus
 from service.domain.ids import DeliveryRef, key_floor
 from service.domain.times import NEVER
@@ -264,6 +264,18 @@ async def test_counts_over_time(
     counted = sum(each.accepted for each in points)
     assert counted == pytest.approx(2 * minutes(wanted), abs=2 * wanted.step // 60_000)
     assert len(statements) == 1
+    assert await read_whole(filled, given) == {}
+    assert await much_work(filled, given) == []
+
+
+@pytest.mark.parametrize("wanted", tallies.RANGES.values(), ids=tallies.RANGES)
+async def test_counts_of_one_subscription(
+    world: World, filled: Place, given: list[Given], wanted: traffic.Range
+) -> None:
+    points = await world.read.subscription_attempts(50, wanted)
+
+    hours = 0 if wanted.slices < HOUR else min(wanted.span // HOUR - 2, 500)
+    assert sum(each.succeeded for each in points) == pytest.approx(2 * hours, abs=6)
     assert await read_whole(filled, given) == {}
     assert await much_work(filled, given) == []
 

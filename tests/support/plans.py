@@ -23,6 +23,7 @@ Given = tuple[str, Any]
 #: The tables that grow with what happens.
 LARGE: Final = frozenset(
     (
+        "attempt_hours",
         "attempts",
         "audit_log",
         "dead_letters",
@@ -65,6 +66,11 @@ _TRAFFIC: Final = (
     f"{_NUMBERS} CASE i % 40 WHEN 0 THEN 'default' ELSE 'tenant-' || (i % 40) END, 60000, "
     "({since} / 60000 - i / 40) * 60000, 2, 1, 1 FROM n"
 )
+#: Hours of a hundred subscriptions, for some three weeks.
+_HOURS: Final = (
+    "INSERT INTO attempt_hours (subscription_no, hour_at, succeeded, failed, took) "
+    f"{_NUMBERS} 1 + i % 100, ({{since}} / 3600000 - i / 100) * 3600000, 2, 1, {{took}} FROM n"
+)
 _ENDED: Final = (
     "UPDATE operations SET status = 'COMPLETED', ended_at = {since}, expires_at = {later} "
     "WHERE key / 2097152 % 3 = 0"
@@ -93,9 +99,11 @@ _COPY_ATTEMPTS: Final = (
     "SELECT event_key - {back}, subscription_no, number, trigger, started_at FROM attempts "
     "ORDER BY event_key DESC LIMIT {some}"
 )
+#: What a column has that holds bytes.
+_BLOBS: Final = {"blob": "'x'", "took": "'[[3,3]]'"}
 #: What does not come with events: answers that are repeated, the audit log, counts over time, ends
 #: of operations.
-_REST: Final = (_ANSWERS, _AUDIT, _TRAFFIC, _ENDED, _FORGOTTEN)
+_REST: Final = (_ANSWERS, _AUDIT, _TRAFFIC, _HOURS, _ENDED, _FORGOTTEN)
 
 
 def bulk(now: int, first_no: int) -> Bulk:
@@ -130,7 +138,8 @@ def texts(rows: Bulk, words: Words) -> Iterator[list[str]]:
     yield filling.more_subscriptions(_SUBSCRIPTIONS - 1, rows.first_no, words)
     yield from filling.texts(rows, words)
     later = rows.since + 10**8
-    given = {"rows": _ROWS, "blob": words.blob.format("'x'"), "since": rows.since, "later": later}
+    blobs = {name: words.blob.format(text) for name, text in _BLOBS.items()}
+    given = {"rows": _ROWS, **blobs, "since": rows.since, "later": later}
     yield [text.format(**given) for text in _REST]
 
 

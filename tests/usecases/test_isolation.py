@@ -24,7 +24,7 @@ from tests.support.world import World, answer, event, fault, migrated_file, open
 pytestmark = pytest.mark.anyio
 
 PATIENT = (0.0,) * 100
-SLOTS = 512
+SLOTS = 768
 HANGING = 50
 
 
