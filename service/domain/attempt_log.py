@@ -6,7 +6,7 @@ users put tokens there.
 """
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Final
 
@@ -70,13 +70,15 @@ class Detail(msgspec.Struct, omit_defaults=True, frozen=True):
 
 def detail(request: OutboundRequest, outcome: Outcome, masked: frozenset[str]) -> bytes:
     """The attempt as compact JSON; values of headers ``masked`` names (lower case) are not kept."""
-    sent: Iterable[tuple[str, str]] = request.headers
+    sent = request.headers
     if masked:
-        sent = ((name, MASK if name in masked else value) for name, value in sent)
+        sent = tuple((name, MASK if name in masked else value) for name, value in sent)
+    response = _response(outcome) if isinstance(outcome, Responded) else None
     kept = Detail(
         url=request.url,
-        request=RequestDetail(_joined(sent)),
-        response=_response(outcome) if isinstance(outcome, Responded) else None,
+        # what was answered went out, and so can be written down
+        request=RequestDetail(_joined(sent, is_sound=response is not None)),
+        response=response,
         timings=_timings(outcome.timing),
     )
     return _encode(kept)
@@ -104,7 +106,7 @@ def phrase(status: int) -> str:
 def _response(outcome: Responded) -> ResponseDetail:
     text = _text(outcome.body, cut=outcome.body_cut)
     return ResponseDetail(
-        headers=_joined((name.lower(), value) for name, value in outcome.headers),
+        headers=_joined([(name.lower(), value) for name, value in outcome.headers]),
         body=base64.b64encode(outcome.body).decode() if text is None else text,
         body_truncated=outcome.body_cut,
         body_encoding="base64" if text is None else None,
@@ -131,14 +133,15 @@ def _timings(timing: Timing) -> Timings | None:
     return Timings(*[None if ms is None else round(ms, 3) for ms in parts])
 
 
-def _joined(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
+def _joined(headers: Sequence[tuple[str, str]], *, is_sound: bool = False) -> dict[str, str]:
     """Headers by name; what was sent several times is one list (RFC 9110, 5.3)."""
-    pairs = tuple(headers)
-    by_name = dict(pairs)
-    if len(by_name) == len(pairs) and _is_clean("".join([*by_name, *by_name.values()])):
+    by_name = dict(headers)
+    if len(by_name) == len(headers) and (
+        is_sound or _is_clean("".join([*by_name, *by_name.values()]))
+    ):
         return by_name  # as nearly all are
     by_name.clear()
-    for name, value in pairs:
+    for name, value in headers:
         clean, text = _clean(name), _clean(value)
         by_name[clean] = f"{by_name[clean]}, {text}" if clean in by_name else text
     return by_name

@@ -32,6 +32,17 @@ def is_in_distress(score: int) -> bool:
     return score < NEUTRAL
 
 
+def is_at_best(score: int) -> bool:
+    """Whether a prompt success changes nothing."""
+    return score == _BEST
+
+
+def is_prompt_success(outcome: Outcome) -> bool:
+    """Whether the receiver took it, and within a second."""
+    taken = isinstance(outcome, Responded) and outcome.succeeded
+    return taken and outcome.timing.total <= _PROMPT_MS
+
+
 def judged(score: int, outcome: Outcome) -> int:
     """The score after one more outcome; between -6 and 1."""
     is_prompt = outcome.timing.total <= _PROMPT_MS

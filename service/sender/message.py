@@ -1,6 +1,7 @@
 """A request as it goes over the wire."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from service.domain.request import OutboundRequest
@@ -10,6 +11,8 @@ from service.domain.targets import Target
 _OURS = frozenset(
     ("host", "content-length", "transfer-encoding", "connection", "expect", "te", "upgrade")
 )
+#: Lists of names that are remembered: a subscription's own headers make one.
+_REMEMBERED = 4096
 _WITH_BODY = frozenset(("POST", "PUT", "PATCH"))
 
 Headers = tuple[tuple[str, str], ...]
@@ -53,15 +56,26 @@ def compose(request: OutboundRequest, address: Address, defaults: Headers) -> Me
         ValueError: a header would begin another one, or end them all.
     """
     method, headers, body = request.method, request.headers, request.body
-    names = set("\n".join([name for name, _ in headers]).lower().split("\n"))
-    if not _OURS.isdisjoint(names):
+    has_ours, lacking = _named(tuple([name for name, _ in headers]), defaults)
+    if has_ours:
         headers = tuple(each for each in headers if each[0].lower() not in _OURS)
     lines = [f"{method} {address.path} HTTP/1.1", address.authority]
     lines += map(": ".join, headers)
-    lines += [f"{name}: {value}" for name, value in defaults if name not in names]
+    lines += lacking
     if body or method in _WITH_BODY:
         lines.append(f"Content-Length: {len(body)}")
     return Message(_block(lines), body, bodiless=method == "HEAD")
+
+
+@lru_cache(_REMEMBERED)
+def _named(names: tuple[str, ...], defaults: Headers) -> tuple[bool, list[str]]:
+    """Whether some of these headers are ours to say, and the lines of defaults they lack.
+
+    The same names go out again and again.
+    """
+    known = {name.lower() for name in names}
+    lacking = [f"{name}: {value}" for name, value in defaults if name not in known]
+    return not _OURS.isdisjoint(known), lacking
 
 
 def _block(lines: list[str]) -> bytes:

@@ -66,10 +66,10 @@ class Pace:
     schedule: tuple[float, ...]
     #: Seconds of the longest attempt that any subscription may ask for.
     longest: float
-    #: Sends in flight in this process.
-    slots: int = 512
+    #: Sends in flight in this process: half of them are enough for four lanes in full.
+    slots: int = 768
     #: Sends in flight for one subscription, where it says nothing.
-    per_lane: int = 64
+    per_lane: int = 96
 
 
 class _Result(NamedTuple):
@@ -256,16 +256,13 @@ class Deliver:
     def _judged(self, settlement: Settlement) -> bool:
         """Judge a lane by how a send went; whether it goes on at once.
 
-        A receiver that did not take it may have closed its lane, and a limit of its own holds for
-        all workers together: the store knows of both.
+        A receiver that did not take it may have closed its lane: the store knows of that.
         """
-        claimed = settlement.claimed
-        lane = claimed.ref.subscription_no
-        self._ring.judge(claimed, settlement.outcome, self._clock.now())
-        if not isinstance(settlement.verdict, Delivered) or self._ring.has_own_limit(lane):
-            return False
-        self._ring.over(lane)
-        return True
+        claimed, outcome, now = settlement.claimed, settlement.outcome, self._clock.now()
+        if isinstance(settlement.verdict, Delivered):
+            return self._ring.taken(claimed, outcome, now)
+        self._ring.judge(claimed, outcome, now)
+        return False
 
     # --- settle
 

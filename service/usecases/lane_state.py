@@ -28,6 +28,7 @@ class LaneState:
         "_score",
         "in_flight",
         "is_known",
+        "is_relied_on",
         "receiver",
     )
 
@@ -42,6 +43,8 @@ class LaneState:
         self.in_flight = 0
         #: Whether any send of it has been judged.
         self.is_known = False
+        #: Whether it gives its slots back soon, as far as is known of itself.
+        self.is_relied_on = reliance.is_relied_on(self._score)
         #: Where it leads, once that was seen.
         self.receiver: Receiver | None = None
 
@@ -61,9 +64,10 @@ class LaneState:
         return min(self._allowance.limit, self.most)
 
     @property
-    def is_relied_on(self) -> bool:
-        """Whether it gives its slots back soon, as far as is known of itself."""
-        return reliance.is_relied_on(self._score)
+    def is_at_best(self) -> bool:
+        """Whether a prompt success changes nothing: not what it may have in flight either."""
+        may_grow = self._is_full and self._allowance.limit < self.most
+        return reliance.is_at_best(self._score) and not may_grow
 
     @property
     def is_guest(self) -> bool:
@@ -106,6 +110,7 @@ class LaneState:
     def judge(self, token: int, outcome: Outcome, now: int) -> None:
         """Grow or shrink by how a send went."""
         self._score = reliance.judged(self._score, outcome)
+        self.is_relied_on = reliance.is_relied_on(self._score)
         self.is_known = True
         if concurrency.is_distress(outcome):
             claimed_at = ids.key_time(token)

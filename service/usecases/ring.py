@@ -18,6 +18,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from service.domain import reliance
 from service.domain.outcome import Outcome
 from service.domain.subscription import Subscription
 from service.ports import Claimed, LaneQuota
@@ -134,25 +135,24 @@ class Ring:
 
     def over(self, lane: int) -> None:
         """One send of the lane is over."""
-        state = self._states[lane]
-        self._shares.take(state, -1)
-        if lane in self._aside:
-            self._aside.discard(lane)
-            self._ready[lane] = None
-        self._stir(state.receiver)
+        self._over(lane, self._states[lane])
 
     def judge(self, claimed: Claimed, outcome: Outcome, now: int) -> None:
         """Let the lane of a send that is over at ``now`` (ms) have more, or less, in flight."""
+        self._judge(self._states[claimed.ref.subscription_no], claimed, outcome, now)
+
+    def taken(self, claimed: Claimed, outcome: Outcome, now: int) -> bool:
+        """The same of one that was delivered; whether the send is over, and its lane goes on.
+
+        A limit of its own holds for all workers together: the store knows of it.
+        """
         lane = claimed.ref.subscription_no
         state = self._states[lane]
-        was_relied_on = state.is_relied_on
-        state.judge(claimed.token, outcome, now)
-        if state.is_relied_on is not was_relied_on:
-            self._shares.host_or_release(state)
-        if state.receiver is not None:
-            state.receiver.judge(outcome)
-        if lane in self._waiting and state.is_relied_on:
-            self._go_on(lane)
+        self._judge(state, claimed, outcome, now)
+        if state.has_own_limit:
+            return False
+        self._over(lane, state)
+        return True
 
     def restart(self, lane: int, now: int) -> None:
         """Let a lane whose receiver has recovered at ``now`` (ms) begin slowly."""
@@ -167,6 +167,31 @@ class Ring:
     def allowed(self, lane: int) -> int:
         """How much the lane may have in flight now."""
         return self._states[lane].allowed
+
+    def _over(self, lane: int, state: LaneState) -> None:
+        self._shares.take(state, -1)
+        if lane in self._aside:
+            self._aside.discard(lane)
+            self._ready[lane] = None
+        self._stir(state.receiver)
+
+    def _judge(self, state: LaneState, claimed: Claimed, outcome: Outcome, now: int) -> None:
+        receiver, was_relied_on = state.receiver, state.is_relied_on
+        if (
+            state.is_at_best
+            and receiver is not None
+            and receiver.is_at_best
+            and reliance.is_prompt_success(outcome)
+        ):
+            return  # as it is nearly always
+        state.judge(claimed.token, outcome, now)
+        if state.is_relied_on is not was_relied_on:
+            self._shares.host_or_release(state)
+        if receiver is not None:
+            receiver.judge(outcome)
+        lane = claimed.ref.subscription_no
+        if lane in self._waiting and state.is_relied_on:
+            self._go_on(lane)
 
     def _quota(self, lane: int, quota: int) -> LaneQuota:
         state = self._states[lane]

@@ -112,7 +112,7 @@ async def test_what_is_delivered_is_counted_and_timed(api: Api, receiver: Receiv
         )
     assert moved(before, after, "commit_batch_size_sum", work="accept") == 3
     assert moved(before, after, "commit_batch_size_sum", work="settle") == 3
-    assert one(after, "slots_free") == 512
+    assert one(after, "slots_free") == 768
     assert one(after, "sends_in_flight") == 0
     assert one(after, "deliveries_open") == 0
 
@@ -192,7 +192,7 @@ async def test_expired_leases_and_late_results_are_counted(api: Api) -> None:
         await post(api)
         await api.opened.deliver.serve(await api.opened.stores.sweep.due_lanes())
         assert one(await numbers(api), "sends_in_flight") == 1
-        assert one(await numbers(api), "slots_free") == 511
+        assert one(await numbers(api), "slots_free") == 767
         await api.sql("UPDATE delivery_queue SET due_at = 2 WHERE token IS NOT NULL")
         await api.opened.sweep.tick()
         await api.deliver()

@@ -135,7 +135,7 @@ async def test_the_numbers_of_a_process_are_of_what_it_does(tmp_path: Path) -> N
             told[role] = (await client.get(f"{process.state}/metrics")).text
 
     assert 'ringback_sweep_age_seconds{role="worker"}' in told["worker"]
-    assert "ringback_slots_free 512.0" in told["worker"]
+    assert "ringback_slots_free 768.0" in told["worker"]
     assert "ringback_deliveries_open " not in told["worker"]
     assert 'ringback_sweep_age_seconds{role="sweeper"}' in told["sweeper"]
     assert "ringback_deliveries_open 0.0" in told["sweeper"]

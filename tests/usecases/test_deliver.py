@@ -300,10 +300,10 @@ async def test_results_are_settled_at_once_while_few_slots_are_free(world: World
 async def test_what_had_time_is_settled_when_slots_become_few(world: World) -> None:
     worker = await with_pace(world, slots=4)
     lanes = [await worker.lane(name) for name in ("hook", "hanging", "stuck")]
-    worker.hold("hanging", "stuck")
+    worker.hold("hook", "hanging", "stuck")
     await world.posted(event("op"))
     await worker.serve(lanes[0])
-    await worker.sender.wait_for(1)
+    worker.let_go("hook")  # a look for more would press
     await asyncio.sleep(0.05)
     assert await worker.statuses() == []
 
@@ -317,10 +317,11 @@ async def test_what_had_time_is_settled_when_slots_become_few(world: World) -> N
 async def test_a_stop_settles_what_had_time(world: World) -> None:
     worker = await with_pace(world, slots=64)
     lanes = [await worker.lane(name) for name in ("hook", "slow")]
-    worker.sender.hold("https://slow/")
+    worker.hold("hook", "slow")
     await world.posted(event("op"))
     await worker.serve(*lanes)
-    await worker.sender.wait_for(2)
+    worker.let_go("hook")  # a look for more would press
+    await asyncio.sleep(0.05)
     assert await worker.statuses() == []
 
     stop = asyncio.create_task(worker.deliver.stop(PATIENCE))

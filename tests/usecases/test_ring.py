@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from service.domain import values
+from service.domain.concurrency import START
 from service.domain.delivery import Trigger
 from service.domain.ids import DeliveryRef, key_floor
 from service.domain.outcome import ErrorClass, Outcome, Timing
@@ -19,6 +20,7 @@ from service.domain.subscription import Subscription
 from service.ports import Claimed, LaneQuota
 from service.usecases import lane_state, receivers
 from service.usecases import ring as ring_module
+from service.usecases.deliver import Pace
 from service.usecases.ring import Ring
 from tests.support.world import answer, fault
 
@@ -312,6 +314,53 @@ def test_who_was_crowded_out_comes_as_soon_as_there_is_room() -> None:
     (next_,) = ring.plan(3, NOW)
     assert next_.lane in crowded
     assert next_.quota == 1
+
+
+@pytest.mark.parametrize(("successes", "most"), [(0, 10), (3, 29)])
+def test_a_lane_that_always_answers_makes_up_for_what_another_did_to_their_url(
+    successes: int, most: int
+) -> None:
+    ring, held = Ring(64, 40), Counter[int]()
+    for lane in range(30):
+        ring.meet(lane, to("x"))
+    ring.judge(sent(0), answer(200), 1)
+    ring.judge(sent(1), TIMEOUT, 1)
+    for _ in range(successes):
+        ring.judge(sent(0), answer(200), 1)
+
+    ring.wake(range(2, 30))
+    while ring:
+        held += claim(ring, ring.plan(40 - held.total(), NOW))
+    assert held.total() == most
+
+
+def test_a_quick_sign_of_distress_halves_what_a_lane_at_its_best_may_have_in_flight() -> None:
+    ring = heard(Ring(8, 40), 1)
+    for _ in range(2):
+        ring.judge(sent(1), answer(200), 1)
+    before = ring.allowed(1)
+
+    ring.judge(sent(1, 2), answer(503), 3)
+
+    assert ring.allowed(1) == before // 2
+
+
+def test_four_lanes_that_hang_leave_others_more_than_their_first_few() -> None:
+    pace = Pace((1.0,), 30.0)
+    ring = heard(Ring(pace.per_lane, pace.slots), *range(5))
+    for lane in range(5):
+        ring.wake([lane])
+        for _ in range(6):  # until it may have all that there is for one
+            a_round(ring, pace.slots, answer(200))
+        claimed(ring, ring.plan(pace.slots, NOW), {})
+
+    ring.wake(range(4))
+    held = claim_all(ring, pace.slots)
+    assert held == 4 * pace.per_lane
+
+    ring.wake([4])
+    (other,) = ring.plan(pace.slots - held, NOW)
+    assert other.quota == START + 16
 
 
 def test_the_many_lanes_of_one_url_that_hangs_have_a_quarter() -> None:
