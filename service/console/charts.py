@@ -14,7 +14,8 @@ from service.web import answers, queries
 from service.web.answers import Answer
 
 _PATH: Final = "/traffic"
-_RANGE: Final = "range"
+#: The parameter that says which range.
+RANGE: Final = "range"
 _USUAL: Final = "1h"
 #: Those who may see how deliveries go may see how they went.
 NEEDED: Final = Scope.DELIVERIES_READ
@@ -71,6 +72,8 @@ _CHARTS: Final = (
 class Shown:
     """What the overview shows of a range."""
 
+    #: The page itself.
+    page: str
     chosen: Range
     ranges: Sequence[Range]
     charts: Sequence[Chart]
@@ -85,6 +88,13 @@ class Shown:
     of_all: bool
 
 
+def range_of(visit: Visit, ranges: Mapping[str, Range], usual: str) -> Range | Refusal:
+    """The range that the address says."""
+    name = visit.given[RANGE] or usual
+    known = ", ".join(ranges)
+    return ranges.get(name) or invalid(queries.fault(RANGE, f"is one of {known}"))
+
+
 class Charts:
     """Reads what is drawn."""
 
@@ -97,7 +107,7 @@ class Charts:
 
     async def data(self, visit: Visit) -> Answer | Refusal:
         """The points of a range, a list of values for each line."""
-        chosen = _range(visit)
+        chosen = range_of(visit, RANGES, _USUAL)
         if isinstance(chosen, Refusal):
             return chosen
         points = await self._points(visit, chosen)
@@ -116,17 +126,18 @@ class Charts:
         """What of it stands on the page; ``None``: it is not for the visitor."""
         if not visit.sees_all or not visit.may(NEEDED):
             return None
-        chosen = _range(visit)
+        chosen = range_of(visit, RANGES, _USUAL)
         if isinstance(chosen, Refusal):
             return chosen
         points = await self._points(visit, chosen)
         total = traffic.added(traffic.first_of(chosen, 0), chosen.span, points)
         is_empty = total.is_empty and total.gauges == Gauges()
         return Shown(
+            page=visit.site.root,
             chosen=chosen,
             ranges=tuple(RANGES.values()),
             charts=_charts(visit),
-            address=f"{visit.site.root}{_PATH}?{_RANGE}={chosen.name}",
+            address=f"{visit.site.root}{_PATH}?{RANGE}={chosen.name}",
             newest=points[-1].at,
             total=total,
             lines=() if is_empty else traffic.lines(points, chosen)[::-1],
@@ -145,12 +156,6 @@ def _sees_everybody(visit: Visit) -> bool:
 
 def _charts(visit: Visit) -> Sequence[Chart]:
     return [each for each in _CHARTS if _sees_everybody(visit) or not each.of_all]
-
-
-def _range(visit: Visit) -> Range | Refusal:
-    name = visit.given[_RANGE] or _USUAL
-    known = ", ".join(RANGES)
-    return RANGES.get(name) or invalid(queries.fault(_RANGE, f"is one of {known}"))
 
 
 def _drawn(point: Point) -> Mapping[str, Any]:

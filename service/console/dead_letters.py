@@ -6,6 +6,7 @@ from typing import Final
 
 from service.console.attempts import seen
 from service.console.grouping import grouped
+from service.console.own_replays import OwnReplays
 from service.console.receivers import Known, receivers
 from service.console.replaying import RATES, begin
 from service.console.services import Services
@@ -39,6 +40,7 @@ class DeadLetters:
     def __init__(self, services: Services) -> None:
         self._reads = services.reads
         self._replays = services.replays
+        self._own = OwnReplays(services)
         self._clock = services.clock
 
     def actions(self) -> list[Action]:
@@ -49,6 +51,7 @@ class DeadLetters:
             Action("GET", f"{_PATH}/all", read, self.index),
             Action("GET", f"{_PATH}/replay", replay, self.preview),
             Action("POST", f"{_PATH}/replay", replay, self.replay_group),
+            Action("POST", f"{_PATH}/replay/cancel", replay, self.cancel_replay),
             Action("GET", _ONE, read, self.show),
             Action("POST", f"{_ONE}/replay", replay, self.replay),
             Action("POST", f"{_ONE}/discard", replay, self.discard),
@@ -58,7 +61,11 @@ class DeadLetters:
         """What is open, by subscription and reason, the largest group first."""
         opened = visit.bounds.narrowed(DeadLetterFilter(resolved=False))
         counts = await self._reads.dead_letter_summary(visit.tenant, opened)
-        shown = {"groups": grouped(counts), "receivers": await self._receivers(visit, counts)}
+        shown = {
+            "groups": grouped(counts),
+            "receivers": await self._receivers(visit, counts),
+            "under_way": await self._own.under_way(visit),
+        }
         return Page("dead_letters.html", "Dead letters", shown)
 
     async def index(self, visit: Visit) -> Page | Refusal:
@@ -153,6 +160,11 @@ class DeadLetters:
         if reason and plan.reason is None:
             return not_found("reason", reason)  # a filter misspelt must not become one left out
         return await begin(visit, self._replays, plan, _PATH)
+
+    async def cancel_replay(self, visit: Visit) -> Answer | Refusal:
+        """End a replay that this visitor began; what was sent again by then stays so."""
+        ended = await self._own.cancel(visit, visit.form.one("operation"))
+        return ended if isinstance(ended, Refusal) else visit.to(f"{_PATH}?done=cancelled")
 
     async def _receivers(
         self, visit: Visit, about: Iterable[DeadLetterView | DeadLetterCount]

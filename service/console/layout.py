@@ -61,7 +61,8 @@ NOTICES: Final = {
     "saved": "Saved.",
     "unchanged": "Nothing was changed in the form, so nothing was saved.",
     "started": "Started. This page follows it.",
-    "begun": "Started: what is to be sent again goes back into the queue.",
+    "begun": "Started: what is to be sent again goes back into the queue. While it lasts, the page "
+    "Dead letters can cancel it.",
 }
 
 

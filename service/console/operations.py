@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Raw
 
 from service.console.layout import Layout
+from service.console.own_replays import OwnReplays
 from service.console.services import Services
 from service.console.visits import Action, Page, Visit
 from service.domain.api_keys import Scope
@@ -44,6 +45,7 @@ class Operations:
         self._services = services
         self._reads = services.reads
         self._layout = layout
+        self._own = OwnReplays(services)
 
     def actions(self) -> list[Action]:
         """What is possible with operations."""
@@ -54,6 +56,7 @@ class Operations:
             Action("GET", f"{_ONE}/stream", read, self.stream, whole=True),
             Action("POST", f"{_ONE}/cancel", write, self.cancel, whole=True),
             Action("POST", f"{_ONE}/retry", write, self.retry, whole=True),
+            Action("POST", f"{_ONE}/stop", Scope.DELIVERIES_REPLAY, self.stop, whole=True),
         ]
 
     async def index(self, visit: Visit) -> Page | Refusal:
@@ -84,6 +87,7 @@ class Operations:
             "log": list(reversed(log)),
             "most": _MOST,
             "is_open": not is_end(operation.status),
+            "is_own": await self._own.ends(visit, operation),
             "is_through": operation.status in _THROUGH,
             "is_failed": operation.status is Status.FAILED,
             "replay_type": REPLAY_TYPE,
@@ -117,6 +121,13 @@ class Operations:
         result = await self._services.operations.cancel(visit.principal, visit.name(), reason)
         if isinstance(result, Refusal):
             return result
+        return visit.to(f"{_PATH}/{visit.name()}?done=cancelled")
+
+    async def stop(self, visit: Visit) -> Answer | Refusal:
+        """Cancel a bulk replay: who began it may end it, and nothing else."""
+        ended = await self._own.cancel(visit, visit.name())
+        if isinstance(ended, Refusal):
+            return ended
         return visit.to(f"{_PATH}/{visit.name()}?done=cancelled")
 
     async def retry(self, visit: Visit) -> Answer | Refusal:

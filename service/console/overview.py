@@ -3,8 +3,8 @@
 from typing import Any, Final, NamedTuple
 
 from service.console import bounds
+from service.console.attempt_charts import AttemptCharts
 from service.console.charts import Charts
-from service.console.day import Day
 from service.console.grouping import grouped
 from service.console.receivers import receivers
 from service.console.services import Services
@@ -35,7 +35,7 @@ class Overview:
         self._stats = services.stats
         self._about = services.about
         self._charts = Charts(services)
-        self._day = Day(services)
+        self._attempts = AttemptCharts(services)
 
     def actions(self) -> list[Action]:
         """It is only read."""
@@ -48,14 +48,17 @@ class Overview:
         if isinstance(over_time, Refusal):
             return over_time
         values: dict[str, Any] = {"stats": None, "fares": None, "groups": None, "last": None}
-        values |= {"over_time": over_time, "day": None}
+        values |= {"over_time": over_time, "attempts": None}
         if visit.may(Scope.ADMIN):
             values["stats"], values["backlog"] = await self._stats.service()
             values["breaker"] = self._about.breaker
         elif visit.may(Scope.SUBSCRIPTIONS_READ) and visit.may(Scope.DELIVERIES_READ):
             fares = values["fares"] = await self._fares(visit)
             if fares and not visit.sees_all:
-                values["day"] = await self._day.shown(fares[0].subscription, visit)
+                attempts = await self._attempts.shown(fares[0].subscription, visit)
+                if isinstance(attempts, Refusal):
+                    return attempts
+                values["attempts"] = attempts
         if visit.may(Scope.DELIVERIES_READ):
             opened = visit.bounds.narrowed(DeadLetterFilter(resolved=False))
             counts = await self._reads.dead_letter_summary(visit.tenant, opened)

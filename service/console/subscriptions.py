@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from service.console import bounds
+from service.console.attempt_charts import AttemptCharts
 from service.console.attempts import seen
-from service.console.day import Day
 from service.console.receivers import of_address, of_one
 from service.console.services import Services
 from service.console.subscription_replays import REACHES, WHICH
@@ -32,7 +32,7 @@ class Subscriptions:
         self._services = services
         self._reads = services.reads
         self._manage = services.subscriptions
-        self._day = Day(services)
+        self._attempts = AttemptCharts(services)
 
     def actions(self) -> list[Action]:
         """What is possible with subscriptions."""
@@ -46,7 +46,7 @@ class Subscriptions:
             Action("POST", f"{_ONE}/rotate-secret", write, of_one(self._reads, self.rotate)),
             Action("POST", f"{_ONE}/reveal", read, self.reveal),
             Action("POST", f"{_ONE}/delete", write, of_one(self._reads, self.delete), whole=True),
-            *self._day.actions(),
+            *self._attempts.actions(),
         ]
 
     async def index(self, visit: Visit) -> Page | Refusal:
@@ -74,12 +74,14 @@ class Subscriptions:
         found = await of_address(visit, self._reads)
         if isinstance(found, Refusal):
             return found
-        shown: dict[str, Any] = {"subscription": found, "stats": None, "day": None}
+        shown: dict[str, Any] = {"subscription": found, "stats": None, "attempts": None}
         shown["tls"] = read_facts(found.tls_facts)
         if visit.may(Scope.DELIVERIES_READ):
             stats, limit = await self._services.stats.subscription(found.no)
             shown |= {"stats": stats, "limit": min(limit, found.max_concurrency or limit)}
-            shown["day"] = await self._day.shown(found, visit)
+            attempts = shown["attempts"] = await self._attempts.shown(found, visit)
+            if isinstance(attempts, Refusal):
+                return attempts
             shown["circuit"] = self._services.about.circuit_of(stats)
         shown |= {"overlaps": OVERLAPS, "reaches": REACHES, "which": WHICH}
         return Page("subscription.html", "Subscription", shown)

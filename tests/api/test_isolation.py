@@ -35,6 +35,12 @@ BODIES: Final[dict[tuple[str, str], Any]] = {
 #: GET of the WebSocket's address is told to upgrade whatever the name.
 ANY_NAME: Final = {("POST", "/v1/operations/{id}/events"), ("GET", SOCKET_PATH)}
 
+#: The same attempts two days before: so long ago, they are kept by the hour.
+EARLIER: Final = (
+    "INSERT INTO attempt_tallies (subscription_no, slice_at, bucket, succeeded, failed) "
+    "SELECT subscription_no, slice_at - 172800000, bucket, succeeded, failed FROM attempt_tallies"
+)
+
 #: Tables of what processes agree on among themselves, which no request reaches.
 OF_NO_TENANT: Final = {"nodes", "lane_paces", "retention"}
 
@@ -129,6 +135,8 @@ class Beta:
         while await api.opened.stores.sweep.retire():
             pass
         await api.opened.stores.deliver.flush()
+        await api.sql(EARLIER)
+        assert await api.opened.stores.deliver.forget_counts()
         hook = await api.subscribe(receiver.url(f"/{MARK}"), description=MARK)
         await api.post(f"/v1/subscriptions/{hook['id']}/pause", None, 200)
         await api.post("/v1/operations/op_beta/events", {"type": MARK})

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from service.domain.api_keys import Scope
+from service.domain.tallies import RANGES as OWN_RANGES
 from service.domain.traffic import RANGES, Gauges
 from tests.support.api import Api
 from tests.support.console import Document, Visitor, consumer, visitor
@@ -148,7 +149,7 @@ async def test_without_the_scope_there_are_none(api: Api) -> None:
     assert (await visitor(api).client.get("/console/traffic")).status_code == 303
 
 
-async def test_the_portal_has_them_for_a_tenant_and_not_for_one_subscription(
+async def test_the_portal_has_them_for_a_tenant_and_for_one_subscription_only_its_attempts(
     api: Api, receiver: Receiver
 ) -> None:
     await happened(api, receiver)
@@ -160,8 +161,9 @@ async def test_the_portal_has_them_for_a_tenant_and_not_for_one_subscription(
     assert drawn(await tenant.get("/portal?range=6h")) == 3
     assert (await one.client.get("/portal/traffic")).status_code == 404
     page = await one.get("/portal?range=6h")
-    assert not page.says("Over time")
-    assert page.says("The last day")
+    assert drawn(page) == 2
+    assert page.says("Attempts good")
+    assert not page.says("Events accepted")
 
 
 async def attempted(api: Api, receiver: Receiver, status: int) -> dict[str, Any]:
@@ -181,7 +183,7 @@ async def attempted(api: Api, receiver: Receiver, status: int) -> dict[str, Any]
 
 
 @pytest.mark.parametrize(("status", "line"), [(200, "succeeded"), (500, "failed")])
-async def test_a_subscriptions_last_day_is_drawn_and_in_a_table(
+async def test_a_subscriptions_attempts_are_drawn_and_in_a_table(
     api: Api, admin: Visitor, receiver: Receiver, status: int, line: str
 ) -> None:
     made = await attempted(api, receiver, status)
@@ -189,7 +191,7 @@ async def test_a_subscriptions_last_day_is_drawn_and_in_a_table(
     page = await admin.get(f"/console/subscriptions/{made['id']}")
     found = await data(admin, f"subscriptions/{made['id']}/traffic", "/console/")
 
-    assert found["step"] == 600_000
+    assert (found["range"], found["step"]) == ("24h", 600_000)
     steps = [later - earlier for earlier, later in pairwise(found["at"])]
     assert set(steps) == {600}
     assert len(found["at"]) == 144
@@ -206,6 +208,62 @@ async def test_a_subscriptions_last_day_is_drawn_and_in_a_table(
     assert drawn(page) == 2
     assert page.says("The same as a table")
     assert sum(words == "Good" for words in page.text) == 1
+    assert page.says(f"Attempts {'good' if status == 200 else 'failed'} 1")
+
+
+@pytest.mark.parametrize(("hours", "ranges"), [(3, "6h 24h 7d 30d"), (60, "7d 30d"), (200, "30d")])
+async def test_of_a_subscription_the_same_ranges_are_to_be_had(
+    api: Api, admin: Visitor, receiver: Receiver, hours: int, ranges: str
+) -> None:
+    made = await attempted(api, receiver, 200)
+    await api.sql("UPDATE attempt_tallies SET slice_at = slice_at - ?", (hours - 3) * 3_600_000)
+    below = f"subscriptions/{made['id']}"
+    page = f"/console/{below}"
+    links = {f"{page}?range={name}": name for name in OWN_RANGES}
+
+    for _ in range(2):  # before and after what is past its day was moved
+        for link, name in links.items():
+            shown = await admin.get(link)
+            assert chosen(shown) == link
+            assert set(links) <= set(shown.links)
+            section = next(had for _, had in shown.tags if had.get("id") == "charts")
+            assert section["data-address"] == f"{page}/traffic?range={name}"
+            found = await data(admin, f"{below}/traffic?range={name}", "/console/")
+            assert (found["range"], found["step"]) == (name, OWN_RANGES[name].step)
+            assert len(found["at"]) == OWN_RANGES[name].span // OWN_RANGES[name].step
+            assert sum(found["lines"]["succeeded"]) == int(name in ranges.split())
+            assert shown.says("Attempts good 1") == (drawn(shown) == 2) == (name in ranges.split())
+        while await api.opened.stores.deliver.forget_counts():
+            pass
+    assert chosen(await admin.get(page)) == f"{page}?range=24h"
+    assert chosen(await admin.get(f"{page}?done=paused")) == f"{page}?range=24h"
+
+
+async def test_a_range_that_a_subscription_has_not_is_refused(api: Api, admin: Visitor) -> None:
+    made = await api.subscribe()
+    one = await consumer(api, subscriptionId=made["id"])
+
+    for path in (f"subscriptions/{made['id']}", f"subscriptions/{made['id']}/traffic"):
+        for range_ in ("1h", "2h", "x"):
+            page = await admin.get(f"/console/{path}?range={range_}", 422)
+            assert page.says("is one of 6h, 24h, 7d, 30d")
+            assert (await one.client.get(f"/portal/{path}?range={range_}")).status_code == 422
+    assert (await one.get("/portal?range=1h", 422)).says("is one of 6h, 24h, 7d, 30d")
+
+
+async def test_of_a_subscription_of_one_operation_there_is_the_last_day(
+    api: Api, admin: Visitor
+) -> None:
+    made = await api.subscribe(operationId="job-1")
+    path = f"/console/subscriptions/{made['id']}"
+
+    page = await admin.get(path)
+
+    assert {link for link in page.links if "range=" in link} == {
+        f"{path}?range=6h",
+        f"{path}?range=24h",
+    }
+    assert (await admin.get(f"{path}?range=7d", 422)).says("is one of 6h, 24h.")
 
 
 async def test_a_subscription_without_attempts_says_so(api: Api, admin: Visitor) -> None:
@@ -213,12 +271,12 @@ async def test_a_subscription_without_attempts_says_so(api: Api, admin: Visitor)
 
     page = await admin.get(f"/console/subscriptions/{made['id']}")
 
-    assert page.says("No attempt was made in the last day.")
+    assert page.says("No attempt was made in this time.")
     assert drawn(page) == 0
     assert (await admin.client.get("/console/subscriptions/none/traffic")).status_code == 404
 
 
-async def test_the_last_day_is_for_who_may_see_deliveries_of_that_subscription(api: Api) -> None:
+async def test_they_are_for_who_may_see_deliveries_of_that_subscription(api: Api) -> None:
     mine, other = await api.subscribe(), await api.subscribe("https://other.test")
     key = await api.key(Scope.SUBSCRIPTIONS_READ)
     guest, one = visitor(api), await consumer(api, subscriptionId=mine["id"])
@@ -227,14 +285,14 @@ async def test_the_last_day_is_for_who_may_see_deliveries_of_that_subscription(a
     path = f"subscriptions/{mine['id']}/traffic"
     assert (await guest.client.get(f"/console/{path}")).status_code == 403
     page = await guest.get(f"/console/subscriptions/{mine['id']}")
-    assert not page.says("The last day")
+    assert not page.says("Over time")
     assert sum(tag == "script" for tag, _ in page.tags) == 2
     assert len((await data(one, path, "/portal/"))["at"]) == 144
     foreign = f"/portal/subscriptions/{other['id']}/traffic"
     assert (await one.client.get(foreign)).status_code == 404
 
 
-async def test_the_portal_of_one_subscription_begins_with_its_last_day(
+async def test_the_portal_of_one_subscription_begins_with_its_attempts(
     api: Api, receiver: Receiver
 ) -> None:
     made = await attempted(api, receiver, 200)
@@ -245,13 +303,14 @@ async def test_the_portal_of_one_subscription_begins_with_its_last_day(
     for path in ("/portal", f"/portal/subscriptions/{made['id']}"):
         page = await one.get(path)
         assert drawn(page) == 2, path
-        assert page.says("The last day"), path
+        assert chosen(page) == f"{path}?range=24h"
+        assert chosen(await one.get(f"{path}?range=7d")) == f"{path}?range=7d"
         section = next(had for tag, had in page.tags if had.get("id") == "charts")
         address = str(section["data-address"])
         assert sum((await one.client.get(address)).json()["lines"]["succeeded"]) == 1
         assert sum(tag == "script" for tag, _ in page.tags) == 4
-    assert not (await everything.get("/portal")).says("The last day")
-    assert not (await narrow.get("/portal")).says("The last day")
+    assert not (await everything.get("/portal")).says("Attempts good")
+    assert not (await narrow.get("/portal")).says("Over time")
 
 
 async def test_the_list_tells_which_subscription_fails_and_whose_circuit_is_open(

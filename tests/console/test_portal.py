@@ -406,6 +406,95 @@ async def test_one_subscriptions_guest_sees_only_that(api: Api, receiver: Receiv
     assert "/portal/operations/report-77" not in late.links
 
 
+async def test_who_has_a_subscription_is_not_told_to_make_the_first(
+    api: Api, receiver: Receiver
+) -> None:
+    hook = await api.subscribe(receiver.url("/mine"))
+    whole, guest = await consumer(api), await consumer(api, subscriptionId=hook["id"])
+
+    assert (await whole.get("/portal/deliveries")).says("after the first subscription")
+    assert (await guest.get("/portal/deliveries")).says("event that the subscription wants")
+
+
+async def test_who_began_a_bulk_replay_may_cancel_it_and_no_other_operation(
+    api: Api, receiver: Receiver
+) -> None:
+    await dead(api, receiver)
+    await api.post("/v1/operations/job/events", {"type": "STARTED"})
+    guest = await consumer(api)
+    reader = await consumer(api, scopes=["operations:read", "deliveries:read"])
+    started = await guest.press("/portal/dead-letters/replay", {"rate": "1"})
+    (run,) = await api.opened.stores.replay.running_replays()
+    home = f"/portal/operations/{run.operation.id}"
+    assert f"{home}/stop" in started.forms
+
+    assert f"{home}/stop" not in (await reader.get(home)).forms
+    assert (await reader.send(f"{home}/stop")).status_code == 403
+    assert not any("/job/" in each for each in (await guest.get("/portal/operations/job")).forms)
+    theirs = (await api.post("/v1/dead-letters/replay", {}, 202))["operationId"]
+    assert (
+        f"/portal/operations/{theirs}/stop"
+        not in (await guest.get(f"/portal/operations/{theirs}")).forms
+    )
+    for name in (theirs, "job", "nope"):
+        assert (await guest.send(f"/portal/operations/{name}/stop")).status_code == 404
+
+    ended = await guest.press(f"{home}/stop")
+    assert ended.says("Cancelled.")
+    assert f"{home}/stop" not in ended.forms
+    now = await api.get(f"/v1/operations/{run.operation.id}")
+    assert now["status"] == "CANCELLED"
+    assert (await api.get("/v1/operations/job"))["status"] == "PROCESSING"
+
+
+async def test_one_subscriptions_guest_cancels_the_replays_that_he_began_and_no_others(
+    api: Api, receiver: Receiver
+) -> None:
+    letter = await dead(api, receiver)
+    mine = {"subscriptionId": letter["subscriptionId"]}
+    guest, other = [await consumer(api, **mine) for _ in range(2)]
+    page, cancel = "/portal/dead-letters", "/portal/dead-letters/replay/cancel"
+    assert cancel not in (await guest.get(page)).forms
+    assert (await guest.press(f"{page}/replay", {"rate": "1"})).says("can cancel it")
+    theirs = await api.post("/v1/dead-letters/replay", {}, 202)
+
+    begun = await guest.get(page)
+    assert begun.says("is under way.")
+    assert cancel not in (await other.get(page)).forms
+    foreign: list[dict[str, str]] = [{"operation": theirs["operationId"]}, {"operation": ""}, {}]
+    assert [(await guest.send(cancel, each)).status_code for each in foreign] == [404] * 3
+    name = {"operation": begun.fields["operation"]}
+    assert (await other.send(cancel, name)).status_code == 404
+
+    ended = await guest.press(cancel, name)
+    assert ended.says("Cancelled.")
+    assert cancel not in ended.forms
+    now = (await api.get(f"/v1/operations/{name['operation']}"))["status"]
+    assert now == "CANCELLED"
+    assert (await api.get(f"/v1/operations/{theirs['operationId']}"))["status"] == "PENDING"
+
+
+async def test_a_guest_finds_the_replay_that_he_began_whatever_was_done_since(
+    api: Api, receiver: Receiver
+) -> None:
+    letter = await dead(api, receiver)
+    hook = letter["subscriptionId"]
+    guest = await consumer(api, subscriptionId=hook)
+    page, cancel = "/portal/dead-letters", "/portal/dead-letters/replay/cancel"
+    await guest.press(f"{page}/replay", {"rate": "1"})
+    await api.sql(  # as many as the audit log looks through at once
+        "INSERT INTO audit_log (key, tenant_id, actor, action, target) "
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000) "
+        "SELECT (SELECT max(key) FROM audit_log) + i, 'default', 'key_x', 'operation.created', "
+        "'op_' || i FROM n"
+    )
+    asked = {"only": "missing", "reach": "3600000"}
+    for _ in range(11):
+        await guest.send(f"/portal/subscriptions/{hook}/replay", asked)
+
+    assert cancel in (await guest.get(page)).forms
+
+
 async def test_a_guests_group_replay_takes_only_his_own(api: Api, receiver: Receiver) -> None:
     letter = await dead(api, receiver)
     hook = await api.subscribe(receiver.url("/mine"))

@@ -83,11 +83,11 @@ class Api:
             leased = await tx.sql("SELECT 1 FROM delivery_queue WHERE token IS NOT NULL LIMIT 1")
         return bool(leased) or self.opened.deliver.in_flight > 0
 
-    async def sql(self, text: str) -> None:
+    async def sql(self, text: str, *arguments: object) -> None:
         """Run one changing statement, as when time had passed."""
 
         async def job(tx: Tx) -> None:
-            await tx.sql(text)
+            await tx.sql(text, arguments)
 
         await self.opened.base.database.write(job)
         self.opened.administration.key_use.forget()
