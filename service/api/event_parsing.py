@@ -4,6 +4,7 @@ The quick way decodes an event in one go. Only what that refuses is looked at ag
 member, to name every fault it has.
 """
 
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
@@ -54,7 +55,8 @@ class EventParser:
         return self._batch(elements, operation_id)
 
     def lines(self, body: bytes, operation_id: str | None) -> list[Posted] | Refusal:
-        """The events of an NDJSON body; blank lines are none."""
+        """The events of an NDJSON body; blank lines are none, and neither is a mark of UTF-8."""
+        body = body.removeprefix(BOM_UTF8)
         refusal = utf8_fault(body)
         if refusal is not None:
             return refusal

@@ -4,6 +4,7 @@ The members are told apart with msgspec first, which is strict about JSON (no Na
 pairs) and can leave a member's bytes as they are; each is then checked by a pydantic model.
 """
 
+from codecs import BOM_UTF8
 from collections.abc import Sequence
 from typing import Any, Final, TypeVar, get_args
 
@@ -96,6 +97,9 @@ def utf8_fault(body: bytes) -> Refusal | None:
         body.decode()
     except UnicodeDecodeError as error:
         detail = f"The body is not UTF-8 (byte {error.start}). JSON is always UTF-8; encode it so."
+        return Refusal(RefusalKind.MALFORMED, detail)
+    if body.startswith(BOM_UTF8):
+        detail = "The body begins with a byte order mark, which JSON has none of; save it without."
         return Refusal(RefusalKind.MALFORMED, detail)
     return None
 

@@ -271,6 +271,7 @@ for _verb in (listen, replays, signatures, health, export, prune, completion):
 
 def main() -> None:
     """Run the command line; what its exit codes mean is in :class:`Exit`."""
+    _open_streams()
     completion.prepare()
     try:
         app(prog_name=_NAME)
@@ -279,6 +280,17 @@ def main() -> None:
         sys.exit(error.code)
     except Exception as error:  # noqa: BLE001 - people get a sentence, not a traceback
         _fail(error)
+
+
+def _open_streams() -> None:
+    """Give what was closed before the start (``>&-``) a place to go to.
+
+    In their order: each takes the lowest free number, its own, which else the next file had.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            devnull = Path(os.devnull).open(mode, encoding="utf-8")  # noqa: SIM115  open to the end
+            setattr(sys, name, devnull)
 
 
 def _fail(error: Exception) -> NoReturn:

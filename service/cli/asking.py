@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from service.cli.exits import CommandError, Exit
-from service.cli.render import printable
+from service.cli.render import printable, say
 
 #: The option that answers the question in advance.
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
@@ -22,5 +22,15 @@ def confirm(question: str, *, yes: bool) -> None:
             "Give --yes to do it without being asked.",
             Exit.MISUSE,
         )
-    if not typer.confirm(printable(question), err=True):
-        raise CommandError("Nothing was done.", "Run it again when you mean it.")
+    try:
+        is_meant = typer.confirm(printable(question), err=True)
+    except typer.Abort as error:
+        say("")  # behind the question
+        is_stopped = isinstance(error.__context__, KeyboardInterrupt)
+        raise _undone(Exit.INTERRUPTED if is_stopped else Exit.FAILURE) from None
+    if not is_meant:
+        raise _undone()
+
+
+def _undone(code: Exit = Exit.FAILURE) -> CommandError:
+    return CommandError("Nothing was done.", "Run it again when you mean it.", code)

@@ -4,13 +4,14 @@ Whatever goes wrong is a :class:`CommandError` that says what happened and what 
 """
 
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import typer
@@ -36,8 +37,21 @@ _BUSY: Final = frozenset({429, 503})
 _REPEATS: Final = 2
 _LONGEST_WAIT: Final = 5.0
 _PAGE: Final = 200
+_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _TOO_MANY_REQUESTS: Final = 429
 _UNAVAILABLE: Final = 503
+
+
+#: How errors of TLS begin, and what to do about them and about all others.
+_TLS: Final = "[SSL"
+_NO_TLS: Final = (
+    "Check that --url begins as the service is spoken to, http:// or https://, and that this "
+    "machine trusts its certificate (SSL_CERT_FILE names authorities of your own)."
+)
+_NOT_THERE: Final = (
+    "Start the service with `make run` or `ringback serve`, or name another with --url "
+    "or RINGBACK_URL."
+)
 
 
 class Api:
@@ -45,8 +59,8 @@ class Api:
 
     def __init__(self, url: str, key: str | None, tenant: str | None, timeout: float) -> None:
         self.url = _checked(url)
-        self._key = key
-        self._tenant = tenant
+        self._key = _header("--key or RINGBACK_API_KEY", key)
+        self._tenant = _header("--tenant", tenant)
         self._timeout = timeout
         self._opened: httpx.Client | None = None
 
@@ -228,8 +242,26 @@ def admin_key(environ: Mapping[str, str]) -> str | None:
 
 
 def named(path: str, name: str) -> str:
-    """A path with an id in it, whatever somebody typed as one."""
-    return path.format(quote(name, safe=""))
+    """A path with an id in it; what is none could lead to quite another address."""
+    if not _ID.fullmatch(name):
+        raise CommandError(
+            f"{name!r} is no id: those are 1 to 64 letters, digits, '_' or '-'.",
+            "Copy it whole, as a list shows it.",
+            Exit.NOT_FOUND,
+        )
+    return path.format(name)
+
+
+def _header(option: str, text: str | None) -> str | None:
+    """What goes into a header, without the line end that a file has put behind it."""
+    text = None if text is None else text.strip()
+    if text and not (text.isascii() and text.isprintable()):
+        raise CommandError(
+            f"What {option} gives has characters that no key and no tenant has.",
+            "Copy it once more, alone and whole.",
+            Exit.MISUSE,
+        )
+    return text
 
 
 def _checked(url: str) -> str:
@@ -279,12 +311,9 @@ def _explained(url: str) -> Iterator[None]:
             Exit.UNAVAILABLE,
         ) from None
     except (httpx.TransportError, httpx.InvalidURL) as error:
-        raise CommandError(
-            f"No answer from {url}: {str(error) or type(error).__name__}.",
-            "Start the service with `make run` or `ringback serve`, or name another with --url "
-            "or RINGBACK_URL.",
-            Exit.UNAVAILABLE,
-        ) from None
+        told = str(error) or type(error).__name__
+        advice = _NO_TLS if told.startswith(_TLS) else _NOT_THERE
+        raise CommandError(f"No answer from {url}: {told}.", advice, Exit.UNAVAILABLE) from None
 
 
 def _no_ringback(url: str, more: str = "") -> CommandError:

@@ -16,6 +16,11 @@ _MEDIA_TYPE: Final = "application/x-ndjson"
 #: Events and bytes in one request.
 _EVENTS: Final = 1_000
 _BYTES: Final = 16 * 1024 * 1024
+_MEND: Final = "Mend those and send them again."
+_MEND_WITH_KEY: Final = (
+    "Mend those and send them alone, with another --idempotency-key: this one is of the file as "
+    "it was, and gets the same answer for it again."
+)
 
 
 class Line(NamedTuple):
@@ -42,7 +47,7 @@ def post(api: Api, out: Out, source: str, key: str | None) -> None:
         none = posting.refused == posting.told
         others = "nothing was committed" if none else "the others are committed"
         told = f"{posting.refused} of {posting.told} events were refused; {others}."
-        raise CommandError(told, "Mend those and send them again.", Exit.PARTIAL)
+        raise CommandError(told, _MEND if key is None else _MEND_WITH_KEY, Exit.PARTIAL)
 
 
 class _Posting:

@@ -64,8 +64,11 @@ def _fetched(address: str) -> bytes:
         answer = httpx.get(address, timeout=_PATIENCE)
         answer.raise_for_status()
     except (httpx.HTTPError, httpx.InvalidURL) as error:
+        why = str(error)
+        if isinstance(error, httpx.HTTPStatusError):  # its own words are of several lines
+            why = f"it answered {error.response.status_code}"
         raise CommandError(
-            f"No key set from {address}: {str(error) or type(error).__name__}.",
+            f"No key set from {address}: {why or type(error).__name__}.",
             "Check the address; a whpk_ key or @FILE needs no network.",
             Exit.UNAVAILABLE,
         ) from None

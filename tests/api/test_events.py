@@ -185,6 +185,21 @@ async def test_lines_of_json_are_a_batch(api: Api) -> None:
     assert data[1]["problem"]["type"].endswith("/problems/malformed")
 
 
+async def test_a_mark_of_utf8_before_lines_is_no_part_of_the_first(api: Api) -> None:
+    lines = b"\xef\xbb\xbf" + ndjson(*({"type": each, "operationId": "op_1"} for each in "ab"))
+    headers = {"content-type": "application/x-ndjson"}
+    answer = await api.call("POST", EVENTS, content=lines, headers=headers)
+    assert answer.status_code == 202
+    assert [each["sequence"] for each in answer.json()["data"]] == [1, 2]
+
+
+async def test_a_mark_of_utf8_before_json_is_named(api: Api) -> None:
+    for body in (b'{"type":"a"}', b'[{"type":"a"}]'):
+        headers = {"content-type": "application/json"}
+        answer = await api.call("POST", OF_ONE, content=b"\xef\xbb\xbf" + body, headers=headers)
+        assert "byte order mark" in problem(answer, 400, "malformed")["detail"]
+
+
 async def test_lines_are_counted(api: Api) -> None:
     headers = {"content-type": "application/x-ndjson"}
     event = {"type": "a", "operationId": "op_1"}

@@ -29,6 +29,17 @@ def test_a_file_with_a_key_is_posted_once_however_many_requests_it_takes(run: Te
     assert posted(run) == 1_001
 
 
+def test_the_mended_lines_of_a_file_with_a_key_need_another(run: Terminal) -> None:
+    bad, good = ({"operationId": "o", "type": kind} for kind in ("!", "note"))
+    keyed = run(*SEND, "--idempotency-key", "k", stdin=lines(bad, good))
+    plain = run(*SEND, stdin=lines(bad, good))
+    again = run(*SEND, "--idempotency-key", "k", stdin=lines(good))
+
+    assert "with another --idempotency-key" in keyed.err
+    assert "--idempotency-key" not in plain.err
+    assert (keyed.code, plain.code, again.code) == (7, 7, 2)
+
+
 def test_a_file_larger_than_a_request_may_be_is_posted(run: Terminal) -> None:
     large = "x" * 250_000
     events = [{"operationId": f"o{n}", "type": "note", "data": large} for n in range(70)]

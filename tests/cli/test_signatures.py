@@ -235,6 +235,7 @@ def test_key_sets(tmp_path: Path, address: str) -> None:
     assert by_key(f"{address}/jwks.json")[0].code == 0
     gone, _ = by_key(f"{address}/nothing")
     assert (gone.code, gone.out) == (6, "")
+    assert f"No key set from {address}/nothing: it answered 404.\n" in gone.err
     assert by_key(f"{address}/jwks.json", body=b"{}")[0].code == 1
 
 
@@ -262,3 +263,11 @@ def test_what_is_no_key_set_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "set").write_text(text)
 
     assert Terminal()("verify", "--public-key", f"@{tmp_path / 'set'}").code == 2
+
+
+@pytest.mark.parametrize("name", ["", "zwölf", "a\nx-webhook-event: b"])
+def test_an_id_that_no_header_can_hold_signs_nothing(name: str) -> None:
+    done = Terminal()("sign", "--secret", SECRET, "--id", name, stdin=BODY)
+
+    assert (done.code, done.out) == (2, "")
+    assert "--id" in done.err

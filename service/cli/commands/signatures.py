@@ -75,6 +75,8 @@ def sign(
     ] = None,
 ) -> None:
     """Print the headers that sign a body, as the service does."""
+    if not message_id or not message_id.isascii() or not message_id.isprintable():
+        raise typer.BadParameter("no header can hold that; give it in ASCII", param_hint="--id")
     key, sent = key_bytes(_read(secret)), inputs.read_bytes(body)
     moment = int(time.time()) if at is None else at
     headers = {
