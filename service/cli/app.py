@@ -263,6 +263,25 @@ def version() -> None:
     typer.echo(f"ringback {__version__}")
 
 
+def _version_instead(wanted: bool) -> None:  # noqa: FBT001  typer's callback takes the value so
+    if wanted:
+        version()
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    *,
+    _: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_version_instead, is_eager=True, help="Show the version."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
 for _noun in (events, operations, subscriptions, deliveries, dead_letters, keys, portal_links):
     app.add_typer(_noun.app)
 for _verb in (listen, replays, signatures, health, export, prune, completion):

@@ -1,4 +1,4 @@
-"""Events of a file: posted batch by batch, and what is refused is told by its line."""
+"""Events of a file: posted batch by batch, and what is refused is told by its place in the file."""
 
 from collections.abc import Iterator, Sequence
 from http import HTTPStatus
@@ -23,26 +23,32 @@ _MEND_WITH_KEY: Final = (
 )
 
 
-class Line(NamedTuple):
-    """A line of the file that is not empty; counted from 1, as editors do."""
+class Part(NamedTuple):
+    """An event of the file as it stands there; its number is counted from 1, as editors do."""
 
     number: int
     text: str
 
 
+class File(NamedTuple):
+    """The events of a file, and what is counted in it: ``line`` or, of an array, ``element``."""
+
+    counted: str
+    parts: Sequence[Part]
+
+
 def post(api: Api, out: Out, source: str, key: str | None) -> None:
-    """Post the lines of a file; what is refused does not keep the others back.
+    """Post the events of a file; what is refused does not keep the others back.
 
     Raises:
         CommandError: some were refused, or it could not go on.
     """
-    texts = enumerate(inputs.content(source).split("\n"), start=1)
-    lines = [Line(number, text) for number, text in texts if text.strip()]
-    posting = _Posting(api, lines, key)
-    empty = "Nothing was posted." if lines else "The file holds no events."
-    out.listed(posting.verdicts(), shown.POSTED, empty)
+    file = _read(inputs.content(source))
+    posting = _Posting(api, file, key)
+    empty = "Nothing was posted." if file.parts else "The file holds no events."
+    out.listed(posting.verdicts(), shown.posted(file.counted), empty)
     if posting.stopped is not None:
-        raise _cut(posting.stopped, lines[posting.told :], key)
+        raise _cut(posting.stopped, File(file.counted, file.parts[posting.told :]), key)
     if posting.refused:
         none = posting.refused == posting.told
         others = "nothing was committed" if none else "the others are committed"
@@ -53,17 +59,17 @@ def post(api: Api, out: Out, source: str, key: str | None) -> None:
 class _Posting:
     """How far it is: verdicts so far, refusals among them, and what stopped it."""
 
-    def __init__(self, api: Api, lines: Sequence[Line], key: str | None) -> None:
+    def __init__(self, api: Api, file: File, key: str | None) -> None:
         self.told = 0
         self.refused = 0
         self.stopped: CommandError | None = None
         self._api = api
-        self._lines = lines
+        self._file = file
         self._key = key
 
     def verdicts(self) -> Iterator[Json]:
-        """The verdict of each line, as far as it comes."""
-        for turn, batch in enumerate(_batches(self._lines)):
+        """The verdict of each event, as far as it comes."""
+        for turn, batch in enumerate(_batches(self._file.parts)):
             # a key is of one request: each has its own, and the same one when all is sent again
             key = self._key if self._key is None or not turn else f"{self._key}-{turn + 1}"
             try:
@@ -71,22 +77,45 @@ class _Posting:
             except CommandError as error:
                 self.stopped = error
                 return
-            for line, verdict in zip(batch, answers, strict=True):
+            for part, verdict in zip(batch, answers, strict=True):
                 self.told += 1
                 if "problem" not in verdict:
                     yield verdict
                     continue
                 self.refused += 1
                 # its index is of the request, of which the file knows nothing
-                yield {"line": exact.Number(line.number), "problem": verdict["problem"]}
+                place = {self._file.counted: exact.Number(part.number)}
+                yield {**place, "problem": verdict["problem"]}
 
-    def _answers(self, batch: Sequence[Line], key: str | None) -> list[Json]:
-        """One to each line; what is not UTF-8 is not sent, as nothing that is with it is read."""
-        problems = [_utf8_problem(line.text) for line in batch]
-        sent = [line.text for line, bad in zip(batch, problems, strict=True) if bad is None]
+    def _answers(self, batch: Sequence[Part], key: str | None) -> list[Json]:
+        """One to each event; what is not UTF-8 is not sent, as nothing that is with it is read."""
+        problems = [_utf8_problem(part.text) for part in batch]
+        sent = [part.text for part, bad in zip(batch, problems, strict=True) if bad is None]
         body = "\n".join(sent)
         answer = iter(self._api.post_text(_PATH, body, _MEDIA_TYPE, key)["data"] if sent else ())
         return [next(answer) if bad is None else {"problem": bad} for bad in problems]
+
+
+def _read(text: str) -> File:
+    """Lines of JSON that are not empty, or the elements of an array, as they are written."""
+    if text.lstrip().startswith("["):
+        return File("element", [Part(*each) for each in enumerate(_elements(text), start=1)])
+    lines = enumerate(text.split("\n"), start=1)
+    return File("line", [Part(*each) for each in lines if each[1].strip()])
+
+
+def _elements(text: str) -> list[str]:
+    """The elements of an array, each on a line; numbers stay as they are written."""
+    try:
+        text.encode()
+        return [exact.dumps(each) for each in exact.loads(text)]
+    except ValueError as error:
+        why = "is not UTF-8" if isinstance(error, UnicodeEncodeError) else f"is none: {error}"
+        raise CommandError(
+            f"The file begins as a JSON array and {why}. Nothing was posted.",
+            "Mend it, or give lines of JSON, an event each.",
+            Exit.MISUSE,
+        ) from None
 
 
 def _utf8_problem(text: str) -> Json:
@@ -103,27 +132,28 @@ def _utf8_problem(text: str) -> Json:
     return None
 
 
-def _batches(lines: Sequence[Line]) -> Iterator[list[Line]]:
+def _batches(parts: Sequence[Part]) -> Iterator[list[Part]]:
     """As many as a request takes; one that is too large by itself is refused by the service."""
-    batch: list[Line] = []
+    batch: list[Part] = []
     size = 0
-    for line in lines:
-        more = len(line.text.encode("utf-8", "surrogateescape")) + 1
+    for part in parts:
+        more = len(part.text.encode("utf-8", "surrogateescape")) + 1
         if batch and (len(batch) == _EVENTS or size + more > _BYTES):
             yield batch
             batch, size = [], 0
-        batch.append(line)
+        batch.append(part)
         size += more
     if batch:
         yield batch
 
 
-def _cut(error: CommandError, left: Sequence[Line], key: str | None) -> CommandError:
+def _cut(error: CommandError, left: File, key: str | None) -> CommandError:
     """Why it stopped, and where; what came before it has its verdicts."""
     # with a key what was taken is answered as it was then, and keys of other batches would not fit
-    again = "from that line on" if key is None else "once more, with the same key"
+    again = f"from that {left.counted} on" if key is None else "once more, with the same key"
+    number = left.parts[0].number
     return CommandError(
-        f"{error} Stopped at line {left[0].number}; {len(left)} are left.",
+        f"{error} Stopped at {left.counted} {number}; {len(left.parts)} are left.",
         f"{error.advice} Then send the file {again}.",
         error.code,
     )

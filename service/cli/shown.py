@@ -35,11 +35,6 @@ ACCEPTED: Final = (
     Column("status", "status"),
     Column("duplicate", "duplicate"),
 )
-POSTED: Final = (
-    *ACCEPTED,
-    Column("line", "line"),
-    Column("refused", "problem", _faults, is_text=True, is_needed=True),
-)
 OPERATION: Final = (
     Column("operation", "operationId"),
     Column("type", "type"),
@@ -203,3 +198,12 @@ SECRET: Final = (
     Column("signs until", "expiresAt", short),
     Column("public key", "publicKey"),
 )
+
+
+def posted(counted: str) -> tuple[Column, ...]:
+    """Events of a file: what became of each, and of what was refused the place in the file."""
+    return (
+        *ACCEPTED,
+        Column(counted, counted),
+        Column("refused", "problem", _faults, is_text=True, is_needed=True),
+    )

@@ -1,10 +1,9 @@
 """How one subscription's attempts went over time: what its page draws, and as numbers."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Final
 
-from service.console.charts import RANGE, Chart, Line, range_of
+from service.console.charts import RANGE, Chart, Line, Shown, range_of
 from service.console.receivers import of_address
 from service.console.services import Services
 from service.console.visits import Action, Visit
@@ -35,24 +34,6 @@ _CHARTS: Final = (
         (Line("p50", "half within", "busy"), Line("p95", "19 of 20 within", "warn")),
     ),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """What a page shows of a range."""
-
-    #: The page itself.
-    page: str
-    chosen: Range
-    ranges: Sequence[Range]
-    charts: Sequence[Chart]
-    #: Where the points are as JSON.
-    address: str
-    #: When the newest point begins (ms): there is another one after a while.
-    newest: int
-    #: Of the whole range, and of its parts, newest first; those are empty if nothing was counted.
-    total: Tally
-    lines: Sequence[Tally]
 
 
 class AttemptCharts:
@@ -89,7 +70,7 @@ class AttemptCharts:
             }
         )
 
-    async def shown(self, subscription: Subscription, visit: Visit) -> Shown | Refusal:
+    async def shown(self, subscription: Subscription, visit: Visit) -> Shown[Tally] | Refusal:
         """What of it stands on the page that is visited."""
         ranges = _ranges(subscription)
         chosen = range_of(visit, ranges, _USUAL)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from service.console.services import Services
 from service.console.visits import Action, Visit
@@ -19,6 +19,7 @@ RANGE: Final = "range"
 _USUAL: Final = "1h"
 #: Those who may see how deliveries go may see how they went.
 NEEDED: Final = Scope.DELIVERIES_READ
+Counted = TypeVar("Counted")
 
 
 class Line(NamedTuple):
@@ -69,8 +70,8 @@ _CHARTS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """What the overview shows of a range."""
+class Shown(Generic[Counted]):
+    """What a page shows of a range, and what is counted in each of its parts."""
 
     #: The page itself.
     page: str
@@ -82,10 +83,10 @@ class Shown:
     #: When the newest point begins (ms): there is another one after a while.
     newest: int
     #: Of the whole range, and of its parts, newest first; those are empty if nothing was counted.
-    total: Point
-    lines: Sequence[Point]
+    total: Counted
+    lines: Sequence[Counted]
     #: Whether it is about all tenants together.
-    of_all: bool
+    of_all: bool = False
 
 
 def range_of(visit: Visit, ranges: Mapping[str, Range], usual: str) -> Range | Refusal:
@@ -122,7 +123,7 @@ class Charts:
             }
         )
 
-    async def shown(self, visit: Visit) -> Shown | Refusal | None:
+    async def shown(self, visit: Visit) -> Shown[Point] | Refusal | None:
         """What of it stands on the page; ``None``: it is not for the visitor."""
         if not visit.sees_all or not visit.may(NEEDED):
             return None

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.support.terminal import Terminal
 
 SEND = ("event", "send", "--from", "-")
@@ -119,3 +121,41 @@ def test_what_stops_a_file_with_a_key_is_gone_on_with_by_that_key(run: Terminal)
 
     assert "once more, with the same key" in stopped.err
     assert (done.code, posted(run)) == (0, 1_001)
+
+
+def test_an_array_is_posted_as_lines_are(run: Terminal) -> None:
+    exact = '{"n":12345678901234567890.10,"s":"ö"}'
+    good = f'{{"operationId": "o", "type": "note",\n "data": {exact}}}'
+    bad = '{"operationId": "o", "type": "!"}'
+    file = f"\ufeff\n [{good},\n{bad}, {', '.join([good] * 1_000)}]\n".encode()
+    done = run(*SEND, "-o", "jsonl", stdin=file)
+    refused = [(at, each) for at, each in enumerate(done.lines) if "problem" in each]
+    data = run("event", "list", "--operation", "o", "--limit", "1", "-o", "jsonl").out
+
+    assert done.code == 7
+    assert [(at, each["element"]) for at, each in refused] == [(1, "2")]
+    assert posted(run) == 1_001
+    assert f'"data":{exact}' in data
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        (b'[{"type": "note"', "is none: "),
+        (b'[{"type": "note"}]\n[]', "is none: Extra data"),
+        (b"[" * 100_000, "is none: it is nested too deeply"),
+        (b'[{"type": "n\xf6te"}]', "is not UTF-8"),
+    ],
+)
+def test_of_a_broken_array_nothing_is_posted(run: Terminal, file: bytes, said: str) -> None:
+    done = run(*SEND, stdin=file)
+
+    assert (done.code, done.out, posted(run)) == (2, "", 0)
+    assert f"The file begins as a JSON array and {said}" in done.err
+    assert "Nothing was posted." in done.err
+
+
+def test_an_empty_array_holds_no_events(run: Terminal) -> None:
+    done = run(*SEND, stdin=b" [ ] ")
+
+    assert (done.code, "The file holds no events." in done.out + done.err) == (0, True)

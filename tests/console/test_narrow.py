@@ -4,8 +4,9 @@ import pytest
 from playwright.async_api import Browser, ViewportSize, expect
 
 from tests.console.test_accessibility import grave
-from tests.console.test_browser import NARROW, WIDE, opened, server
+from tests.console.test_browser import NARROW, WIDE, Scheme, one_dead, opened, server
 from tests.support.browsing import needs_chromium
+from tests.support.receiver import Receiver
 from tests.support.server import Server
 
 __all__ = ["server"]
@@ -152,3 +153,28 @@ async def test_words_and_numbers_are_not_broken_in_two(
             assert set(lines) == {1}, path
         await watched.go("/keys")
         await watched.shot(f"keys-{size['width']}")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_what_replays_a_group_of_dead_letters_is_in_sight_wherever_the_table_is_scrolled(
+    browser: Browser, server: Server, receiver: Receiver, scheme: Scheme
+) -> None:
+    """It was in the last column: a telephone showed a table of which there was nothing to do."""
+    letter = await one_dead(server, receiver)
+    async with opened(browser, server, scheme, NARROW) as watched:
+        page = watched.page
+        await watched.sign_in(server.admin_key)
+        await watched.go("/dead-letters")
+        region = page.get_by_role("region", name="Groups of dead letters")
+        row = page.locator(f"[id='row-{letter['subscriptionId']}-{letter['reason']}']")
+        replay = row.get_by_role("link", name="Replay…")
+        for place in (0, 1000):
+            await region.evaluate("(it, left) => { it.scrollLeft = left; }", place)
+            box = await replay.bounding_box()
+            assert box is not None
+            assert box["x"] >= NARROW["width"] / 2, place
+            assert box["x"] + box["width"] <= NARROW["width"], place
+            await watched.shot(f"{scheme}-dead-letters-{place}")
+        assert await grave(page) == []
+        await replay.click()
+        await expect(page.get_by_role("heading", level=1)).to_contain_text("Replay")
