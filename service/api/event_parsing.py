@@ -5,7 +5,6 @@ member, to name every fault it has.
 """
 
 from codecs import BOM_UTF8
-from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -170,20 +169,18 @@ def _decoded(members: dict[str, Raw]) -> tuple[dict[str, Any], list[Fault]]:
 
 def _name_faults(event: EventIn, operation_id: str | None) -> list[Fault]:
     """Faults of the operation's names; an event posted below an operation gets its id."""
-    return list(_iterate_name_faults(event, operation_id))
-
-
-def _iterate_name_faults(event: EventIn, operation_id: str | None) -> Iterator[Fault]:
+    faults = []
     if operation_id is None:
         if event.operation_id is None:
-            yield Fault("/operationId", "is required: which operation is this event of?")
+            faults.append(Fault("/operationId", "is required: which operation is this event of?"))
     elif event.operation_id is None:
         event.operation_id = operation_id
     elif event.operation_id != operation_id:
-        yield Fault("/operationId", f"is not the path's, {operation_id!r}; leave it out")
+        faults.append(Fault("/operationId", f"is not the path's, {operation_id!r}; leave it out"))
     reserved = reserved_type(event.operation_type, "/operationType")
     if reserved is not None:
-        yield reserved
+        faults.append(reserved)
+    return faults
 
 
 def _too_many() -> Refusal:

@@ -60,12 +60,11 @@ class Resource(resources.Resource[Action]):
 
     async def answer(self, scope: HttpScope, receive: Receive) -> Answer | Streamed:
         """What the method does, or a problem."""
-        instance = instance_of(scope)
         action = self._actions.get(scope["method"])
         if action is None:
-            return self._wrong_method(scope["method"], instance)
+            return self._wrong_method(scope["method"], instance_of(scope))
         acting = self._act(action, Request(scope, receive))
-        return await guarded(acting, self._problems, scope["method"], instance)
+        return await guarded(acting, self._problems, scope["method"], scope)
 
     async def _act(self, action: Action, request: Request) -> Answer | Refusal | Streamed:
         if action.scope is None:
@@ -90,7 +89,7 @@ class Resource(resources.Resource[Action]):
 
 
 async def guarded(
-    acting: Awaitable[T | Refusal], told: Problems, method: str, instance: str
+    acting: Awaitable[T | Refusal], told: Problems, method: str, scope: HttpScope
 ) -> T | Answer:
     """What came of it; for everything that went wrong the problem document about it."""
     try:
@@ -100,15 +99,16 @@ async def guarded(
     except StoreUnavailableError as error:
         _logger.warning("The store is not available: %s", error)
         is_unknown = isinstance(error, UnknownCommitError)
-        return told.answer(_UNKNOWN if is_unknown else _UNAVAILABLE, instance)
+        return told.answer(_UNKNOWN if is_unknown else _UNAVAILABLE, instance_of(scope))
     except SealError as error:
         _logger.error("A stored secret does not open: %s", error)  # noqa: TRY400 (no fault here)
         what = f"What this needs was stored encrypted and does not open. {error}"
-        return told.answer(conflict(what), instance)
+        return told.answer(conflict(what), instance_of(scope))
     except Exception:
+        instance = instance_of(scope)
         _logger.exception("%s %s failed", method, instance)
         return told.plain(problems.INTERNAL, _INTERNAL, instance)
-    return told.answer(result, instance) if isinstance(result, Refusal) else result
+    return told.answer(result, instance_of(scope)) if isinstance(result, Refusal) else result
 
 
 class Unknown:

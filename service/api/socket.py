@@ -54,17 +54,17 @@ class StatusSocket:
     async def __call__(self, scope: HttpScope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         asked = HTTPConnection(scope)
-        instance = instance_of(scope)
         await receive()  # the handshake
         opening = self._opening(asked)
-        opened = await guarded(opening, self._problems, "WEBSOCKET", instance)
+        opened = await guarded(opening, self._problems, "WEBSOCKET", scope)
         if isinstance(opened, Answer):
             await answers.deny(opened, send)
             return
         following = self._services.watch.operation(opened.operation, opened.after, opened.key_id)
         async with following as follower:
             if isinstance(follower, Refusal):
-                await answers.deny(self._problems.answer(follower, instance), send)
+                refused = self._problems.answer(follower, instance_of(scope))
+                await answers.deny(refused, send)
                 return
             await send({"type": "websocket.accept"})
             async with noticing(receive, follower.stop):

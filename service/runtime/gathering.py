@@ -23,6 +23,13 @@ class Gathering(asyncio.Transport):
             self._loop.call_soon(self._flush)
         self._parts.append(bytes(data))
 
+    def write_whole(self, data: bytes) -> None:
+        """Write what nothing follows in this turn: at once, unless something is still to leave."""
+        if self._parts:
+            self._parts.append(data)
+        elif not self._transport.is_closing():
+            self._transport.write(data)
+
     def write_eof(self) -> None:
         """Say that nothing more will be written."""
         self._flush()

@@ -13,7 +13,6 @@ from typing import Any, Final
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from service.domain.errors import Refusal, RefusalKind
-from service.runtime.gathering import Gathering
 from service.runtime.quick_protocol import QuickProtocol
 from service.web.problems import Problems, instance_of
 
@@ -70,7 +69,7 @@ class GuardedProtocol(QuickProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Take a connection, unless there are too many."""
-        super().connection_made(Gathering(transport, self.loop))
+        super().connection_made(transport)
         over = len(self.connections) - self._bounds.connections
         if over > _TOLD:
             self.transport.close()

@@ -6,9 +6,10 @@ each answer and takes it back before the next request; ours looks, when it is du
 was asked meanwhile. Together that was a sixth of what a small request takes outside of its handler.
 """
 
+import asyncio
 from collections.abc import Awaitable, Generator
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
@@ -16,10 +17,8 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+from service.runtime.gathering import Gathering
 from service.web.whole import ANNOUNCED, WHOLE
-
-if TYPE_CHECKING:
-    from asyncio import TimerHandle
 
 #: Seconds in which is heard what had come when the time was over.
 _HEARD: Final = 0.05
@@ -35,7 +34,11 @@ class QuickProtocol(HttpToolsProtocol):
         super().__init__(**given)
         #: Since when nothing is asked, by the loop's clock; ``None`` while something is.
         self._idle_since: float | None = None
-        self._looking: TimerHandle | None = None
+        self._looking: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """Take a connection; what is written to it in parts leaves as one."""
+        super().connection_made(Gathering(transport, self.loop))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
@@ -89,6 +92,24 @@ class QuickProtocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, partial(_begun, app, cycle))
 
 
+class _Usual:
+    """The headers of every answer as bytes; uvicorn makes a new list of them each second."""
+
+    def __init__(self) -> None:
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._lines = b""
+
+    def lines(self, headers: list[tuple[bytes, bytes]]) -> bytes:
+        """What they are on the wire."""
+        if headers is not self._headers:
+            self._lines = b"".join([b"%b: %b\r\n" % each for each in headers])
+            self._headers = headers
+        return self._lines
+
+
+_usual: Final = _Usual()
+
+
 class _Done:
     """What is awaited of something that is done."""
 
@@ -126,12 +147,11 @@ async def _apart(cycle: RequestResponseCycle, message: _Any) -> None:
 def _write(cycle: RequestResponseCycle, message: _Any) -> None:
     cycle.response_started = True
     cycle.waiting_for_100_continue = False
-    parts = [STATUS_LINE[message["status"]]]
-    for headers in (cycle.default_headers, message["headers"]):
-        for name, value in headers:
-            parts += (name, b": ", value, b"\r\n")
+    parts = [STATUS_LINE[message["status"]], _usual.lines(cycle.default_headers)]
+    for name, value in message["headers"]:
+        parts += (name, b": ", value, b"\r\n")
     parts += (b"\r\n", message["body"])
-    cycle.transport.write(b"".join(parts))
+    cast("Gathering", cycle.transport).write_whole(b"".join(parts))
     cycle.response_complete = True
     cycle.message_event.set()
     cycle.on_response()

@@ -57,7 +57,7 @@ async def send(answer: Answer, send: Send, *, head: bool = False, whole: bool = 
     """
     body = b"" if head else answer.body
     if whole and not answer.headers:
-        headers = _headers_of(answer)
+        headers = _own_headers(answer)
         await send({"type": WHOLE, "status": answer.status, "headers": headers, "body": body})
     else:
         await _send(answer, send, "http.response", body)
@@ -76,8 +76,15 @@ async def _send(answer: Answer, send: Send, kind: str, body: bytes) -> None:
 
 def _headers_of(answer: Answer) -> list[tuple[bytes, bytes]]:
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
-    if not any(name == _CACHE_CONTROL for name, _ in answer.headers):
-        headers.append(_NO_STORE)
+    own = _own_headers(answer)
+    if any(name == _CACHE_CONTROL for name, _ in answer.headers):
+        own.remove(_NO_STORE)
+    return headers + own
+
+
+def _own_headers(answer: Answer) -> list[tuple[bytes, bytes]]:
+    """What every answer has beside the headers that it was given."""
+    headers = [_NO_STORE]
     if answer.body:
         headers.append((b"content-type", answer.media_type.encode("latin-1")))
     if answer.status not in (204, 304):

@@ -1,20 +1,19 @@
 """One request on its way through a handler."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from starlette.requests import Request
 from starlette.types import Receive, Send
 
 from service.domain.errors import Refusal
+from service.domain.values import Value
 from service.ports import Principal
 from service.web.answers import Answer
 from service.web.problems import instance_of
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Value, frozen=True):
     """What is asked, and by whom."""
 
     request: Request

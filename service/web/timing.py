@@ -13,6 +13,7 @@ from service.web.whole import WHOLE
 _NONE: Final = "none"
 #: Messages that an answer begins with.
 _BEGINNINGS: Final = frozenset({"http.response.start", WHOLE})
+_CLASSES: Final = ("", "1xx", "2xx", "3xx", "4xx", "5xx")
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -25,7 +26,7 @@ class RouteTimes:
     def observe(self, scope: Scope, status: int, ms: float) -> None:
         """Count the answer to a request that has been routed."""
         method, route = scope["method"], getattr(scope.get("route"), "path", _NONE)
-        key = (method if method in _METHODS else _NONE, route, f"{status // 100}xx")
+        key = (method if method in _METHODS else _NONE, route, _CLASSES[status // 100])
         known = self.by_route.get(key)
         if known is None:
             known = self.by_route[key] = Histogram(DURATIONS)

@@ -55,4 +55,4 @@ async def test_an_event_that_is_posted(api: Api) -> None:
 
     calls, of = added(few, many, MANY - FEW)
 
-    assert calls <= 94, of
+    assert calls <= 81, of

@@ -61,6 +61,24 @@ async def test_what_is_written_in_one_turn_leaves_at_once(wire: Wire, gathering:
     assert wire.done == [b"head body ", b"next"]
 
 
+async def test_what_is_whole_leaves_at_once_but_never_before_what_was_said_first(
+    wire: Wire, gathering: Gathering
+) -> None:
+    gathering.write_whole(b"1")
+    assert wire.done == [b"1"]
+    gathering.write(b"2")
+    gathering.write_whole(b"3")
+    assert wire.done == [b"1"]
+    await asyncio.sleep(0)
+    assert wire.done == [b"1", b"23"]
+
+
+async def test_nothing_whole_is_written_to_who_is_gone(wire: Wire, gathering: Gathering) -> None:
+    gathering.close()
+    gathering.write_whole(b"1")
+    assert wire.done == ["close"]
+
+
 async def test_who_closes_has_said_all_before(wire: Wire, gathering: Gathering) -> None:
     gathering.write(b"bye")
     gathering.write_eof()
