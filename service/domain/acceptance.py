@@ -8,6 +8,7 @@ committed.
 from collections.abc import Callable, Mapping
 
 import msgspec
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from service.domain import event as events
@@ -202,11 +203,11 @@ class Planner:
             status=status,
             traceparent=event.traceparent,
             message=event.message,
-            progress=events.given(progress),
-            result=events.given(event.result),
-            error=events.given(event.error),
-            warnings=events.given(event.warnings),
-            data=events.given(event.data),
+            progress=progress or UNSET,
+            result=event.result or UNSET,
+            error=event.error or UNSET,
+            warnings=event.warnings or UNSET,
+            data=event.data or UNSET,
         )
 
 
@@ -246,7 +247,7 @@ def _advance(
     started = operation.started_at
     if started is None and status not in (Status.PENDING, Status.CANCELLED):
         started = now
-    return replace(
+    after = replace(
         operation,
         type=operation.type or event.operation_type,
         status=status,
@@ -254,6 +255,11 @@ def _advance(
         updated_at=now,
         started_at=started,
         ended_at=now if is_end(status) else None,
+    )
+    if not (progress or event.result or event.error or event.warnings):
+        return after  # as most events say nothing of these
+    return replace(
+        after,
         progress=_newer(progress, operation.progress),
         result=_newer(event.result, operation.result),
         error=_newer(event.error, operation.error),

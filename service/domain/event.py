@@ -113,11 +113,6 @@ _warnings = msgspec.json.Decoder(list[Raw])
 encode = msgspec.json.Encoder().encode
 
 
-def given(raw: Raw) -> Raw | UnsetType:
-    """The member as it is written out: left out when it was."""
-    return raw or UNSET
-
-
 def check(event: EventIn) -> list[Fault]:
     """The faults that the field types alone do not show; an event without any may be planned."""
     faults = []

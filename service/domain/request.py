@@ -142,6 +142,8 @@ def build(
 
 def own_headers(target: Target) -> Headers:
     """The subscription's own headers, as they leave."""
+    if not target.headers:
+        return ()
     return tuple((name.lower(), text) for name, text in target.headers if not is_reserved(name))
 
 

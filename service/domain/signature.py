@@ -8,6 +8,7 @@ Two headers carry a signature:
 """
 
 import base64
+import binascii
 import hashlib
 import hmac
 import re
@@ -219,7 +220,7 @@ def _keyed(key: bytes) -> hmac.HMAC:
 
 
 def _text(signature: bytes) -> str:
-    return base64.b64encode(signature).decode()
+    return binascii.b2a_base64(signature, newline=False).decode()
 
 
 def _entries(header: str, wanted: str) -> list[bytes]:

@@ -94,7 +94,7 @@ class Accept:
 
     async def request(self, request: AcceptRequest) -> Answer:
         """What comes of a request that is more than events; else as :meth:`events`."""
-        weight = sum(each.weight for each in request.events if isinstance(each, EventIn))
+        weight = sum([each.weight for each in request.events if isinstance(each, EventIn)])
         if self._waiting and self._weight + weight > _MOST_WAITING:
             raise StoreUnavailableError("More waits for the store than there is room for.")
         future: asyncio.Future[AcceptResult] = asyncio.get_running_loop().create_future()

@@ -60,7 +60,7 @@ async def test_a_request_to_accept_an_event(world: World) -> None:
 
     calls, of = await each(run)
 
-    assert calls <= 38.1, of
+    assert calls <= 28.4, of
 
 
 async def test_a_delivery_that_is_claimed_and_settled(world: World) -> None:
