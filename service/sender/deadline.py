@@ -24,7 +24,10 @@ class Deadlines:
 
     def within(self, seconds: float) -> "Deadline":
         """A context manager that raises TimeoutError if its block takes longer."""
-        return Deadline(self, self._loop.time() + seconds)
+        task = asyncio.current_task(self._loop)
+        if task is None:
+            raise RuntimeError("a deadline needs a task to cancel")
+        return Deadline(self, task, self._loop.time() + seconds)
 
     def close(self) -> None:
         """Drop the timer."""
@@ -61,10 +64,7 @@ class Deadline:
 
     __slots__ = ("_all", "_cancelling", "_expired", "_task", "at")
 
-    def __init__(self, all_: Deadlines, at: float) -> None:
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("a deadline needs a task to cancel")
+    def __init__(self, all_: Deadlines, task: "asyncio.Task[object]", at: float) -> None:
         self.at = at
         self._all = all_
         self._task = task

@@ -105,7 +105,7 @@ class Composer:
 
     def _open(self, lane: Lane) -> tuple[SigningKeys, Target]:
         subscription = lane.subscription
-        versions = tuple(secret.version for secret in lane.secrets)
+        versions = tuple([secret.version for secret in lane.secrets])
         stamp = (subscription.no, subscription.version, versions)
         known = self._opened.get(stamp)
         if known is None:

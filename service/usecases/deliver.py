@@ -56,6 +56,7 @@ _PATIENCE: Final = 0.5
 _LAST: Final = 3.0
 #: Seconds ahead for which a retry gets a timer of its own; what is further off is the sweep's.
 _SOON: Final = 60.0
+_NO_NAMES: Final = frozenset[str]()
 
 
 @dataclass(frozen=True, slots=True)
@@ -393,5 +394,6 @@ async def _ended(tasks: Collection[asyncio.Task[None]], patience: float) -> None
 def _detail(lane: Lane, request: OutboundRequest | str, outcome: Outcome) -> bytes:
     if not isinstance(request, OutboundRequest):
         request = OutboundRequest(lane.subscription.url, (), b"", 0.0)
-    masked = frozenset([name.lower() for name in lane.subscription.header_names])
+    names = lane.subscription.header_names
+    masked = frozenset([name.lower() for name in names]) if names else _NO_NAMES
     return attempt_log.detail(request, outcome, masked)

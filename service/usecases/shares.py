@@ -53,9 +53,10 @@ class Shares:
     def take(self, state: LaneState, count: int) -> None:
         """Note that the lane is about to have so many more in flight; fewer, if negative."""
         held = state.in_flight
-        state.in_flight = held + count
-        self.spare -= _beyond(held + count) - _beyond(held)
-        self._host(state, count)
+        state.in_flight = after = held + count
+        self.spare += max(START, held) - max(START, after)  # of each what is beyond its first few
+        if not state.is_relied_on:
+            self._host(state, count)
 
     def host_or_release(self, state: LaneState) -> None:
         """Note that a lane has become a guest, or is none any more, by what it is now."""
@@ -76,8 +77,3 @@ class Shares:
         if state.receiver is not None and not state.is_relied_on:
             state.receiver.guests += count
             self.open -= count
-
-
-def _beyond(in_flight: int) -> int:
-    """How many of a lane's sends are beyond its first few."""
-    return max(in_flight - START, 0)
