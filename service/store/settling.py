@@ -117,19 +117,22 @@ async def settle(tx: Tx, results: Sequence[Settlement], write: Write) -> Kept:
     current = _newest(results)
     finished = [each for each in current if not isinstance(each.verdict, RetryAfter)]
     delayed = [each for each in current if isinstance(each.verdict, RetryAfter)]
-    postponed = await _postpone(tx, delayed)
+    owned = await _postpone(tx, delayed)
+    postponed = [each for each in delayed if each.claimed.ref in owned]
     lanes = (each.claimed.ref.subscription_no for each in results if tx.is_shared)
     look = health.look_for_unclean(lanes)
     done, are_clean = await write(tx, Work(finished, results, look))
-    dead = [_corpse(each) for each in done if isinstance(each.verdict, Dead)]
+    not_taken = [each for each in done if not isinstance(each.verdict, Delivered)]
+    dead = [_corpse(each) for each in not_taken if isinstance(each.verdict, Dead)]
     await burying.bury(tx, dead)
-    kept = [*done, *(each for each in delayed if each.claimed.ref in postponed)]
-    held = await _hold(tx, kept)
+    held = await _hold(tx, [*not_taken, *postponed])
+    chains = [each.claimed for each in done if each.claimed.chain is not None]
     released = await ordering.release_next(
-        tx, ((each.claimed.ref.subscription_no, each.claimed.chain) for each in done)
+        tx, [(each.ref.subscription_no, each.chain) for each in chains]
     )
     next_due = {lane: max(at, held.get(lane, at)) for lane, at in released.items()}
-    return Kept(kept, _earliest(kept, next_due, tx.now), dead, are_clean)
+    due = _earliest(postponed, next_due, tx.now)
+    return Kept([*done, *postponed], due, dead, are_clean)
 
 
 def is_plain(results: Sequence[Settlement]) -> bool:
