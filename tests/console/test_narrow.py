@@ -176,5 +176,13 @@ async def test_what_replays_a_group_of_dead_letters_is_in_sight_wherever_the_tab
             assert box["x"] + box["width"] <= NARROW["width"], place
             await watched.shot(f"{scheme}-dead-letters-{place}")
         assert await grave(page) == []
+        await region.evaluate("it => { it.scrollLeft = 0; }")
+        reason = row.get_by_role("link", name="attempts exhausted")
+        await reason.evaluate("it => { it.textContent = 'subscription disabled'; }")  # the longest
+        clearance = await row.evaluate(
+            """it => it.querySelector("td.actions").getBoundingClientRect().left
+                - it.querySelector("a[href*='reason=']").getBoundingClientRect().right"""
+        )
+        assert clearance >= 0, "What replays lies on the reason."
         await replay.click()
         await expect(page.get_by_role("heading", level=1)).to_contain_text("Replay")
