@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from service.usecases.deliver import Pace
 from tests.support.deployment import KUBERNETES, ROOT, Document, document, manifests, name_of, pods
 
 KUSTOMIZATIONS = sorted(KUBERNETES.rglob("kustomization.yaml"))
@@ -122,6 +123,22 @@ def test_who_scales_is_told_how_many_connections_that_may_take() -> None:
     sweepers = found["Deployment", "ringback-sweeper"]["replicas"]
 
     assert int(said) == int(each) * (api + workers + sweepers)
+
+
+def test_who_scales_by_sends_is_told_how_many_there_may_be() -> None:
+    most = Pace((), 0).slots
+    (said,) = re.findall(
+        r"A process has (\d+) sends", (KUBERNETES / "base" / "worker.yaml").read_text()
+    )
+    path = KUBERNETES / "components" / "keda" / "scaledobject.yaml"
+    (whole,) = re.findall(r"Half of the (\d+) that each may have", path.read_text())
+    (threshold,) = (
+        each["metadata"]["threshold"]
+        for each in document(path)["spec"]["triggers"]
+        if "ringback_sends_in_flight" in each["metadata"]["query"]
+    )
+
+    assert (int(said), int(whole), 2 * int(threshold)) == (most, most, most)
 
 
 def test_services_lead_to_ports_that_are_listened_on() -> None:

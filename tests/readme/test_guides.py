@@ -17,6 +17,7 @@ import typer
 from service.cli.app import app
 from service.cli.demo_receiver import Receiver
 from service.settings import load
+from service.usecases.deliver import Pace
 from tests.readme.conftest import Running, in_background, started, surroundings
 from tests.support import prose, telling
 from tests.support.deployment import DEPLOY, document
@@ -102,6 +103,21 @@ def test_numbers_that_are_named_are_told(told: Told) -> None:
 
     assert {name: found - known for name, found in named.items() if found - known} == {}
     assert named["runbooks"]
+
+
+def test_limits_of_sends_that_are_named_are_the_workers() -> None:
+    pace, scaling, runbooks = Pace((), 0), PAGES["scaling"].text, PAGES["runbooks"].text
+    of_worker = re.findall(r"has (\d+) sends under way at most, and (\d+) of them", scaling)
+    queue_old = runbooks.split("\n## RingbackQueueOld\n")[1].split("\n## ")[0]
+    (raised,) = re.findall(r"--max-concurrency (\d+)", queue_old)
+
+    assert of_worker == [(str(pace.slots), str(pace.per_lane))]
+    assert set(re.findall(r"(\d+) sends|more than (\d+) for each", queue_old)) == {
+        (str(pace.per_lane), ""),
+        ("", str(pace.per_lane)),
+    }
+    # it holds for all workers together, of which two are told to be there: less would be a brake
+    assert int(raised) > 2 * pace.per_lane
 
 
 def test_files_that_are_named_are_there() -> None:
