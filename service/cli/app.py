@@ -1,5 +1,6 @@
 """The subcommands, each one call into the service, and what people see when one fails."""
 
+import errno
 import os
 import sys
 from enum import StrEnum
@@ -333,7 +334,9 @@ def _code_of(error: Exception) -> Exit:
     from service.ports import StoreInUseError
     from service.settings import SettingsError
 
-    if isinstance(error, StoreInUseError):
+    cause = error.__cause__
+    is_port_taken = isinstance(cause, OSError) and cause.errno == errno.EADDRINUSE
+    if isinstance(error, StoreInUseError) or is_port_taken:
         return Exit.CONFLICT
     return Exit.MISUSE if isinstance(error, SettingsError) else Exit.FAILURE
 

@@ -16,7 +16,7 @@ class Exit(IntEnum):
     DENIED = 3
     #: There is no such thing, or no longer.
     NOT_FOUND = 4
-    #: The present state does not allow it; the database that is asked for is another process's.
+    #: The present state does not allow it; the database, or port, that is asked for is another's.
     CONFLICT = 5
     #: The service cannot be reached, is not ready, busy or broken, or it took too long.
     UNAVAILABLE = 6

@@ -48,7 +48,7 @@ def post(api: Api, out: Out, source: str, key: str | None) -> None:
     empty = "Nothing was posted." if file.parts else "The file holds no events."
     out.listed(posting.verdicts(), shown.posted(file.counted), empty)
     if posting.stopped is not None:
-        raise _cut(posting.stopped, File(file.counted, file.parts[posting.told :]), key)
+        raise _cut(posting.stopped, file, posting.told, key)
     if posting.refused:
         none = posting.refused == posting.told
         others = "nothing was committed" if none else "the others are committed"
@@ -147,13 +147,15 @@ def _batches(parts: Sequence[Part]) -> Iterator[list[Part]]:
         yield batch
 
 
-def _cut(error: CommandError, left: File, key: str | None) -> CommandError:
-    """Why it stopped, and where; what came before it has its verdicts."""
-    # with a key what was taken is answered as it was then, and keys of other batches would not fit
-    again = f"from that {left.counted} on" if key is None else "once more, with the same key"
-    number = left.parts[0].number
+def _cut(error: CommandError, file: File, told: int, key: str | None) -> CommandError:
+    """Why it stopped, and where; the ``told`` before it have their verdicts."""
+    again = "once more" if key is not None else f"from that {file.counted} on"
+    if key is not None and told:
+        # what was taken is answered as it was then, and keys of other batches would not fit
+        again += ", with the same key"
+    left = file.parts[told:]
     return CommandError(
-        f"{error} Stopped at {left.counted} {number}; {len(left.parts)} are left.",
+        f"{error} Stopped at {file.counted} {left[0].number}; {len(left)} are left.",
         f"{error.advice} Then send the file {again}.",
         error.code,
     )

@@ -200,7 +200,7 @@ def test_what_cannot_be_listened_with_is_told(
 def test_a_port_that_is_taken_is_told(run: Terminal, receivers: Callable[[int], Receiver]) -> None:
     done = run("listen", "--port", str(receivers(204).server_port))
 
-    assert done.code == 1
+    assert done.code == 5
     assert "Give another --port" in done.err
 
 

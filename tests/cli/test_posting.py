@@ -123,6 +123,16 @@ def test_what_stops_a_file_with_a_key_is_gone_on_with_by_that_key(run: Terminal)
     assert (done.code, posted(run)) == (0, 1_001)
 
 
+def test_who_used_the_key_for_another_file_is_not_told_to_keep_it(run: Terminal) -> None:
+    one, other = (lines({"operationId": name, "type": "note"}) for name in ("one", "other"))
+    assert run(*SEND, "--idempotency-key", "k", stdin=one).code == 0
+    done = run(*SEND, "--idempotency-key", "k", stdin=other)
+
+    assert done.code == 2
+    assert "a key of its own" in done.err
+    assert "Then send the file once more." in done.err
+
+
 def test_an_array_is_posted_as_lines_are(run: Terminal) -> None:
     exact = '{"n":12345678901234567890.10,"s":"ö"}'
     good = f'{{"operationId": "o", "type": "note",\n "data": {exact}}}'

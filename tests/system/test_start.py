@@ -123,7 +123,7 @@ def test_a_port_in_use_is_named(tmp_path: Path, installed: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         code, said = serve(tmp_path, RINGBACK_PORT=str(port))
-    assert code == 1
+    assert code == 5
     assert re.fullmatch(rf"ringback: Cannot listen on 127\.0\.0\.1:{port}: .+\n", said)
     assert "RINGBACK_PORT" in said
 

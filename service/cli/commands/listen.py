@@ -147,4 +147,5 @@ def _not_listening(port: int, error: OSError) -> CommandError:
     return CommandError(
         f"Cannot listen on port {port}: {error.strerror or error}.",
         "Give another --port, or none for any free one.",
+        Exit.CONFLICT,
     )
