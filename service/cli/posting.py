@@ -105,10 +105,15 @@ def _read(text: str) -> File:
 
 
 def _elements(text: str) -> list[str]:
-    """The elements of an array, each on a line; numbers stay as they are written."""
+    """The elements of an array as they are written, each on a line."""
+    import msgspec
+
     try:
-        text.encode()
-        return [exact.dumps(each) for each in exact.loads(text)]
+        given = text.encode()
+        exact.loads(text)  # what follows does not look into the elements
+        elements = msgspec.json.decode(given, type=list[msgspec.Raw])
+        # in JSON a line can end between tokens only
+        return [bytes(each).replace(b"\n", b" ").decode() for each in elements]
     except ValueError as error:
         why = "is not UTF-8" if isinstance(error, UnicodeEncodeError) else f"is none: {error}"
         raise CommandError(
@@ -150,8 +155,9 @@ def _batches(parts: Sequence[Part]) -> Iterator[list[Part]]:
 def _cut(error: CommandError, file: File, told: int, key: str | None) -> CommandError:
     """Why it stopped, and where; the ``told`` before it have their verdicts."""
     again = "once more" if key is not None else f"from that {file.counted} on"
-    if key is not None and told:
-        # what was taken is answered as it was then, and keys of other batches would not fit
+    if key is not None and (told or error.code is Exit.UNAVAILABLE):
+        # what was taken, or may have been, is answered as it was then; keys of other batches would
+        # not fit; only a key that was refused is no use any more
         again += ", with the same key"
     left = file.parts[told:]
     return CommandError(

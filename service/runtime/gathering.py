@@ -16,6 +16,8 @@ class Gathering(asyncio.Transport):
         self._transport = transport
         self._loop = loop
         self._parts: list[bytes] = []
+        #: Whether nothing more can be said; who still does, to nobody, is not at fault.
+        self._has_ended = False
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Write in this turn, or the next."""
@@ -27,12 +29,13 @@ class Gathering(asyncio.Transport):
         """Write what nothing follows in this turn: at once, unless something is still to leave."""
         if self._parts:
             self._parts.append(data)
-        elif not self._transport.is_closing():
+        elif not self._has_ended and not self._transport.is_closing():
             self._transport.write(data)
 
     def write_eof(self) -> None:
-        """Say that nothing more will be written."""
+        """Say that nothing more will be written; what is, is dropped."""
         self._flush()
+        self._has_ended = True
         self._transport.write_eof()
 
     def can_write_eof(self) -> bool:
@@ -87,5 +90,5 @@ class Gathering(asyncio.Transport):
 
     def _flush(self) -> None:
         parts, self._parts = self._parts, []
-        if parts and not self._transport.is_closing():
+        if parts and not self._has_ended and not self._transport.is_closing():
             self._transport.write(parts[0] if len(parts) == 1 else b"".join(parts))

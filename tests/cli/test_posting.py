@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.server import free_port
 from tests.support.terminal import Terminal
 
 SEND = ("event", "send", "--from", "-")
@@ -133,6 +134,16 @@ def test_who_used_the_key_for_another_file_is_not_told_to_keep_it(run: Terminal)
     assert "Then send the file once more." in done.err
 
 
+def test_who_got_no_answer_is_told_to_keep_the_key() -> None:
+    """It may have been taken: with another key it would be posted twice."""
+    away = ("--url", f"http://127.0.0.1:{free_port()}", "--key", "k")
+    file = lines({"operationId": "o", "type": "note"})
+    done = Terminal()(*SEND, *away, "--idempotency-key", "k", stdin=file)
+
+    assert done.code == 6
+    assert "Then send the file once more, with the same key." in done.err
+
+
 def test_an_array_is_posted_as_lines_are(run: Terminal) -> None:
     exact = '{"n":12345678901234567890.10,"s":"ö"}'
     good = f'{{"operationId": "o", "type": "note",\n "data": {exact}}}'
@@ -146,6 +157,14 @@ def test_an_array_is_posted_as_lines_are(run: Terminal) -> None:
     assert [(at, each["element"]) for at, each in refused] == [(1, "2")]
     assert posted(run) == 1_001
     assert f'"data":{exact}' in data
+
+
+def test_the_elements_of_an_array_are_posted_as_they_are_written(run: Terminal) -> None:
+    """Written anew each of these letters takes six bytes: too many for one event."""
+    event = {"operationId": "o", "type": "note", "data": "日本語" * 17_000 + "\n"}
+    done = run(*SEND, stdin=json.dumps([event], ensure_ascii=False).encode())
+
+    assert (done.code, posted(run)) == (0, 1)
 
 
 @pytest.mark.parametrize(

@@ -79,15 +79,22 @@ async def test_nothing_whole_is_written_to_who_is_gone(wire: Wire, gathering: Ga
     assert wire.done == ["close"]
 
 
+async def test_what_is_written_after_the_end_is_dropped(wire: Wire, gathering: Gathering) -> None:
+    gathering.write(b"1")
+    gathering.write_eof()
+    gathering.write_whole(b"2")
+    gathering.write(b"3")
+    await asyncio.sleep(0)
+    assert wire.done == [b"1", "eof"]
+
+
 async def test_who_closes_has_said_all_before(wire: Wire, gathering: Gathering) -> None:
     gathering.write(b"bye")
-    gathering.write_eof()
-    gathering.write(b"!")
     gathering.close()
     gathering.write(b"too late")
     await asyncio.sleep(0)
 
-    assert wire.done == [b"bye", "eof", b"!", "close"]
+    assert wire.done == [b"bye", "close"]
 
 
 async def test_who_aborts_says_nothing_more(wire: Wire, gathering: Gathering) -> None:

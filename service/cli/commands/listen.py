@@ -1,5 +1,6 @@
 """`ringback listen`: a receiver on this machine, to see what arrives."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -147,5 +148,5 @@ def _not_listening(port: int, error: OSError) -> CommandError:
     return CommandError(
         f"Cannot listen on port {port}: {error.strerror or error}.",
         "Give another --port, or none for any free one.",
-        Exit.CONFLICT,
+        Exit.CONFLICT if error.errno == errno.EADDRINUSE else Exit.FAILURE,
     )
