@@ -1,8 +1,10 @@
 """Events of a file: posted batch by batch, and what is refused is told by its place in the file."""
 
+import json
+import re
 from collections.abc import Iterator, Sequence
 from http import HTTPStatus
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from service.cli import exact, inputs, shown
 from service.cli.client import Api
@@ -16,6 +18,9 @@ _MEDIA_TYPE: Final = "application/x-ndjson"
 #: Events and bytes in one request.
 _EVENTS: Final = 1_000
 _BYTES: Final = 16 * 1024 * 1024
+_BETWEEN: Final = re.compile(r"[\s,]*")
+#: Numbers are of no interest to it, however long they are.
+_DECODER: Final = json.JSONDecoder(parse_int=str, parse_float=str)
 _MEND: Final = "Mend those and send them again."
 _MEND_WITH_KEY: Final = (
     "Mend those and send them alone, with another --idempotency-key: this one is of the file as "
@@ -106,14 +111,15 @@ def _read(text: str) -> File:
 
 def _elements(text: str) -> list[str]:
     """The elements of an array as they are written, each on a line."""
-    import msgspec
-
+    elements: list[str] = []
     try:
-        given = text.encode()
-        exact.loads(text)  # what follows does not look into the elements
-        elements = msgspec.json.decode(given, type=list[msgspec.Raw])
-        # in JSON a line can end between tokens only
-        return [bytes(each).replace(b"\n", b" ").decode() for each in elements]
+        text.encode()
+        at = text.index("[") + 1
+        for _ in exact.loads(text):  # it is JSON: only where each begins and ends is to be found
+            begin = cast("re.Match[str]", _BETWEEN.match(text, at)).end()
+            _, at = _DECODER.raw_decode(text, begin)
+            # in JSON a line can end between tokens only
+            elements.append(text[begin:at].replace("\n", " "))
     except ValueError as error:
         why = "is not UTF-8" if isinstance(error, UnicodeEncodeError) else f"is none: {error}"
         raise CommandError(
@@ -121,6 +127,7 @@ def _elements(text: str) -> list[str]:
             "Mend it, or give lines of JSON, an event each.",
             Exit.MISUSE,
         ) from None
+    return elements
 
 
 def _utf8_problem(text: str) -> Json:
