@@ -233,8 +233,23 @@ async def test_who_is_out_of_the_portal_is_told_how_to_come_in(
         page = watched.page
         await page.goto(await link(server, subscriptionId=made["id"]))
         await page.get_by_role("link", name=made["id"]).first.click()
+        await expect(page.get_by_role("heading", name=made["id"])).to_be_visible()
+        answer = asyncio.Event()
+
+        async def held(route: Route) -> None:
+            await answer.wait()
+            await route.continue_()
+
+        await page.route("**/pause", held)
         await page.context.clear_cookies()
-        await page.get_by_role("button", name="Pause").click()
+        async with page.expect_response(lambda response: response.status == 401):
+            # what the page asks by itself meanwhile is answered first, and leads out
+            await page.get_by_role("button", name="Pause").evaluate(
+                "button => { button.click();"
+                " document.getElementById('live').dispatchEvent(new CustomEvent('refresh')) }"
+            )
+        await page.wait_for_timeout(300)
+        answer.set()
         said = page.get_by_role("alert")
         await expect(said).to_contain_text("nothing was done. Open the portal again from the app")
         watched.faults = [each for each in watched.faults if "status of 401" not in each]

@@ -135,6 +135,13 @@ document.addEventListener("htmx:after:swap", (event) => {
   if (status < 400) { warn(null); setClock(); follow(); }
   else warn([403, 404, 410].includes(status) ? gone : lost);
 });
+// What comes of a form that was sent is on its way: until then no part of the page leads elsewhere.
+const SENT = 30_000; // ms: then it was sent in vain
+let sent = -SENT;
+document.addEventListener("submit", () => { sent = performance.now(); });
+document.addEventListener("htmx:before:response", (event) => {
+  if (event.detail.ctx.hx.redirect && performance.now() < sent + SENT) event.preventDefault();
+});
 // Who signs out in one tab comes to a page without that button, and all others then read theirs again:
 // they are led to where one signs in, whichever process has their streams.
 tried(() => {
