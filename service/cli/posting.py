@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple, cast
 
@@ -102,11 +103,28 @@ class _Posting:
 
 
 def _read(text: str) -> File:
-    """Lines of JSON that are not empty, or the elements of an array, as they are written."""
+    """Lines of JSON that are not empty, the elements of an array, or one object over many lines.
+
+    All are as they are written.
+    """
     if text.lstrip().startswith("["):
         return File("element", [Part(*each) for each in enumerate(_elements(text), start=1)])
     lines = enumerate(text.split("\n"), start=1)
-    return File("line", [Part(*each) for each in lines if each[1].strip()])
+    parts = [Part(*each) for each in lines if each[1].strip()]
+    if len(parts) > 1 and _is_one_object(text):
+        parts = [Part(parts[0].number, _in_a_line(text))]
+    return File("line", parts)
+
+
+def _is_one_object(text: str) -> bool:
+    with suppress(ValueError):
+        return isinstance(exact.loads(text), dict)
+    return False
+
+
+def _in_a_line(text: str) -> str:
+    """JSON without line ends: it can have them between tokens only."""
+    return text.replace("\n", " ")
 
 
 def _elements(text: str) -> list[str]:
@@ -118,8 +136,7 @@ def _elements(text: str) -> list[str]:
         for _ in exact.loads(text):  # it is JSON: only where each begins and ends is to be found
             begin = cast("re.Match[str]", _BETWEEN.match(text, at)).end()
             _, at = _DECODER.raw_decode(text, begin)
-            # in JSON a line can end between tokens only
-            elements.append(text[begin:at].replace("\n", " "))
+            elements.append(_in_a_line(text[begin:at]))
     except ValueError as error:
         why = "is not UTF-8" if isinstance(error, UnicodeEncodeError) else f"is none: {error}"
         raise CommandError(

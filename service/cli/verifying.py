@@ -16,6 +16,7 @@ _STANDARD: Final = "webhook-signature"
 _BODY: Final = "x-webhook-signature"
 _NEEDED: Final = ("webhook-id", "webhook-timestamp", _STANDARD)
 _ASYMMETRIC: Final = f"{_STANDARD} v1a"
+_ADDED: Final = "matches without the line end behind the body: whatever saved it has added one"
 
 Headers = Mapping[str, str]
 Checks = Sequence[IsSigned]
@@ -27,6 +28,11 @@ class Check(NamedTuple):
     check: str
     verdict: str
     found: str
+
+    @property
+    def has_line_end(self) -> bool:
+        """Whether nothing but a line end behind the body is wrong."""
+        return self.found == _ADDED
 
 
 def fault_of(
@@ -131,5 +137,5 @@ def _body(keys: Sequence[bytes], headers: Headers, body: bytes) -> Check:
 
 def _why(without_line_end: bool, what: str = "secret, key, id or timestamp") -> str:  # noqa: FBT001  what was found out
     if without_line_end:
-        return "matches without the line end behind the body: whatever saved it has added one"
+        return _ADDED
     return f"another {what}, or not the bytes that were sent (re-encoded?)"

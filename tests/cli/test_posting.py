@@ -167,6 +167,17 @@ def test_the_elements_of_an_array_are_posted_as_they_are_written(run: Terminal) 
     assert (done.code, posted(run)) == (0, 1)
 
 
+def test_an_object_over_many_lines_is_one_event(run: Terminal) -> None:
+    """Each line of it was refused by itself, as none of them is JSON."""
+    event = {"operationId": "o", "type": "!", "data": {"n": [1, 2]}}
+    refused = run(*SEND, "-o", "jsonl", stdin=b"\n" + json.dumps(event, indent=2).encode())
+    event["type"] = "note"
+    done = run(*SEND, stdin=json.dumps(event, indent=2).replace("\n", "\r\n").encode())
+
+    assert (refused.code, [each["line"] for each in refused.lines]) == (7, ["2"])
+    assert (done.code, posted(run)) == (0, 1)
+
+
 @pytest.mark.parametrize(
     ("file", "said"),
     [

@@ -130,6 +130,9 @@ def test_another_secret_and_an_added_line_end_are_told_apart() -> None:
     assert "timestamp" not in of_body
     assert other.out.count("line end") == 0
     assert longer.out.count("line end behind the body") == 2
+    assert "secret ID" in other.err
+    assert "Keep the body as it came" in longer.err
+    assert "secret ID" not in longer.err
 
 
 def test_files_as_people_keep_them(tmp_path: Path) -> None:

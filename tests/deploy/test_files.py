@@ -295,3 +295,14 @@ def test_what_compose_mounts_and_builds_is_there() -> None:
             if "build" in service:
                 context = path.parent / service["build"]["context"]
                 assert (context / service["build"]["dockerfile"]).samefile(DOCKERFILE)
+
+
+def test_what_a_proxy_says_of_clients_counts_where_one_is_deployed() -> None:
+    """Without it all who guess keys are one client, and one of them shuts the others out."""
+    api = document(DEPLOY / "compose" / "cluster.yaml")["services"]["api"]
+    kustomization = document(DEPLOY / "kubernetes" / "overlays" / "prod" / "kustomization.yaml")
+    (generated,) = kustomization["configMapGenerator"]
+
+    assert api["environment"]["FORWARDED_ALLOW_IPS"] == "*"
+    assert "ports" not in api
+    assert any(each.startswith("FORWARDED_ALLOW_IPS=") for each in generated["literals"])

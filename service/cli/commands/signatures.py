@@ -29,6 +29,10 @@ _UNLIKE: Final = (
     "Check that it is this subscription's secret or public key (`ringback subscription "
     "secret ID`), and the body's raw bytes."
 )
+_LONGER: Final = (
+    "Keep the body as it came, byte by byte: `printf %s` adds no line end, `echo` and most editors "
+    "do."
+)
 _COLUMNS: Final = (
     Column("check", "check"),
     Column("verdict", "verdict"),
@@ -125,18 +129,21 @@ def verify(  # noqa: PLR0913  an argument is an option of the command line here
     out.listed([each._asdict() for each in found], _COLUMNS, "")
     fault = verifying.fault_of(secrets, received, sent, now, by_key)
     if fault is not None:
-        failed = [each.check for each in found if each.verdict == "fault"]
+        failed = [each for each in found if each.verdict == "fault"]
+        names = [each.check for each in failed]
         raise CommandError(
-            f"It does not verify: {fault.value}. Failed: {', '.join(failed)}.",
-            _advice(fault, failed),
+            f"It does not verify: {fault.value}. Failed: {', '.join(names)}.",
+            _advice(fault, names, longer=any(each.has_line_end for each in failed)),
         )
 
 
-def _advice(fault: SignatureFault, failed: list[str]) -> str:
+def _advice(fault: SignatureFault, failed: list[str], *, longer: bool) -> str:
     if fault is SignatureFault.MISSING_HEADER:
         return _HEADLESS
     if fault is SignatureFault.MALFORMED_TIMESTAMP:
         return _TIMELESS
+    if longer:
+        return _LONGER
     return _LATE if fault in _OF_TIME and failed == ["timestamp"] else _UNLIKE
 
 
