@@ -85,7 +85,9 @@ def send(  # noqa: PLR0913  an argument is an option of the command line here
     *,
     source: Annotated[
         str | None,
-        typer.Option("--from", metavar="FILE", help="Lines of JSON, an array, or one object; - is stdin."),
+        typer.Option(
+            "--from", metavar="FILE", help="Lines of JSON, an array, or one object; - is stdin."
+        ),
     ] = None,
     idempotency_key: Annotated[
         str | None, typer.Option(help="Sent again with the same key, nothing happens twice.")
