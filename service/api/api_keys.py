@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from pydantic import AfterValidator, Field, WithJsonSchema
 
-from service.api.fields import MomentText, Name, TenantId
+from service.api.fields import Id, MomentText, Name
 from service.api.links import Links
 from service.api.reading import Body, body_of
 from service.api.routing import Action
@@ -36,7 +36,7 @@ def _scope(text: str) -> str:
 class ApiKeyBody(Body):
     """A new key."""
 
-    tenant_id: TenantId
+    tenant_id: Id
     name: Name
     scopes: Annotated[
         list[Annotated[str, AfterValidator(_scope), WithJsonSchema(_SCOPES)]],

@@ -1,12 +1,12 @@
 """An operation as it happens, by Server-Sent Events; and tickets for those who send no headers."""
 
 from functools import partial
-from typing import Annotated, Final
+from typing import Final
 
 import msgspec
-from pydantic import StringConstraints
 
 from service.api.event_names import ends, event_name
+from service.api.fields import Id
 from service.api.finding import is_over, readable_operation, refuse_ahead
 from service.api.reading import Body, body_of
 from service.api.routing import Action
@@ -25,7 +25,6 @@ from service.web.idempotency import Idempotency
 from service.web.problems import Problems
 from service.web.streams import EventStream, View, message
 
-_ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
 _LAST_EVENT_ID: Final = "last-event-id"
 _KIND: Final = "operation"
 #: What may stand in the query of a stream.
@@ -35,7 +34,7 @@ WHERE: Final = {"after": queries.number, TICKET: queries.text}
 class TicketBody(Body):
     """What a ticket is for."""
 
-    operation_id: Annotated[str, StringConstraints(pattern=_ID_PATTERN)] | None = None
+    operation_id: Id | None = None
 
 
 class TicketOut(msgspec.Struct, frozen=True, rename="camel"):

@@ -2,22 +2,26 @@
 
 from typing import Annotated, Final
 
-from pydantic import Field, PlainValidator, StringConstraints
+from pydantic import Field, PlainValidator
 
-from service.api.fields import EventPatterns, Metadata, NoteText
+from service.api.fields import EventPatterns, Id, Matching, Metadata, NoteText
 from service.api.reading import Body
 from service.api.subscription_bodies import url_text
 from service.domain import times
 from service.usecases.manage_operations import NewOperation, WebhookInput
 
-_ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
-_TYPE_PATTERN: Final = r"^[A-Za-z0-9_.:/-]{1,128}$"
 #: Ten years: longer is a mistake in the unit.
 _LONGEST: Final = 315_576_000
 
-
+_Type = Annotated[
+    str,
+    Matching(r"^[A-Za-z0-9_.:/-]{1,128}$", "1 to 128 letters, digits, '_', '.', ':', '/' or '-'"),
+]
 #: As a query parameter takes it, by which it is looked for.
-_CLIENT_JOB_ID: Final = r"^[^\x00-\x1f\x7f-\x9f]{1,255}$"
+_ClientJobId = Annotated[
+    str,
+    Matching(r"^[^\x00-\x1f\x7f-\x9f]{1,255}$", "1 to 255 characters, none a control character"),
+]
 
 _Seconds = Annotated[float, Field(ge=0.001, le=_LONGEST)]
 
@@ -38,9 +42,9 @@ class WebhookBody(Body):
 class OperationBody(Body):
     """A new operation."""
 
-    type: Annotated[str, StringConstraints(pattern=_TYPE_PATTERN)]
-    operation_id: Annotated[str, StringConstraints(pattern=_ID_PATTERN)] | None = None
-    client_job_id: Annotated[str, StringConstraints(pattern=_CLIENT_JOB_ID)] | None = None
+    type: _Type
+    operation_id: Id | None = None
+    client_job_id: _ClientJobId | None = None
     expected_duration_seconds: _Seconds | None = None
     ttl_seconds: _Seconds | None = None
     timeout_seconds: _Seconds | None = None

@@ -4,6 +4,7 @@ The members are told apart with msgspec first, which is strict about JSON (no Na
 pairs) and can leave a member's bytes as they are; each is then checked by a pydantic model.
 """
 
+import re
 from codecs import BOM_UTF8
 from collections.abc import Sequence
 from typing import Any, Final, TypeVar, get_args
@@ -39,6 +40,18 @@ class Body(BaseModel):
 
 
 Model = TypeVar("Model", bound=Body)
+#: How Pydantic begins what it says: before it the name of the field stands here.
+_SHOULD: Final = re.compile("^[A-Z][a-z]+ should ")
+#: What it calls by Python's names, by the type of the error.
+_KINDS: Final = {
+    "bool_type": "must be true or false",
+    "dict_type": "must be a JSON object",
+    "float_type": "must be a number",
+    "int_type": "must be a whole number",
+    "list_type": "must be an array",
+    "model_type": "must be a JSON object",
+    "string_type": "must be a text",
+}
 
 
 async def body_of(
@@ -145,7 +158,8 @@ def _fault_of(error: ErrorDetails, model: type[Body]) -> Fault:
         return Fault(place, "is required")
     if error["type"] == "value_error":
         return Fault(place, str(error["ctx"]["error"]))
-    return Fault(place, error["msg"])
+    said = _SHOULD.sub("must ", error["msg"]).replace(" after validation", "")
+    return Fault(place, _KINDS.get(error["type"], said))
 
 
 def _model_at(model: type[Body], place: Sequence[str | int]) -> type[Body]:

@@ -6,10 +6,10 @@ Each is an operation of its own, which shows how far it is and can be cancelled.
 import re
 from typing import Annotated, Any, Final
 
-from pydantic import PlainValidator, StringConstraints, WithJsonSchema
+from pydantic import PlainValidator, WithJsonSchema
 
 from service.api import operation_shape
-from service.api.fields import EventPattern, EventPatterns, MomentText, NoteText, Rate
+from service.api.fields import EventPattern, EventPatterns, Id, MomentText, NoteText, Rate
 from service.api.links import Links
 from service.api.reading import Body, body_of
 from service.api.routing import Action
@@ -24,7 +24,6 @@ from service.web.answers import Answer
 from service.web.calls import Call
 from service.web.idempotency import Idempotency
 
-_ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
 _REASONS: Final = frozenset(DeadReason)
 _ONE_WORD: Final = re.compile(r"[A-Za-z_-]+")
 _WHICH: Final = ("dead", "missing", "all")
@@ -57,7 +56,7 @@ def _which(value: object) -> str:
 class DeadLettersReplayBody(Body):
     """Which dead letters: the filters of their list, and how to go about it."""
 
-    subscription_id: Annotated[str, StringConstraints(pattern=_ID_PATTERN)] | None = None
+    subscription_id: Id | None = None
     event_type: EventPattern | None = None
     #: One of the reasons why a delivery is dead selects those; any other text is for the audit log.
     reason: Annotated[NoteText | None, WithJsonSchema(_REASON_SCHEMA)] = None

@@ -2,11 +2,12 @@
 
 from typing import Annotated, Any, Final
 
-from pydantic import Field, PlainValidator, StringConstraints
+from pydantic import Field, PlainValidator
 
 from service.api.fields import (
     WHOLE,
     EventPatterns,
+    Id,
     Metadata,
     NoteText,
     TypePatterns,
@@ -48,7 +49,7 @@ class SubscriptionFields(Body):
 
     event_types: EventPatterns | None = None
     operation_types: TypePatterns | None = None
-    operation_id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None
+    operation_id: Id | None = None
     description: NoteText | None = None
     headers: dict[str, str] | None = None
     payload: Annotated[str | None, choice("full", "thin")] = None

@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 from pydantic import Field
 
-from service.api.fields import Name, Origins, TenantId, VerificationChoice
+from service.api.fields import Id, Name, Origins, VerificationChoice
 from service.api.links import Links
 from service.api.reading import Body, body_of
 from service.api.routing import Action
@@ -31,7 +31,7 @@ _ONE: Final = f"{_PATH}/{{id}}"
 class TenantBody(Body):
     """A new tenant."""
 
-    id: TenantId
+    id: Id
     name: Name
     verification: VerificationChoice = None
     portal_origins: Origins | None = None
