@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Final
 
+from msgspec import Raw
+
 from service.console.attempts import seen
 from service.console.grouping import grouped
 from service.console.own_replays import OwnReplays
@@ -15,6 +17,7 @@ from service.domain import ids, times
 from service.domain.api_keys import Scope
 from service.domain.delivery import DeadLetterState, Trigger
 from service.domain.errors import Refusal, not_found
+from service.domain.event import percentage
 from service.domain.ids import DeliveryRef
 from service.domain.retry import DeadReason
 from service.ports import (
@@ -64,7 +67,10 @@ class DeadLetters:
         shown = {
             "groups": grouped(counts),
             "receivers": await self._receivers(visit, counts),
-            "under_way": await self._own.under_way(visit),
+            "under_way": [
+                (each, percentage(Raw(each.progress or b"")))
+                for each in await self._own.under_way(visit)
+            ],
         }
         return Page("dead_letters.html", "Dead letters", shown)
 

@@ -466,6 +466,9 @@ async def test_one_subscriptions_guest_cancels_the_replays_that_he_began_and_no_
     name = {"operation": begun.fields["operation"]}
     assert (await other.send(cancel, name)).status_code == 404
 
+    told = '{"current": 3, "total": 4, "percentage": 75.0}'
+    await api.sql("UPDATE operations SET progress = ? WHERE id = ?", told, name["operation"])
+    assert (await guest.get(page)).says("is under way: 75 %.")
     ended = await guest.press(cancel, name)
     assert ended.says("Cancelled.")
     assert cancel not in ended.forms
