@@ -93,7 +93,7 @@ def range_of(visit: Visit, ranges: Mapping[str, Range], usual: str) -> Range | R
     """The range that the address says."""
     name = visit.given[RANGE] or usual
     known = ", ".join(ranges)
-    return ranges.get(name) or invalid(queries.fault(RANGE, f"is one of {known}"))
+    return ranges.get(name) or invalid(queries.fault(RANGE, f"must be one of {known}"))
 
 
 class Charts:
