@@ -104,7 +104,7 @@ async def test_the_range_is_chosen_by_plain_links(admin: Visitor) -> None:
 async def test_a_range_that_is_none_is_refused(admin: Visitor) -> None:
     for path in ("/console?range=2h", "/console/traffic?range=2h"):
         page = await admin.get(path, 422)
-        assert page.says("is one of 1h, 6h, 24h, 7d, 30d")
+        assert page.says("must be one of 1h, 6h, 24h, 7d, 30d")
 
 
 async def test_where_nothing_was_counted_the_page_says_so(admin: Visitor) -> None:
@@ -246,9 +246,9 @@ async def test_a_range_that_a_subscription_has_not_is_refused(api: Api, admin: V
     for path in (f"subscriptions/{made['id']}", f"subscriptions/{made['id']}/traffic"):
         for range_ in ("1h", "2h", "x"):
             page = await admin.get(f"/console/{path}?range={range_}", 422)
-            assert page.says("is one of 6h, 24h, 7d, 30d")
+            assert page.says("must be one of 6h, 24h, 7d, 30d")
             assert (await one.client.get(f"/portal/{path}?range={range_}")).status_code == 422
-    assert (await one.get("/portal?range=1h", 422)).says("is one of 6h, 24h, 7d, 30d")
+    assert (await one.get("/portal?range=1h", 422)).says("must be one of 6h, 24h, 7d, 30d")
 
 
 async def test_of_a_subscription_of_one_operation_there_is_the_last_day(
@@ -263,7 +263,7 @@ async def test_of_a_subscription_of_one_operation_there_is_the_last_day(
         f"{path}?range=6h",
         f"{path}?range=24h",
     }
-    assert (await admin.get(f"{path}?range=7d", 422)).says("is one of 6h, 24h.")
+    assert (await admin.get(f"{path}?range=7d", 422)).says("must be one of 6h, 24h.")
 
 
 async def test_a_subscription_without_attempts_says_so(api: Api, admin: Visitor) -> None:
