@@ -30,7 +30,7 @@ from service.sender.resolver import system_lookup
 #: A keep-alive race shows within a round trip; later the receiver may well have read the request.
 _RACE_SECONDS = 0.25
 
-_REMEMBERED_URLS = 8192
+_REMEMBERED_URLS = 16_384
 
 
 class GuardedSender:

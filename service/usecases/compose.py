@@ -22,8 +22,9 @@ from service.domain.subscription import (
 )
 from service.ports import Claimed, Clock, Dice, Lane, Vault
 
-#: Subscriptions whose opened keys are remembered: opening costs a decryption for each.
-_REMEMBERED: Final = 4096
+#: Subscriptions whose opened keys are remembered: opening costs a decryption for each. As many as
+#: the store remembers lanes: of more that take turns, none would be known when its turn comes.
+_REMEMBERED: Final = 16_384
 
 _Stamp = tuple[int, int, tuple[int, ...]]
 

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from service.domain.subscription import Subscription
-from service.ports import Rotation, StoreUnavailableError
+from service.ports import Lane, Rotation, StoreUnavailableError
 from service.store import schema
 from service.store.database import Job, Use
+from service.store.open_lanes import OpenLanes
 from tests.support.clock import FakeClock
 from tests.support.databases import Place
 from tests.support.messages import Messages
@@ -32,6 +33,12 @@ async def hook(world: World) -> Subscription:
     await world.posted(event("first"))
     await world.settle(await world.claim(hook.no))
     return hook
+
+
+def plain(no: int, **members: Any) -> Subscription:  # noqa: ANN401  members of many types
+    """A subscription that is open."""
+    known: dict[str, Any] = {"tenant_id": "default", "created_at": 0, "updated_at": 0}
+    return Subscription(no=no, id=f"sub_{no}", url="https://hook.example/", **known, **members)
 
 
 async def hold(world: World, hook: Subscription) -> None:
@@ -138,8 +145,27 @@ async def test_an_open_lane_is_looked_up_now_and_then_only(
     assert [await said(), await said()] == [["WITH"], ["WITH"]]
     await other.change(hook, url="https://moved.example/")
     assert [await said(), await said()] == [["WITH", "SELECT", "WITH"], ["WITH"]]
-    world.clock.advance(5_000)
+    world.clock.advance(60_000)
     assert [await said(), await said()] == [["SELECT", "WITH"], ["WITH"]]
+
+
+def test_ten_thousand_that_take_turns_are_all_remembered_and_large_ones_as_room_is() -> None:
+    known, numbers = OpenLanes(), range(10_000)
+    for no in numbers:
+        known.note(Lane(plain(no), ()), now=0)
+    assert known.known(numbers, 0).keys() == set(numbers)
+
+    certificates = bytes(30_000)
+    for no in numbers:
+        known.note(Lane(plain(no, tls=certificates), ()), now=0)
+    kept = known.known(numbers, 0)
+    assert 0 < len(kept) * len(certificates) <= 32 * 1024 * 1024
+    assert max(kept) == numbers[-1]
+
+    known.forget(numbers)
+    for no in numbers:
+        known.note(Lane(plain(no), ()), now=0)
+    assert known.known(numbers, 0).keys() == set(numbers)
 
 
 @pytest.mark.parametrize("error", [StoreUnavailableError, ValueError])
