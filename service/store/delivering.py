@@ -243,7 +243,7 @@ class DeliverStore:
             secrets = tuple(self._secret_of(row[width:-1]) for row in rows)
             lane = Lane(self._subscription_of(rows[0][:width]), secrets)
             states[no] = state = _State(lane, rows[0][-1] if self._breaker else None)
-            if rows[0][-1] is None and not _is_limited(tx, state):
+            if tx.is_shared and rows[0][-1] is None and not _is_limited(tx, state):
                 self._open.note(lane, tx.now)
         return await _limited(tx, states)
 
