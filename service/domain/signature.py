@@ -40,8 +40,8 @@ _KEY_BYTES = range(24, 65)
 #: more is let in than for new ones; under eight bytes one captured delivery gives it away.
 _PLAIN_BYTES = range(8, 257)
 
-#: Keys that are kept begun with: a kilobyte each.
-_REMEMBERED = 4096
+#: Keys that are kept begun with, a kilobyte each: as many as subscriptions may take turns.
+_REMEMBERED = 16_384
 
 #: What to do about a bad secret that is to be registered.
 _LEAVE_OUT = "leave 'secret' out to be given a good one"

@@ -28,9 +28,12 @@ class LaneQuota:
     rate: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
 class Lane:
-    """A lane's subscription and its secrets, as they are in the claiming transaction."""
+    """A lane's subscription and its secrets, of one version that no claim finds outdated.
+
+    Equal is what is the very same: whatever is derived of one may go by that.
+    """
 
     subscription: Subscription
     secrets: tuple[Secret, ...]

@@ -17,7 +17,7 @@ _THREADS: Final = 2
 #: Seconds of processor time; an ordinary handshake takes 0.001.
 _HEAVY_SECONDS: Final = 0.1
 _HEAVY_FOR_SECONDS: Final = 60.0
-_REMEMBERED: Final = 8192
+_REMEMBERED: Final = 16_384
 
 T = TypeVar("T")
 

@@ -24,7 +24,7 @@ _SECONDS: Final = 5.0
 _MOST: Final = {True: 128, False: 384}
 #: Of these, for names of one owner: who owns a domain makes names in it at no cost.
 _MOST_PER_OWNER: Final = 32
-_REMEMBERED: Final = 8192
+_REMEMBERED: Final = 16_384
 
 
 class LookupTimeoutError(OSError):

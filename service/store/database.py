@@ -137,10 +137,11 @@ class Tx(Protocol):
         """Run any SQLAlchemy change, for the paths that are not hot; how many rows it touched."""
 
     async def lease(self, lanes: Sequence[Row], until: int, token: int) -> "Leased":
-        """Lease under a token what is due in these lanes (no, due by, at most, version).
+        """Lease under a token what is due in these lanes.
 
-        A lane with a version is left out unless its subscription is of that and open. Nothing is
-        locked or written after it that was not before.
+        Each has its number, until when it is due, how much at most, and as what its subscription is
+        remembered: version and time of it. Unless it is that, and open, the lane is left out; of
+        ``None`` nothing is asked. Nothing is locked or written after it that was not before.
         """
 
     async def hold(self, names: Iterable[str]) -> set[str]:

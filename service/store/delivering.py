@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from typing import Final, TypeVar
 
 from sqlalchemy import bindparam, case, or_, select
@@ -33,13 +33,8 @@ from service.store.announcing import Announcer
 from service.store.counting import WaitingCounts
 from service.store.database import Database, Leased, Tx, UnexpectedError, Use, alone
 from service.store.health_book import Draft, HealthBook
-from service.store.open_lanes import OpenLanes
-from service.store.rows import (
-    SECRET_COLUMNS,
-    SUBSCRIPTION_COLUMNS,
-    secret_of,
-    subscription_of,
-)
+from service.store.lane_memory import WIDTH, LaneMemory
+from service.store.rows import SECRET_COLUMNS, SUBSCRIPTION_COLUMNS
 from service.store.schema import (
     delivery_queue,
     subscription_secrets,
@@ -89,9 +84,6 @@ _RELEASE: Final = Many(
     delivery_queue.c.token,
 )
 
-#: Lanes of which it is kept what their rows mean: a worker asks for the same ones again and again.
-_REMEMBERED: Final = 2_048
-
 
 @dataclass(frozen=True, slots=True)
 class _State:
@@ -123,9 +115,7 @@ class DeliverStore:
         self._counts = counts
         self._breaker = breaker
         self._book = HealthBook(announcer, keys, breaker=breaker)
-        self._subscription_of = lru_cache(_REMEMBERED)(subscription_of)
-        self._secret_of = lru_cache(_REMEMBERED)(secret_of)
-        self._open = OpenLanes()
+        self._lanes = LaneMemory()
 
     async def claim(self, quotas: Sequence[LaneQuota], lease: int) -> Claim:
         """Lease due deliveries of these lanes."""
@@ -144,23 +134,23 @@ class DeliverStore:
 
         async def job(tx: Tx) -> tuple[Claim, frozenset[int]]:
             numbers = [each.lane for each in quotas]
-            known = self._open.known(numbers, tx.now) if tx.is_shared else {}
+            known = self._lanes.trusted(numbers, tx.now)
             found = {no: _State(lane) for no, lane in known.items()}
             if unknown := [no for no in numbers if no not in known]:
-                found |= await self._lanes(tx, unknown)
+                found |= await self._looked_up(tx, unknown)
             open_quotas = [each for each in quotas if each.lane in found]
             if not open_quotas:
                 return Claim({}, ()), frozenset()
             token = self._keys.next(tx.now)
             wanted = [
-                (*_share(q, found[q.lane], tx.now), _version(known.get(q.lane)))
+                (*_share(q, found[q.lane], tx.now), *_version(known.get(q.lane)))
                 for q in open_quotas
             ]
             leased = await tx.lease(wanted, tx.now + lease, token)
             paced = (row[1] for row in leased.leases if found[row[1]].allowance is not None)
             await pacing.spend(tx, Counter(paced))
             moved = known.keys() - leased.lanes - {row[1] for row in leased.leases}
-            self._open.forget(moved)
+            self._lanes.forget(moved)
             lanes = {no: state.lane for no, state in found.items() if no not in moved}
             return Claim(lanes, _deliveries(leased, token, lanes)), frozenset(moved)
 
@@ -233,18 +223,16 @@ class DeliverStore:
                 return await self._database.write(alone(kind.forget, 0))
         return 0  # the usual case, and one that needs no writer
 
-    async def _lanes(self, tx: Tx, numbers: list[int]) -> dict[int, _State]:
-        width = len(SUBSCRIPTION_COLUMNS)
+    async def _looked_up(self, tx: Tx, numbers: list[int]) -> dict[int, _State]:
         found: dict[int, list[Row]] = {}
         for row in await tx.aside(_LANES, lanes=numbers, now=tx.now):
             found.setdefault(row[0], []).append(row)
         states = {}
         for no, rows in found.items():
-            secrets = tuple(self._secret_of(row[width:-1]) for row in rows)
-            lane = Lane(self._subscription_of(rows[0][:width]), secrets)
-            states[no] = state = _State(lane, rows[0][-1] if self._breaker else None)
-            if tx.is_shared and rows[0][-1] is None and not _is_limited(tx, state):
-                self._open.note(lane, tx.now)
+            lane = self._lanes.read(rows)
+            states[no] = state = _State(lane, rows[0][WIDTH] if self._breaker else None)
+            if tx.is_shared and rows[0][WIDTH] is None and not _is_limited(tx, state):
+                self._lanes.trust(lane, tx.now)
         return await _limited(tx, states)
 
 
@@ -291,8 +279,11 @@ def _share(quota: LaneQuota, state: _State, now: int) -> Row:
     return quota.lane, _horizon(state, now), _room(quota, state, now)
 
 
-def _version(lane: Lane | None) -> int | None:
-    return None if lane is None else lane.subscription.version
+def _version(lane: Lane | None) -> Row:
+    """As what a lane's subscription is remembered, if it is."""
+    if lane is None:
+        return None, None
+    return lane.subscription.version, lane.subscription.updated_at
 
 
 def _horizon(state: _State, now: int) -> int:

@@ -1,10 +1,9 @@
 """From a claimed delivery to the signed request that leaves."""
 
 import json
-from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Final
+from weakref import WeakKeyDictionary
 
 from service.domain import request as requests
 from service.domain import trace, verification
@@ -21,12 +20,6 @@ from service.domain.subscription import (
     tls_context,
 )
 from service.ports import Claimed, Clock, Dice, Lane, Vault
-
-#: Subscriptions whose opened keys are remembered: opening costs a decryption for each. As many as
-#: the store remembers lanes: of more that take turns, none would be known when its turn comes.
-_REMEMBERED: Final = 16_384
-
-_Stamp = tuple[int, int, tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +38,7 @@ class Wire:
 
 
 class Composer:
-    """Builds requests; remembers opened keys by subscription, version and secrets that sign."""
+    """Builds requests; remembers the opened keys of a lane for as long as others remember it."""
 
     def __init__(self, vault: Vault, clock: Clock, dice: Dice, wire: Wire) -> None:
         self._vault = vault
@@ -53,7 +46,7 @@ class Composer:
         #: For the trace and the span of each request.
         self._random = drawn(dice.bytes, 24)
         self._wire = wire
-        self._opened: OrderedDict[_Stamp, tuple[SigningKeys, Target]] = OrderedDict()
+        self._opened = WeakKeyDictionary[Lane, tuple[SigningKeys, Target]]()
 
     @property
     def origin(self) -> str:
@@ -105,14 +98,9 @@ class Composer:
         return requests.thin(claimed.body, url)
 
     def _open(self, lane: Lane) -> tuple[SigningKeys, Target]:
-        subscription = lane.subscription
-        versions = tuple([secret.version for secret in lane.secrets])
-        stamp = (subscription.no, subscription.version, versions)
-        known = self._opened.get(stamp)
+        known = self._opened.get(lane)
         if known is None:
-            known = self._opened[stamp] = self._keys(lane), self._target(lane)
-            if len(self._opened) > _REMEMBERED:
-                self._opened.popitem(last=False)
+            known = self._opened[lane] = self._keys(lane), self._target(lane)
         return known
 
     def _keys(self, lane: Lane) -> SigningKeys:

@@ -1,7 +1,9 @@
 """The two signatures: published examples, an independent library both ways, and tampering."""
 
 import base64
+import hmac
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from freezegun import freeze_time
@@ -39,6 +41,24 @@ def received(
         "webhook-timestamp": str(at),
         "webhook-signature": sign_standard(signing, message_id, at, body),
     }
+
+
+def test_a_key_is_begun_with_once_though_ten_thousand_take_turns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun = []
+
+    def new(key: bytes, digestmod: Any) -> hmac.HMAC:  # noqa: ANN401  as it is
+        begun.append(key)
+        return begin(key, digestmod=digestmod)
+
+    begin = hmac.new
+    monkeypatch.setattr("service.domain.signature.hmac.new", new)
+    ten_thousand = [b"%024d" % number for number in range(10_000)]
+    for key in (*ten_thousand, *ten_thousand):
+        sign_body(key, b"")
+
+    assert begun == ten_thousand
 
 
 def test_the_example_of_the_standard() -> None:

@@ -90,7 +90,7 @@ async def test_the_time_of_a_job_that_begins_late_is_not_ahead_of_the_server(url
 
     async def alone(tx: Tx) -> None:
         await asyncio.sleep(0.5)
-        await tx.lease([(1, 0, 1, None)], 0, 1)
+        await tx.lease([(1, 0, 1, None, None)], 0, 1)
 
     for job in (late, alone):
         await database.write(job, Use.CLAIM)
@@ -137,7 +137,7 @@ async def test_what_is_looked_up_slowly_is_not_taken_for_a_clock_that_was_set(
         await asyncio.sleep(1.2)  # as on a server that has much to do
         if not is_alone:
             await tx.sql("SELECT 1")
-        await tx.lease([(1, 0, 1, None)], 0, 1)
+        await tx.lease([(1, 0, 1, None, None)], 0, 1)
 
     await database.write(job, Use.CLAIM)
     assert len(tries) == 1

@@ -15,7 +15,7 @@ from service.ports import ReplayPlan, ReplayRun
 from service.store import bulk_replay, schema
 from tests.support.world import World, event
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.anyio
 
 FINISHED = ("delivered", "cancelled")
 #: What an event is to the subscription that is sent to again.

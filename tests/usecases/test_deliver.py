@@ -362,6 +362,7 @@ async def test_a_lane_goes_on_before_what_its_receiver_took_is_settled(
     await worker.serve(lane)
     for _ in range(5):
         await asked.acquire()
+    await worker.sender.wait_for(sent)
 
     assert len(worker.sender.sent) == worker.deliver.in_flight == sent
     worker.store.before_settle = lambda _: None  # a stop would wait for it

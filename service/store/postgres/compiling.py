@@ -54,13 +54,15 @@ _WITH_EVENTS: Final = (
     "WHERE l.event_key = named.event_key LIMIT 1) AS told"
 )
 #: The lanes that are as they are remembered: of this version, open, and of no circuit that is not
-#: closed. What was looked up just now has no version.
+#: closed. What was looked up just now has no version. A database that took over without the last
+#: changes may make another version of the same number; so the time of it is to be the same too.
 _LANES: Final = (
     "SELECT given.no, given.horizon, given.room "
-    "FROM unnest($3::bigint[], $4::bigint[], $5::bigint[], $6::integer[]) "
-    "AS given (no, horizon, room, version) WHERE given.version IS NULL OR ("
+    "FROM unnest($3::bigint[], $4::bigint[], $5::bigint[], $6::integer[], $7::bigint[]) "
+    "AS given (no, horizon, room, version, updated_at) WHERE given.version IS NULL OR ("
     "EXISTS (SELECT FROM subscriptions s WHERE s.no = given.no AND s.version = given.version "
-    "AND s.status = 'active' AND s.hold_until <= given.horizon AND s.deleted_at IS NULL) "
+    "AND s.updated_at = given.updated_at AND s.status = 'active' "
+    "AND s.hold_until <= given.horizon AND s.deleted_at IS NULL) "
     "AND NOT EXISTS (SELECT FROM subscription_health h "
     "WHERE h.subscription_no = given.no AND h.trips > 0))"
 )
@@ -74,7 +76,7 @@ LEASE: Final = (
     "CROSS JOIN LATERAL (SELECT q.event_key, q.subscription_no FROM delivery_queue q "
     "WHERE q.subscription_no = lane.no AND q.due_at <= lane.horizon AND q.token IS NULL "
     "ORDER BY q.due_at LIMIT lane.room FOR UPDATE SKIP LOCKED) AS due "
-    f"WHERE coalesce(abs({_BEGUN} - $7::bigint) <= {OFF}, TRUE)), "
+    f"WHERE coalesce(abs({_BEGUN} - $8::bigint) <= {OFF}, TRUE)), "
     "leased AS (UPDATE delivery_queue AS d SET due_at = $1, token = $2, "
     "attempts = d.attempts + 1, step = d.step + 1 FROM unnest("
     "ARRAY(SELECT event_key FROM picked), ARRAY(SELECT subscription_no FROM picked)) "

@@ -1,21 +1,30 @@
 """Lanes claimed as they were remembered, and what others did with them meanwhile."""
 
 from collections.abc import Callable, Coroutine
+from sys import getsizeof
 from typing import Any
 
 import pytest
+from msgspec.structs import astuple
 
-from service.domain.subscription import Subscription
-from service.ports import Lane, Rotation, StoreUnavailableError
+from service.domain.subscription import MAX_SECRETS, Subscription, SubscriptionStatus
+from service.ports import Rotation, StoreUnavailableError
 from service.store import schema
 from service.store.database import Job, Use
-from service.store.open_lanes import OpenLanes
+from service.store.lane_memory import LaneMemory
+from service.store.rows import subscription_row
+from service.store.statements import Row
 from tests.support.clock import FakeClock
 from tests.support.databases import Place
 from tests.support.messages import Messages
 from tests.support.world import LEASE, World, event, opened_world
 
 pytestmark = pytest.mark.anyio
+
+#: A row of one, without its subscription's number.
+SECRET = (1, b"sealed", 0, None, None, None)
+#: Bytes of what is large that there is room for.
+ROOM = 48 * 1024 * 1024
 
 Act = Callable[[World, Subscription], Coroutine[Any, Any, object]]
 
@@ -41,6 +50,12 @@ def plain(no: int, **members: Any) -> Subscription:  # noqa: ANN401  members of 
     return Subscription(no=no, id=f"sub_{no}", url="https://hook.example/", **known, **members)
 
 
+def rows(subscription: Subscription, *secrets: Row) -> list[Row]:
+    """What is looked up of its lane."""
+    first = subscription_row(subscription)
+    return [first + secret for secret in secrets or [SECRET]]
+
+
 async def hold(world: World, hook: Subscription) -> None:
     until = world.clock.now() + 60_000
     await world.sql("UPDATE subscriptions SET hold_until = ? WHERE no = ?", until, hook.no)
@@ -64,11 +79,22 @@ async def disable(world: World, hook: Subscription) -> None:
     await world.set_status(hook, "disabled")
 
 
+async def pause_by_hand(world: World, hook: Subscription) -> None:
+    """As who writes to the table itself may do it, and forget the version."""
+    await world.sql("UPDATE subscriptions SET status = 'paused' WHERE no = ?", hook.no)
+
+
 async def delete(world: World, hook: Subscription) -> None:
     await world.delete(hook)
 
 
-@pytest.mark.parametrize("act", [hold, pause, disable, delete])
+async def purge(world: World, hook: Subscription) -> None:
+    """As the last subscription of a deleted tenant is, which makes no version of it."""
+    now = world.clock.now()
+    await world.sql("UPDATE subscriptions SET url = '', deleted_at = ? WHERE no = ?", now, hook.no)
+
+
+@pytest.mark.parametrize("act", [hold, pause, pause_by_hand, disable, delete, purge])
 async def test_nothing_is_leased_of_a_lane_that_was_closed_elsewhere(
     world: World, other: World, hook: Subscription, act: Act
 ) -> None:
@@ -112,6 +138,21 @@ async def test_what_is_leased_goes_as_it_was_changed_elsewhere(
     assert claim.lanes[hook.no].subscription == after
 
 
+async def test_what_was_changed_anew_by_a_database_that_lost_the_first_change_is_gone_by(
+    world: World, hook: Subscription
+) -> None:
+    await world.posted(event("second"))
+    moved = "https://moved.example/"
+    at = hook.updated_at + 1  # another moment, but no other version
+    sql = "UPDATE subscriptions SET url = ?, updated_at = ? WHERE no = ?"
+    await world.sql(sql, moved, at, hook.no)
+
+    claim = await world.claim_all(hook.no)
+
+    assert len(claim.deliveries) == 1
+    assert claim.lanes[hook.no].subscription.url == moved
+
+
 async def test_secrets_sign_that_were_rotated_elsewhere_and_until_they_end(
     world: World, other: World, hook: Subscription
 ) -> None:
@@ -145,27 +186,97 @@ async def test_an_open_lane_is_looked_up_now_and_then_only(
     assert [await said(), await said()] == [["WITH"], ["WITH"]]
     await other.change(hook, url="https://moved.example/")
     assert [await said(), await said()] == [["WITH", "SELECT", "WITH"], ["WITH"]]
-    world.clock.advance(60_000)
+    world.clock.advance(59_999)
+    assert await said() == ["WITH"]
+    world.clock.advance(1)
     assert [await said(), await said()] == [["SELECT", "WITH"], ["WITH"]]
 
 
-def test_ten_thousand_that_take_turns_are_all_remembered_and_large_ones_as_room_is() -> None:
-    known, numbers = OpenLanes(), range(10_000)
+@pytest.mark.parametrize(
+    ("members", "secrets"),
+    [
+        ({"headers": bytes(20_000)}, 1),
+        ({"tls": bytes(30_000)}, 1),
+        ({"event_types": tuple(f"type.{number}" for number in range(100))}, 1),
+        ({"operation_types": tuple("x" * 100 for _ in range(100))}, 1),
+        ({}, MAX_SECRETS),
+    ],
+    ids=["headers", "tls", "event types", "operation types", "secrets"],
+)
+def test_no_more_of_what_is_large_is_remembered_than_there_is_room_for(
+    members: dict[str, Any], secrets: int
+) -> None:
+    some = [(version, bytes(2_000), 0, None, None, None) for version in range(secrets)]
+    parsed = [each for value in members.values() if isinstance(value, tuple) for each in value]
+    known = (*rows(plain(0, **members), *some)[0], *parsed)
+    weighed = sum(map(getsizeof, known)) + 2_000 * (secrets - 1)
+    numbers = range(13 * ROOM // (10 * weighed))
+    memory = LaneMemory()
     for no in numbers:
-        known.note(Lane(plain(no), ()), now=0)
-    assert known.known(numbers, 0).keys() == set(numbers)
+        memory.trust(memory.read(rows(plain(no, **members), *some)), now=0)
 
-    certificates = bytes(30_000)
-    for no in numbers:
-        known.note(Lane(plain(no, tls=certificates), ()), now=0)
-    kept = known.known(numbers, 0)
-    assert 0 < len(kept) * len(certificates) <= 32 * 1024 * 1024
-    assert max(kept) == numbers[-1]
+    kept = memory.trusted(numbers, 0)
 
-    known.forget(numbers)
-    for no in numbers:
-        known.note(Lane(plain(no), ()), now=0)
-    assert known.known(numbers, 0).keys() == set(numbers)
+    assert 0.3 * ROOM < len(kept) * weighed <= ROOM
+    assert list(kept) == list(numbers)[-len(kept) :], "the others were read before these"
+    memory.forget(numbers)
+    assert memory.trusted(numbers, 0) == {}
+    for no in kept:
+        memory.trust(memory.read(rows(plain(no, **members), *some)), now=0)
+    assert memory.trusted(numbers, 0).keys() == kept.keys(), "as much as before"
+
+
+def test_what_is_read_now_and_then_outlives_what_is_not() -> None:
+    memory, large = LaneMemory(), bytes(1024 * 1024)
+    lane = memory.read(rows(plain(0)))
+    for no in range(1, 200):
+        memory.trust(memory.read(rows(plain(no, tls=large))), now=0)
+        assert memory.read(rows(plain(0))) is lane
+
+    assert 1 not in memory.trusted(range(200), 0)
+
+
+def test_it_is_the_very_same_lane_while_its_rows_are() -> None:
+    memory, now = LaneMemory(), 1_000
+    lane = memory.read(rows(plain(7)))
+    memory.trust(lane, now)
+
+    assert memory.read([(*row, "looked up beside it") for row in rows(plain(7))]) is lane
+    assert memory.trusted([7, 8], now) == {7: lane}
+
+
+@pytest.mark.parametrize(
+    ("members", "secrets"),
+    [
+        ({"version": 2}, [SECRET]),
+        ({"hold_until": 500}, [SECRET]),
+        ({}, [(2, b"new", 0, None, None, None), (1, b"sealed", 0, 5_000, None, None)]),
+        ({}, [(1, b"sealed anew", 0, None, None, None)]),
+    ],
+    ids=["changed", "held", "rotated", "sealed anew"],
+)
+def test_rows_are_read_anew_where_they_are_others(
+    members: dict[str, Any], secrets: list[Row]
+) -> None:
+    memory, now = LaneMemory(), 1_000
+    lane = memory.read(rows(plain(7)))
+    memory.trust(lane, now)
+    changed = rows(plain(7, **members), *secrets)
+
+    found = memory.read(changed)
+
+    assert found is not lane
+    assert subscription_row(found.subscription) == changed[0][: -len(SECRET)]
+    assert [astuple(each) for each in found.secrets] == secrets
+    assert memory.trusted([7], now) == {}, "until it is said that it may be gone by"
+    assert memory.read(changed) is found
+
+
+@pytest.mark.parametrize("members", [{"status": SubscriptionStatus.PAUSED}, {"hold_until": 2_000}])
+def test_what_is_not_open_is_looked_up_every_time(members: dict[str, Any]) -> None:
+    memory = LaneMemory()
+    memory.trust(memory.read(rows(plain(7, **members))), now=1_000)
+    assert memory.trusted([7], 1_000) == {}
 
 
 @pytest.mark.parametrize("error", [StoreUnavailableError, ValueError])
