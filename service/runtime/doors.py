@@ -24,6 +24,9 @@ _UNREAD: Final = 30_000
 _MESSAGE: Final = 4096
 #: Seconds for requests under way to end when the door closes.
 _GRACE: Final = 5
+#: Seconds for which a connection may idle: more than the 60 for which proxies and load balancers
+#: keep theirs. Whoever asks is to let go first; else a request meets a connection that just closed.
+_IDLE: Final = 75
 
 
 class Door:
@@ -90,6 +93,7 @@ def _config(app: Any, settings: Settings) -> uvicorn.Config:  # noqa: ANN401  uv
         log_config=None,
         server_header=False,
         proxy_headers=False,  # uvicorn would look at all requests
+        timeout_keep_alive=_IDLE,
         timeout_graceful_shutdown=_GRACE,
     )
 

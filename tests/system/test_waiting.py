@@ -9,6 +9,8 @@ import httpx
 import pytest
 
 from tests.support.blackbox import Blackbox
+from tests.support.http_server import connected, said
+from tests.support.server import Server
 from tests.support.watching import followed_by
 
 pytestmark = pytest.mark.anyio
@@ -123,3 +125,12 @@ async def test_who_hangs_up_is_followed_no_more(api: Blackbox, kind: str) -> Non
         each.cancel()
     await asyncio.wait(asked)
     await followed_by(api.http, 0)
+
+
+async def test_a_connection_may_idle_for_longer_than_clients_keep_theirs(server: Server) -> None:
+    """For 5 s, by default: who asks is to let go first, else a request meets what just closed."""
+    async with connected(server.port) as (reader, writer):
+        for seconds in (0, 6):
+            await asyncio.sleep(seconds)
+            writer.write(b"GET /livez HTTP/1.1\r\nhost: ringback.test\r\n\r\n")
+            assert (await said(reader))[0] == 200
