@@ -15,7 +15,7 @@ from tests.support.server import Server
 
 __all__ = ["server"]
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120), needs_chromium]
+pytestmark = [pytest.mark.anyio, needs_chromium]
 
 #: Pages on which there may be no id.
 BARE = {
