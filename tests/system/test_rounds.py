@@ -15,7 +15,7 @@ from tests.system.backlog_rounds import HANGS
 from tests.system.hostile_rounds import Kind, Result
 from tests.system.offered_load import Holdings, Pairs, Window, share
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(150)]
+pytestmark = pytest.mark.anyio
 
 #: Milliseconds: below this two windows on a busy machine cannot be told apart.
 FLOOR = 50.0
@@ -50,7 +50,7 @@ def is_undelayed(pairs: Pairs) -> bool:
 
 async def test_hostile_receivers_of_every_kind_delay_no_healthy_one(tmp_path: Path) -> None:
     plan = hostile_rounds.Plan(
-        tmp_path, deliveries=9, rounds=3, seconds=1.5, over=1.5, rate=60.0, timeout=0.5
+        tmp_path, deliveries=9, rounds=3, seconds=1.5, over=1.5, rate=60.0, timeout=1.0, nice=5
     )
     result = await hostile_rounds.run(plan)
 
@@ -63,8 +63,8 @@ async def test_hostile_receivers_of_every_kind_delay_no_healthy_one(tmp_path: Pa
         assert kind.outcomes.keys() <= OUTCOMES[name] | {"timeout"}, said
         assert kind.outcomes.keys() & OUTCOMES[name], said
         # drips and hangs have no end of their own; the exact bound is for a machine of its own
-        assert kind.longest <= 1_000, said
-        assert kind.seen <= 5_000, said
+        assert kind.longest <= 1_500, said
+        assert kind.seen <= 2_500, said
     assert [fault for fault in result.faults if not TIMED.search(fault)] == [], said
     assert is_undelayed(result.pairs), said
 
