@@ -16,7 +16,7 @@ import httpx
 import service
 
 _HOST: Final = "127.0.0.1"
-_START_SECONDS: Final = 15.0
+_START_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 5.0
 _LOOK_EVERY: Final = 0.05
 #: Another program may take the free port between the look and the start.

@@ -13,7 +13,7 @@ from service.cli.demo_service import Api, DemoError
 T = TypeVar("T")
 
 #: Seconds that anything may take to be seen.
-_PATIENCE: Final = 6.0
+_PATIENCE: Final = 15.0
 _LOOK_EVERY: Final = 0.05
 #: Seconds between two events, so that an eye can follow.
 _PACE: Final = 0.4

@@ -27,7 +27,7 @@ _BODIES: Final = [
 _WRONG: Final[tuple[Any, ...]] = ("a b\n", "", -1, 1e18, 1.5, True, [], ["a b\n"], [1], {"a": 1})
 #: How a sentence of ours begins, that goes on from the name of the member.
 _BEGIN: Final = re.compile(r"must (be|have) |(is|are|has|cannot) ")
-_OF_PROGRAMS: Final = re.compile(r"\[A-Z|pattern|dictionar|instance|valid |string|integer|bool")
+_OF_PROGRAMS: Final = re.compile(r"\[A-Z|pattern|dictionar|instance|valid|string|integer|bool")
 
 
 @pytest.mark.parametrize("model", _BODIES, ids=lambda model: model.__name__)

@@ -61,7 +61,7 @@ def test_torture_names_the_faults_it_knows() -> None:
 def test_help_answers_at_once() -> None:
     """In twice of what the library for command lines takes to be read: 0.1 s of a machine of today.
 
-    Of the processor, which other tests share; the best of three of each, in turns.
+    Of the processor, which other tests share; the best of each, in turns, until that shows it.
     """
 
     def seconds(*command: str) -> float:
@@ -72,10 +72,13 @@ def test_help_answers_at_once() -> None:
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
-    took = [(seconds("-m", "service", "--help"), seconds("-c", "import typer")) for _ in range(3)]
-
-    ours, library = map(min, zip(*took, strict=True))
-    assert ours < 2 * library
+    ours, library = [], []
+    for _ in range(10):
+        ours.append(seconds("-m", "service", "--help"))
+        library.append(seconds("-c", "import typer"))
+        if min(ours) < 2 * min(library):
+            return
+    pytest.fail(f"it took {min(ours):.3f} s, reading the library {min(library):.3f} s")
 
 
 def test_config_is_tab_separated_when_piped() -> None:

@@ -25,7 +25,7 @@ from tests.support.server import Server
 __all__ = ["server"]
 
 #: axe looks at a page for a second, or several where the machine has much else to do.
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240), needs_chromium]
+pytestmark = [pytest.mark.anyio, needs_chromium]
 
 GRAVE: Final = ("serious", "critical")
 SCHEMES: Final[tuple[Scheme, ...]] = ("light", "dark")

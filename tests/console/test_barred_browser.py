@@ -16,7 +16,7 @@ from tests.support.server import Server
 
 __all__ = ["server"]
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120), needs_chromium]
+pytestmark = [pytest.mark.anyio, needs_chromium]
 
 _REFUSE: Final = 'const refuse = () => { throw new DOMException("barred", "SecurityError"); };'
 #: As browsers do that block what sites keep: wherever it is touched, there is an error.

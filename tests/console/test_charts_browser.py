@@ -27,7 +27,7 @@ from tests.support.browsing import needs_chromium
 from tests.support.receiver import Receiver
 from tests.support.server import LOCAL, Server
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240), needs_chromium]
+pytestmark = [pytest.mark.anyio, needs_chromium]
 
 _INSERT: Final = (
     "INSERT INTO traffic (tenant_id, length, slice_at, accepted, delivered, failed, dead, "

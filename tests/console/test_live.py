@@ -15,7 +15,7 @@ from tests.support.receiver import Receiver, Reply
 from tests.support.server import LOCAL, Server
 from tests.support.watching import Seen, followed_by, messages
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.anyio
 
 #: Seconds within which a change is told: looks are 2 s apart, and machines may be busy.
 SOON: Final = 10.0

@@ -15,7 +15,7 @@ from tests.support.browsing import needs_chromium
 from tests.support.receiver import Receiver, Reply
 from tests.support.server import LOCAL, Server
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120), needs_chromium]
+pytestmark = [pytest.mark.anyio, needs_chromium]
 
 #: Milliseconds within which a change is shown: looks are 2 s apart. A page asks by itself in 10 s.
 SOON: Final = 6_000

@@ -13,7 +13,7 @@ from tests.support.browsing import needs_chromium
 from tests.support.receiver import Receiver
 from tests.support.server import LOCAL, Server
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120), needs_chromium]
+pytestmark = [pytest.mark.anyio, needs_chromium]
 
 #: Milliseconds: a page that is followed by a stream is read anew by itself in 30 s only.
 SOON = 12_000

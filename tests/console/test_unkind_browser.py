@@ -20,7 +20,7 @@ from tests.support.server import Server
 
 __all__ = ["server"]
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120), needs_chromium]
+pytestmark = [pytest.mark.anyio, needs_chromium]
 
 MARKUP: Final = "<img src=x onerror=alert(1)><script>alert(2)</script>"
 #: Shows what follows it from right to left: ``exe`` as if it were ``png``.

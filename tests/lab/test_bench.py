@@ -223,7 +223,10 @@ async def test_a_little_of_the_real_thing(opened: session.Session) -> None:
     tools = await throughput.tools_alone(opened)
     found = await throughput.deliveries(opened)
 
-    assert tools["rate"] > found["rate"] > 0
+    assert tools["rate"] > 0
+    assert found["rate"] > 0
+    # not by the rates: each load has its own share of a machine where other tests run
+    assert tools["generator cpu"] + tools["receiver cpu"] < found["service cpu"]
     assert found["service cpu"] > found["receiver cpu"]
     assert 0 < found["commits each"] < found["statements each"] < found["all statements each"]
     # an event has statements of its own where little is going on, and else a share in them

@@ -88,7 +88,6 @@ async def test_polls_are_all_answered(opened: session.Session) -> None:
 # --- modes
 
 
-@pytest.mark.timeout(300)  # two servers and three processes start, beside other tests
 async def test_a_little_of_the_real_thing_on_both_servers(tmp_path: Path) -> None:
     with MODES["distributed"](tmp_path) as mode:
         async with session.opened(mode, TINY, tmp_path) as opened:

@@ -30,7 +30,6 @@ def test_there_are_thirty_six(database: str) -> None:
     assert sum(came.losses for came in EXPECTED[database].values()) == 0
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("database", MODES)
 @pytest.mark.parametrize("action", Action)
 async def test_what_comes_of_every_failpoint(

@@ -357,7 +357,6 @@ def test_the_command_on_the_page_verifies(alone: Running) -> None:
     ],
     ids=lambda language: language.name,
 )
-@pytest.mark.timeout(120)
 def test_a_receiver_of_the_page_takes_what_is_genuine(
     language: Language,
     alone: Running,

@@ -19,9 +19,6 @@ from tests.readme.conftest import surroundings
 from tests.support import vectors
 from tests.support.guides import CRATES, FOLDER, KEYED, LANGUAGES, SIGNATURES, Language, homes
 
-#: Compilers take their time.
-pytestmark = pytest.mark.timeout(300)
-
 DOCUMENT: Final = vectors.document()
 SIGNED: Final[list[dict[str, Any]]] = DOCUMENT["vectors"]
 BY_KEY: Final[list[dict[str, Any]]] = DOCUMENT["ed25519"]

@@ -91,7 +91,7 @@ class Blackbox:
         self,
         path: str,
         wanted: Callable[[Any], object],
-        timeout: float = 15.0,  # noqa: ASYNC109  every wait in a test has a limit it can set
+        timeout: float = 30.0,  # noqa: ASYNC109  every wait in a test has a limit it can set
         **params: object,
     ) -> Any:  # noqa: ANN401  any JSON
         """The JSON at a path as soon as ``wanted`` holds of it."""
@@ -101,7 +101,7 @@ class Blackbox:
             await asyncio.sleep(POLL)
         return found
 
-    async def operation_ended(self, name: str, timeout: float = 20.0) -> Any:  # noqa: ANN401, ASYNC109  as until
+    async def operation_ended(self, name: str, timeout: float = 30.0) -> Any:  # noqa: ANN401, ASYNC109  as until
         """The operation as soon as it is over."""
         over = {"COMPLETED", "FAILED", "CANCELLED"}
         return await self.until(f"/v1/operations/{name}", lambda o: o["status"] in over, timeout)
@@ -111,7 +111,7 @@ class Blackbox:
         subscription: Mapping[str, Any],
         count: int,
         status: str,
-        timeout: float = 15.0,  # noqa: ASYNC109  as until
+        timeout: float = 30.0,  # noqa: ASYNC109  as until
     ) -> list[Any]:
         """The subscription's deliveries with a status, as soon as there are ``count``."""
         which: dict[str, object] = {"subscriptionId": subscription["id"], "status": status}
@@ -175,7 +175,7 @@ async def received(
     receiver: Receiver,
     path: str,
     count: int,
-    timeout: float = 15.0,  # noqa: ASYNC109  every wait in a test has a limit it can set
+    timeout: float = 30.0,  # noqa: ASYNC109  every wait in a test has a limit it can set
 ) -> list[Received]:
     """The requests for one path, as soon as there are ``count``."""
     deadline = time.monotonic() + timeout

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 #: Seconds in which what is connected is also accepted.
-_PATIENCE = 10.0
+_PATIENCE = 30.0
 _TRIES = 50
 
 

@@ -8,7 +8,7 @@ from service.store.database import Tx, Use
 from tests.support.world import World
 
 #: Seconds after which it is said that work neither ends nor waits.
-_PATIENCE: Final = 10.0
+_PATIENCE: Final = 30.0
 _POLL: Final = 0.005
 #: Sessions of this database that somebody keeps from going on.
 _WAITING: Final = """

@@ -113,7 +113,7 @@ class Receiver:
     async def wait_for(
         self,
         count: int,
-        timeout: float = 10.0,  # noqa: ASYNC109 - every wait in a test has a limit it can set
+        timeout: float = 30.0,  # noqa: ASYNC109 - every wait in a test has a limit it can set
     ) -> list[Received]:
         """The requests, as soon as there are ``count``; TimeoutError after ``timeout`` seconds."""
         async with asyncio.timeout(timeout), self._news:

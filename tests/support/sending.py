@@ -16,7 +16,7 @@ from service.vault import certificates, ed25519
 from tests.support.world import answer
 
 #: Seconds that a test waits for what must come.
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105  the one of the Standard Webhooks examples
 

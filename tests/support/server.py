@@ -46,7 +46,7 @@ def environment(settings: Mapping[str, str]) -> dict[str, str]:
 
 
 def ringback(
-    folder: Path, *arguments: str, settings: Mapping[str, str] | None = None, timeout: float = 30.0
+    folder: Path, *arguments: str, settings: Mapping[str, str] | None = None, timeout: float = 90.0
 ) -> subprocess.CompletedProcess[str]:
     """Run one command of the command line in ``folder`` to its end."""
     return subprocess.run(
@@ -138,7 +138,7 @@ class Server:
             )
         return self._process
 
-    def start(self, timeout: float = 20.0) -> None:
+    def start(self, timeout: float = 60.0) -> None:
         """Start it and wait until it is ready."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for _ in range(_TRIES):
@@ -159,12 +159,12 @@ class Server:
         """Send it a signal, and wait for nothing."""
         os.kill(self.pid, number)
 
-    def stop(self, by: signal.Signals = signal.SIGTERM, timeout: float = 20.0) -> int:
+    def stop(self, by: signal.Signals = signal.SIGTERM, timeout: float = 30.0) -> int:
         """Ask it to stop; the exit code."""
         self.send(by)
         return self.wait(timeout)
 
-    def wait(self, timeout: float = 20.0) -> int:
+    def wait(self, timeout: float = 30.0) -> int:
         """Wait for its end after a signal; the exit code."""
         if self._process is None:
             raise ServerDiedError("The service is not running.")

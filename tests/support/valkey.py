@@ -17,7 +17,7 @@ from tests.support.server import free_port
 
 #: What may happen to it.
 FAULTS: Final = ("killed", "paused", "flushed")
-_PATIENCE: Final = 10.0
+_PATIENCE: Final = 30.0
 _TRIES: Final = 5
 
 

@@ -112,7 +112,6 @@ def crowd(client: httpx.AsyncClient, kind: str) -> dict[str, list[Watcher]]:
     return watchers
 
 
-@pytest.mark.timeout(120)
 async def test_every_way_shows_the_same_events(
     server: Server, api: Blackbox, receiver: Receiver, kind: str
 ) -> None:

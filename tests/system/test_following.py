@@ -285,7 +285,6 @@ async def test_on_a_stop_everybody_is_told_to_come_again(start_server: StartServ
     assert answers[1].json()["data"] == []
 
 
-@pytest.mark.timeout(120)
 async def test_after_a_crash_watchers_go_on_without_gap_or_doubling(
     start_server: StartServer,
 ) -> None:

@@ -6,8 +6,6 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
-import pytest
-
 from tests.support.blackbox import Blackbox, blackbox, received
 from tests.support.receiver import Received, Receiver, Reply
 from tests.system.conftest import StartServer
@@ -159,7 +157,6 @@ async def test_a_lane_that_is_no_longer_ordered_lets_all_go(
     assert {key(request)[1] for request in receiver.requests} == set(range(1, 11))
 
 
-@pytest.mark.timeout(120)
 async def test_in_sequence_through_a_crash(
     start_server: StartServer, receiver: Receiver, kind: str
 ) -> None:

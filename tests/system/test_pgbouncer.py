@@ -23,7 +23,7 @@ from tests.system.test_postgres import SHARED, Producer, receiver_ids
 if PROGRAM is None:
     pytest.skip("pgbouncer is not on PATH", allow_module_level=True)
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.anyio
 
 ROLES: Final = ("api", "api", "worker", "sweeper")
 #: What a PgBouncer is told that takes limits and drops them.

@@ -208,7 +208,6 @@ class Producer:
         return answer.status_code == 202
 
 
-@pytest.mark.timeout(180)
 async def test_restarts_and_cut_connections_lose_and_double_nothing(
     tmp_path: Path, receiver: Receiver, redis_url: str
 ) -> None:
@@ -243,7 +242,6 @@ async def test_restarts_and_cut_connections_lose_and_double_nothing(
     assert sum(each.unwaited for each in producers) == 0
 
 
-@pytest.mark.timeout(180)
 async def test_while_the_server_is_paused_producers_are_told_to_wait_and_nothing_doubles(
     tmp_path: Path, receiver: Receiver
 ) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from tests.support.blackbox import blackbox, problem, verify
 from tests.support.hostile import hang
+from tests.support.lateness import stood_in_line
 from tests.support.receiver import Receiver
 from tests.support.server import LOCAL, Server, free_port, ringback
 from tests.system.conftest import StartServer
@@ -29,12 +30,6 @@ def serve(folder: Path, *arguments: str, **settings: str) -> tuple[int, str]:
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
     return done.returncode, done.stderr
-
-
-def stood_in_line(pid: int) -> float:
-    """Seconds for which a process could have run, but others had the processors."""
-    told = Path(f"/proc/{pid}/schedstat")  # Linux's, in ns; elsewhere it is not known
-    return int(told.read_text().split()[1]) / 1e9 if told.exists() else 0.0
 
 
 def test_the_first_start_makes_keys_and_shows_the_admin_key_once(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ from service.lab.torture.running import run
 pytestmark = pytest.mark.anyio
 
 
-@pytest.mark.timeout(300)
 async def test_tortured_nothing_accepted_is_lost(tmp_path: Path) -> None:
     plan = Plan(Mode.EMBEDDED, seed=7, events=1_000, kills=6, quick=True)
 
@@ -38,7 +37,6 @@ async def test_several_processes_tortured_lose_nothing_either(tmp_path: Path) ->
     assert figures.faults.keys() >= set(plan.amounts())
 
 
-@pytest.mark.timeout(180)
 async def test_without_faults_nothing_comes_twice(tmp_path: Path) -> None:
     result = await run(Plan(Mode.EMBEDDED, seed=8, events=500, kills=0), tmp_path)
 
