@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import signal
 from collections.abc import AsyncIterator, Generator, Iterator
 
 import pytest
@@ -11,6 +12,12 @@ from tests.support import postgres
 from tests.support.authority import Authority
 from tests.support.receiver import Receiver
 from tests.support.valkey import Valkey
+
+
+def pytest_configure() -> None:
+    """Hear an interruption though a background shell ignores it: whom tests start inherits that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)
